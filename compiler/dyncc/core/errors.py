@@ -1,0 +1,163 @@
+"""The one exception tree of dyncc.
+
+::
+
+    DynccError                 base; every error that dyncc raises on purpose
+    ├── UserError         1    what the user gave cannot be used
+    │   ├── ConfigError        a parameter or option is out of range or inconsistent
+    │   ├── ModelError         a model file or module cannot be loaded
+    │   ├── InputError         arrays do not fit the entry signature
+    │   ├── UnsupportedError   constructs that cannot be compiled, all of them at once
+    │   └── ArtifactError      an artifact is missing, corrupt, or of another format version
+    ├── EnvironmentError_ 3    a tool or an extra is missing
+    ├── ToolError         4    an external tool or back end failed
+    ├── MismatchError     5    a comparison failed
+    └── InternalError     70   a defect of dyncc itself
+
+The number is the exit code of the command line. 2 is a usage error and 130 an interrupt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class DynccError(Exception):
+    """An error with a place and a way out.
+
+    Parameters
+    ----------
+    message
+        What is wrong, in one sentence.
+    hint
+        What to do about it, in one sentence.
+    where
+        ``file:line`` or the name of the field at fault.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str | None = None, where: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.where = where
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+
+class UserError(DynccError):
+    """What the user gave cannot be used."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError, ValueError):
+    """A parameter or an option is out of range."""
+
+
+class ModelError(UserError):
+    """A model file or a module cannot be loaded."""
+
+
+class InputError(UserError):
+    """Arguments or arrays do not fit the entry signature."""
+
+
+class ArtifactError(UserError):
+    """An artifact is missing, corrupt, or of a format that this version does not know."""
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One construct that cannot be compiled.
+
+    Attributes
+    ----------
+    where
+        ``file:line:column`` of the construct (1-based line and column).
+    construct
+        The construct in the user's terms.
+    why
+        Why it cannot be compiled.
+    hint
+        The smallest change that would help.
+    source
+        The source line, to print with a caret below it.
+    column
+        0-based column of the caret within `source`.
+    """
+
+    where: str
+    construct: str
+    why: str
+    hint: str
+    source: str = ""
+    column: int = 0
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.construct}: {self.why}"]
+        if self.source:
+            text = self.source.rstrip()
+            margin = len(text) - len(text.lstrip())
+            lines += [f"    {text.lstrip()}", "    " + " " * max(0, self.column - margin) + "^"]
+        lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+
+class UnsupportedError(UserError):
+    """Constructs that cannot be compiled; carries every one that was found."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        count = len(self.diagnostics)
+        noun = "construct" if count == 1 else "constructs"
+        super().__init__(f"{count} {noun} cannot be compiled\n" + "\n".join(map(str, diagnostics)))
+
+
+class EnvironmentError_(DynccError):
+    """A tool, package or extra is missing from this machine."""
+
+    exit_code = 3
+
+
+class ToolError(DynccError):
+    """An external tool or a back end failed.
+
+    Parameters
+    ----------
+    log
+        The tail of what the tool printed.
+    """
+
+    exit_code = 4
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, where: str | None = None, log: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, where=where)
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.log.rstrip()}" if self.log else super().__str__()
+
+
+class MismatchError(DynccError):
+    """A comparison failed: compiled and reference results differ."""
+
+    exit_code = 5
+
+
+class InternalError(DynccError):
+    """A defect of dyncc: an invariant of its own does not hold."""
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, where: str | None = None) -> None:
+        super().__init__(
+            message, hint="This is a defect of dyncc: please report it with the model.", where=where
+        )

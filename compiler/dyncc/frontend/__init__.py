@@ -1,0 +1,1 @@
+"""From Python source to HCFG by partial evaluation; `capture` is the entry point."""

@@ -1,0 +1,232 @@
+"""Builds one HCFG block: host operations before and after at most one region.
+
+A tensor operation may only use values that exist before the region runs. Where one needs a host
+value computed from this block's own region, `Late` asks the machine to start a new block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dyncc.ir.hcfg import (
+    Block,
+    BlockOp,
+    HostOp,
+    Loc,
+    Operand,
+    Raise,
+    Region,
+    RegionCall,
+    Return,
+    TensorOp,
+    Terminator,
+    Value,
+    jumps,
+    tree_leaves,
+)
+from dyncc.ir.hcfg import Branch as BranchTerm
+from dyncc.ir.text import region_body
+from dyncc.ir.types import TensorType, Type
+
+
+class Late(Exception):
+    """A tensor operation needs a host value that this block computes after its region."""
+
+
+class Regions:
+    """Regions by structure: equal ones are kept once."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Region] = {}
+        self._by_body: dict[str, str] = {}
+
+    def intern(self, region: Region) -> str:
+        """Name of `region`, or of the equal one that is already there."""
+        body = region_body(region)
+        found = self._by_body.get(body)
+        if found is None:
+            found = f"r{len(self.by_name)}"
+            self._by_body[body] = found
+            self.by_name[found] = Region(
+                found, region.params, region.weights, region.ops, region.results
+            )
+        return found
+
+
+class BlockBuilder:
+    """A block under construction.
+
+    Parameters
+    ----------
+    name
+        Name of the block.
+    params
+        Its parameters.
+    fresh
+        Makes a value with a new name.
+    """
+
+    def __init__(
+        self, name: str, params: tuple[Value, ...], fresh: Callable[[Type], Value], loc: Loc
+    ) -> None:
+        self.name = name
+        self.params = params
+        self.fresh = fresh
+        self.loc = loc
+        self._early: list[HostOp] = []
+        self._late: list[HostOp] = []
+        self._tensor_ops: list[TensorOp] = []
+        self._after_region: set[Value] = set()
+        self._in_region: set[Value] = set()
+        self.weight_values: dict[str, Value] = {}
+        self.views: dict[Any, Value] = {}
+
+    # -- adding --------------------------------------------------------------------------------
+
+    def weight(self, name: str, kind: TensorType) -> Value:
+        """The value that stands for a weight inside the region."""
+        if name not in self.weight_values:
+            self.weight_values[name] = self.fresh(kind)
+        return self.weight_values[name]
+
+    def host(
+        self, op: str, args: tuple[Operand, ...], types: Iterable[Type], loc: Loc | None = None
+    ) -> tuple[Value, ...]:
+        """Append a host operation and return its results."""
+        results = tuple(self.fresh(kind) for kind in types)
+        for arg in args:
+            if isinstance(arg, Value) and arg in self.weight_values.values():
+                raise Late
+        late = any(
+            arg in self._after_region or arg in self._in_region
+            for arg in args
+            if isinstance(arg, Value)
+        )
+        (self._late if late else self._early).append(HostOp(op, args, results, loc))
+        if late:
+            self._after_region.update(results)
+        return results
+
+    def tensor(
+        self,
+        target: str,
+        args: tuple[Operand, ...],
+        kwargs: tuple[tuple[str, Operand], ...],
+        types: Iterable[TensorType | None],
+    ) -> tuple[Value | None, ...]:
+        """Append a tensor operation to the region and return its results."""
+        for value in _values(args):
+            if value in self._after_region:
+                raise Late
+        for _, arg in kwargs:
+            if any(value in self._after_region for value in _values(arg)):
+                raise Late
+        results = tuple(None if kind is None else self.fresh(kind) for kind in types)
+        self._tensor_ops.append(TensorOp(target, args, kwargs, results))
+        self._in_region.update(value for value in results if value is not None)
+        return results
+
+    def materialised(self, value: Value) -> Value:
+        """`value`, or a copy made by the region where it stands for a weight."""
+        if value not in self.weight_values.values():
+            return value
+        (copy,) = self.tensor("aten.clone.default", (value,), (), (value.type,))  # type: ignore[arg-type]
+        assert copy is not None
+        return copy
+
+    def mark(self) -> tuple[int, int, int]:
+        """A point to roll back to."""
+        return len(self._early), len(self._late), len(self._tensor_ops)
+
+    def rollback(self, mark: tuple[int, int, int]) -> None:
+        """Forget what was appended since `mark`."""
+        del self._early[mark[0] :], self._late[mark[1] :], self._tensor_ops[mark[2] :]
+        self.views.clear()
+
+    # -- finishing -----------------------------------------------------------------------------
+
+    def finish(self, terminator: Terminator, regions: Regions) -> Block:
+        """The block; its region goes to `regions`."""
+        late = self._late
+        wanted = dict.fromkeys(value for op in late for value in _values(op.args))
+        wanted |= dict.fromkeys(_terminator_values(terminator))
+        results = tuple(value for value in wanted if value in self._in_region)
+        ops: list[BlockOp] = list(self._early)
+        if results:
+            ops.append(self._region(results, regions))
+        ops += late
+        return Block(self.name, self.params, tuple(ops), terminator, self.loc)
+
+    def _region(self, results: tuple[Value, ...], regions: Regions) -> RegionCall:
+        kept: list[TensorOp] = []
+        needed = set(results)
+        for op in reversed(self._tensor_ops):
+            if any(value in needed for value in op.results):
+                kept.append(op)
+                needed.update(_values(op.args))
+                needed.update(value for _, arg in op.kwargs for value in _values(arg))
+        kept.reverse()
+        weights_by_value = {value: name for name, value in self.weight_values.items()}
+        params: dict[Value, Value] = {}
+        weights: dict[Value, Value] = {}
+        names: dict[Value, Value] = {}
+
+        def use(value: Value) -> Value:
+            if value not in names:
+                inner = Value(str(len(names)), value.type)
+                names[value] = inner
+                (weights if value in weights_by_value else params)[value] = inner
+            return names[value]
+
+        ops: list[TensorOp] = []
+        for op in kept:
+            args = tuple(map_operand(arg, use) for arg in op.args)
+            kwargs = tuple((name, map_operand(arg, use)) for name, arg in op.kwargs)
+            inner_results: list[Value | None] = []
+            for value in op.results:
+                if value is None or value not in needed:
+                    inner_results.append(None)
+                else:
+                    names[value] = Value(str(len(names)), value.type)
+                    inner_results.append(names[value])
+            ops.append(TensorOp(op.target, args, kwargs, tuple(inner_results)))
+        region = Region(
+            "", tuple(params.values()), tuple(weights.values()), tuple(ops),
+            tuple(names[value] for value in results),
+        )  # fmt: skip
+        name = regions.intern(region)
+        return RegionCall(
+            name, tuple(params), tuple(weights_by_value[value] for value in weights), results
+        )
+
+
+def map_operand(operand: Operand, change: Callable[[Value], Value]) -> Operand:
+    """`operand` with `change` applied to every value in it."""
+    if isinstance(operand, Value):
+        return change(operand)
+    if isinstance(operand, tuple):
+        return tuple(map_operand(item, change) for item in operand)
+    return operand
+
+
+def _values(operand: Any) -> Iterable[Value]:
+    if isinstance(operand, Value):
+        yield operand
+    elif isinstance(operand, tuple):
+        for item in operand:
+            yield from _values(item)
+
+
+def _terminator_values(terminator: Terminator) -> Iterable[Value]:
+    for jump in jumps(terminator):
+        yield from jump.args
+    match terminator:
+        case BranchTerm(condition):
+            yield condition
+        case Return(result, state):
+            yield from tree_leaves(result)
+            for _, tree in state:
+                yield from tree_leaves(tree)
+        case Raise(_, message):
+            yield from _values(message)

@@ -1,0 +1,321 @@
+"""Canonical form of a state, by which paths are compared and joined.
+
+A walk from the live registers numbers heap objects in the order met. Its key holds everything
+static; what varies at run time (tensor storages, scalars, lists) are leaves, which become block
+parameters. Two states with equal keys can share a block. States whose keys differ only in static
+scalars, list lengths or weights can share one after *widening* those places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dyncc.frontend.recorder import step_key
+from dyncc.frontend.values import (
+    Bound,
+    DictObj,
+    DynIterObj,
+    DynListObj,
+    Frame,
+    IterObj,
+    ListObj,
+    Ref,
+    State,
+    Storage,
+    Sym,
+    TensorObj,
+    short_dtype,
+    tensor_type,
+)
+from dyncc.ir.hcfg import Value
+from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
+
+#: A place in a state: a path of registers, indices and field names.
+Path = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """What the elements of a list of run-time length look like.
+
+    ``kind`` is ``scalar``, ``tensor``, ``tuple`` or ``list``; `parts` are the templates of the
+    items of the last two.
+    """
+
+    kind: str
+    type: Type | None = None
+    parts: tuple[Template, ...] = ()
+
+    def leaves(self) -> Iterator[Type]:
+        """Types of the leaves, left to right."""
+        if self.type is not None:
+            yield self.type
+        for part in self.parts:
+            yield from part.leaves()
+
+
+class NoTemplate(Exception):
+    """A list's elements have no common template."""
+
+
+def template_of(state: State, item: Any) -> Template:
+    """Template of one element; raises NoTemplate."""
+    if isinstance(item, Sym):
+        return Template("scalar", item.value.type)
+    if isinstance(item, bool | int | float):
+        return Template("scalar", SCALARS[type(item).__name__])
+    if isinstance(item, tuple):
+        return Template("tuple", None, tuple(template_of(state, part) for part in item))
+    if isinstance(item, Ref):
+        found = state.heap[item]
+        if isinstance(found, TensorObj):
+            return Template("tensor", tensor_type(found.fake))
+        if isinstance(found, ListObj):
+            parts = tuple(template_of(state, part) for part in found.items)
+            return Template("list", None, parts)
+    raise NoTemplate
+
+
+@dataclass
+class Canonical:
+    """The canonical form of a state.
+
+    Attributes
+    ----------
+    key
+        Nested tuples; equal keys may share a block.
+    leaves
+        What varies, as values or literals of the old state, in the order met.
+    state
+        The state at the start of a block whose parameters are `params`.
+    params
+        Fresh values for the leaves.
+    """
+
+    key: Any
+    leaves: list[Any]
+    state: State
+    params: list[Value]
+
+
+class Canonicaliser:
+    """Walks one state.
+
+    Parameters
+    ----------
+    widen
+        Places that are leaves although they are static in this state: path to `Template` for a
+        list, or to None.
+    fresh
+        Makes a value with a new name.
+    pack
+        Makes SSA lists (one for each leaf of the template) from the items of a list.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        widen: Mapping[Path, Template | None],
+        fresh: Callable[[Type], Value],
+        pack: Callable[[ListObj, Template], tuple[Value, ...]],
+        origin: Any = None,
+    ) -> None:
+        self._old = state
+        self._widen = widen
+        self._fresh = fresh
+        self._pack = pack
+        self._origin = origin
+        self._numbers: dict[Ref, Ref] = {}
+        self._leaves: list[Any] = []
+        self._params: list[Value] = []
+        self._new = State([], forks=state.forks)
+
+    def run(self) -> Canonical:
+        """Key, leaves and the new state."""
+        key: list[Any] = []
+        for depth, frame in enumerate(self._old.frames):
+            live = frame.code.live[frame.pc]
+            registers: dict[str, Any] = {}
+            part: list[Any] = []
+            for name in sorted(live & frame.registers.keys()):
+                if name == frame.result and depth + 1 < len(self._old.frames):
+                    continue
+                sub, registers[name] = self._walk(frame.registers[name], (depth, name))
+                part.append((name, sub))
+            key.append((frame.code.serial, frame.pc, frame.result, frame.joins, tuple(part)))
+            self._new.frames.append(
+                Frame(frame.code, frame.function, frame.pc, registers, frame.result, frame.joins)
+            )
+        for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: str(kv[0])):
+            sub, new = self._walk(value, ("attribute", owner, name))
+            self._new.attributes[owner, name] = new
+            key.append(("attribute", owner, name, sub))
+        for identity, ref in sorted(self._old.externals.items()):
+            storage = self._old.heap[self._old.heap[ref].storage]
+            if ref in self._numbers or storage.source != storage.owner and storage.owner:
+                sub, new = self._walk(ref, ("external", identity))
+                self._new.externals[identity] = new
+                key.append(("external", identity, sub))
+        return Canonical(tuple(key), self._leaves, self._new, self._params)
+
+    def _leaf(self, item: Any, kind: Type) -> Value:
+        value = self._fresh(kind)
+        self._leaves.append(item)
+        self._params.append(value)
+        return value
+
+    def _walk(self, item: Any, path: Path) -> tuple[Any, Any]:
+        if isinstance(item, Sym):
+            origins = item.origins
+            if path in self._widen:
+                origins |= {(self._origin, path)}
+            return ("dynamic", str(item.value.type)), Sym(
+                self._leaf(item.value, item.value.type), origins
+            )
+        if isinstance(item, bool | int | float):
+            kind: ScalarType = SCALARS[type(item).__name__]
+            if path in self._widen:
+                origin = frozenset({(self._origin, path)})
+                return ("dynamic", str(kind)), Sym(self._leaf(item, kind), origin)
+            return ("static", str(kind), repr(item)), item
+        if isinstance(item, str | complex | None):
+            return ("constant", repr(item)), item
+        if isinstance(item, tuple) and type(item) is tuple:
+            pairs = [self._walk(part, (*path, index)) for index, part in enumerate(item)]
+            return ("tuple", *(key for key, _ in pairs)), tuple(new for _, new in pairs)
+        if isinstance(item, slice):
+            key, parts = self._walk((item.start, item.stop, item.step), path)
+            return ("slice", key), slice(*parts)
+        if isinstance(item, Bound):
+            key, owner = self._walk(item.owner, (*path, "self"))
+            return ("bound", item.name, key), Bound(owner, item.name)
+        if isinstance(item, Ref):
+            return self._reference(item, path)
+        try:
+            hash(item)
+        except TypeError:
+            return ("object", id(item)), item
+        return ("object", item), item
+
+    def _reference(self, ref: Ref, path: Path) -> tuple[Any, Ref]:
+        known = self._numbers.get(ref)
+        if known is not None:
+            return ("again", known.number), known
+        new = self._new.new(None)
+        self._numbers[ref] = new
+        key, item = self._object(self._old.heap[ref], path)
+        self._new.heap[new] = item
+        return (key[0], new.number, *key[1:]), new
+
+    def _object(self, item: Any, path: Path) -> tuple[tuple[Any, ...], Any]:
+        if isinstance(item, Storage):
+            return self._storage(item, path)
+        if isinstance(item, TensorObj):
+            return self._tensor(item, path)
+        if isinstance(item, ListObj):
+            if isinstance(template := self._widen.get(path), Template):
+                values = self._pack(item, template)
+                item = DynListObj(template, values)
+                return self._object(item, path)
+            key, items = self._walk(item.items, path)
+            return ("list", *key[1:]), ListObj(items)
+        if isinstance(item, DictObj):
+            names = tuple(name for name, _ in item.items)
+            key, values = self._walk(tuple(value for _, value in item.items), path)
+            return ("dict", names, *key[1:]), DictObj(tuple(zip(names, values, strict=True)))
+        if isinstance(item, IterObj):
+            key, rest = self._walk(item.items[item.position :], path)
+            return ("iterator", *key[1:]), IterObj(rest)
+        if isinstance(item, DynListObj):
+            types = [ListType(kind) for kind in item.element.leaves()]  # type: ignore[arg-type]
+            params = tuple(
+                self._leaf(value, kind) for value, kind in zip(item.values, types, strict=True)
+            )
+            return ("dynamic list", item.element), DynListObj(item.element, params)
+        if isinstance(item, DynIterObj):
+            key, parts = self._walk((item.source, item.position, item.stop, item.step), path)
+            return ("dynamic iterator", key), DynIterObj(*parts)
+        raise TypeError(type(item).__name__)
+
+    def _storage(self, item: Storage, path: Path) -> tuple[tuple[Any, ...], Storage]:
+        if isinstance(item.source, str) and path not in self._widen:
+            return ("weight", item.source), item
+        kind = tensor_type(item.fake)
+        value = self._leaf(item.source, kind)
+        fake = _contiguous(item.fake)
+        return ("tensor", str(kind), item.owner), Storage(value, fake, item.owner)
+
+    def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
+        key, storage = self._reference(item.storage, (*path, "storage"))
+        base: torch.Tensor = self._new.heap[storage].fake
+        fake = base
+        for step in item.chain:
+            out = step.func(fake, *step.args, **dict(step.kwargs))
+            fake = out if step.index is None else out[step.index]
+        if not item.chain:
+            return ("of", key, ()), TensorObj(storage, (), base)
+        return ("of", key, step_key(item.chain)), TensorObj(storage, item.chain, fake)
+
+
+def _contiguous(fake: torch.Tensor) -> torch.Tensor:
+    mode = fake.fake_mode  # type: ignore[attr-defined]
+    with mode:
+        return torch.empty(tuple(fake.shape), dtype=fake.dtype)
+
+
+def differences(left: Any, right: Any) -> set[Path] | None:
+    """Paths at which two keys differ in a way that widening removes, or None if some do not."""
+    found: set[Path] = set()
+    if len(left) != len(right):
+        return None
+    for depth, (a, b) in enumerate(zip(left, right, strict=True)):
+        if a[0] == "attribute" or b[0] == "attribute":
+            if a[:3] != b[:3] or not _differ(a[3], b[3], a[:3], found):
+                return None
+        elif a[0] == "external" or b[0] == "external":
+            if a != b:
+                return None
+        elif a[:4] != b[:4] or len(a[4]) != len(b[4]):
+            return None
+        else:
+            for (name, x), (other, y) in zip(a[4], b[4], strict=True):
+                if name != other or not _differ(x, y, (depth, name), found):
+                    return None
+    return found
+
+
+def _differ(a: Any, b: Any, path: Path, found: set[Path]) -> bool:
+    if a == b:
+        return True
+    if not (isinstance(a, tuple) and isinstance(b, tuple) and a and b):
+        return False
+    if a[0] in ("static", "dynamic") and b[0] in ("static", "dynamic"):
+        if a[1] == b[1]:
+            found.add(path)
+            return True
+        return False
+    if {a[0], b[0]} <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
+        found.add((*path, "*"))
+        return True
+    if {a[0], b[0]} == {"weight", "tensor"}:
+        found.add(path)
+        return True
+    if a[0] != b[0] or len(a) != len(b):
+        return False
+    if a[0] == "tuple":
+        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[1:], b[1:], strict=True))]
+    elif a[0] == "list":
+        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2:], b[2:], strict=True))]
+    elif a[0] == "dict" and a[2] == b[2]:
+        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[3:], b[3:], strict=True))]
+    elif a[0] == "of" and a[3] == b[3]:
+        pairs = [(a[2], b[2], (*path, "storage"))]
+    elif a[0] == "dynamic iterator":
+        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2][1:], b[2][1:], strict=True))]
+    else:
+        return False
+    return all(_differ(x, y, where, found) for x, y, where in pairs)

@@ -1,0 +1,115 @@
+"""Flat code: a function's body as instructions on named registers.
+
+`dyncc.frontend.lower` makes it from the syntax tree and the machine runs it. A *program point* is a
+code object and an index into it, so paths can be compared and joined at any point, also in the
+middle of an expression. Registers are the function's locals and temporaries (``.0``, ``.1`` ...).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from dyncc.ir.hcfg import Loc
+
+
+@dataclass(frozen=True)
+class Label:
+    """A jump target; resolved to an index when the code is finished."""
+
+    number: int
+
+
+@dataclass
+class Instr:
+    """One instruction.
+
+    Attributes
+    ----------
+    op
+        Name of the handler in the machine.
+    dest
+        Registers written.
+    uses
+        Registers read.
+    const
+        Everything else the operation needs: names, operators, literals.
+    targets
+        Program points that may follow besides the next one.
+    node
+        The syntax it came from.
+    """
+
+    op: str
+    dest: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    const: Any = None
+    targets: tuple[Any, ...] = ()
+    node: ast.AST | None = None
+
+    @property
+    def falls_through(self) -> bool:
+        """Whether the next instruction may follow."""
+        return self.op not in ("jump", "branch", "return", "raise")
+
+
+@dataclass(eq=False)
+class Code:
+    """The flat code of one function.
+
+    Attributes
+    ----------
+    name, file, first_line
+        Where it comes from; lines of `node`s are relative to the file.
+    cells
+        Locals that nested functions share; their registers hold cells.
+    free
+        Names found in the enclosing function's cells.
+    loop_heads
+        Program points of ``while`` heads, where differing counters are widened.
+    """
+
+    name: str
+    file: str
+    lines: list[str]
+    instrs: list[Instr] = field(default_factory=list)
+    cells: frozenset[str] = frozenset()
+    free: frozenset[str] = frozenset()
+    loop_heads: set[int] = field(default_factory=set)
+    serial: int = 0
+
+    def loc(self, node: ast.AST | None) -> Loc:
+        """Place of a syntax node in the user's file."""
+        return Loc(self.file, getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
+
+    def source_line(self, line: int) -> str:
+        """The text of a line of the file (1-based)."""
+        return self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+
+    def successors(self, index: int) -> Iterator[int]:
+        """Program points that may follow `index`."""
+        instr = self.instrs[index]
+        yield from instr.targets
+        if instr.falls_through:
+            yield index + 1
+
+    @cached_property
+    def live(self) -> list[frozenset[str]]:
+        """Registers that are live before each instruction (backward data-flow)."""
+        live: list[frozenset[str]] = [frozenset()] * (len(self.instrs) + 1)
+        changed = True
+        while changed:
+            changed = False
+            for index in range(len(self.instrs) - 1, -1, -1):
+                instr = self.instrs[index]
+                after: frozenset[str] = frozenset().union(
+                    *(live[point] for point in self.successors(index))
+                )
+                before = (after - frozenset(instr.dest)) | frozenset(instr.uses)
+                if before != live[index]:
+                    live[index] = before
+                    changed = True
+        return live

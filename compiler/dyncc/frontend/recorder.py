@@ -1,0 +1,423 @@
+"""Records the ATen operations that native code runs on fake tensors, in functional form.
+
+Library code runs as it is, on FakeTensors; a dispatch mode sees each ATen operation below it. Views
+are not recorded: a tensor is a storage and a chain of views, replayed where its value is needed. A
+write computes the functional form of the operation and carries the result back through the chain
+to the storage, so that every alias sees it. The regions are therefore free of mutation, also
+where an alias is written in a later block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dyncc.frontend.builder import BlockBuilder
+from dyncc.frontend.values import (
+    Ref,
+    State,
+    Storage,
+    TensorObj,
+    ViewStep,
+    short_dtype,
+    tensor_type,
+)
+from dyncc.ir.hcfg import Operand, Symbolic, Value
+from dyncc.ir.types import TensorType
+
+aten = torch.ops.aten
+
+
+class DataDependent(Exception):
+    """Native code asked for the content of a tensor; it must be interpreted instead."""
+
+
+class CannotRecord(Exception):
+    """An operation that has no functional form here."""
+
+    def __init__(self, construct: str, why: str, hint: str) -> None:
+        super().__init__(f"{construct}: {why}")
+        self.construct = construct
+        self.why = why
+        self.hint = hint
+
+
+class Recorder(TorchDispatchMode):
+    """The dispatch mode under which one instruction's native call runs.
+
+    Parameters
+    ----------
+    state
+        The path's state; tensors made by the call go to its heap.
+    builder
+        The block that operations are recorded into.
+    fakes
+        The FakeTensorMode that all fake tensors of this capture belong to.
+    name_of
+        Gives a tensor that existed before the capture its weight name, and tells whether it is
+        module state (as opposed to a constant).
+    """
+
+    def __init__(
+        self,
+        state: State,
+        builder: BlockBuilder,
+        fakes: FakeTensorMode,
+        name_of: Callable[[torch.Tensor], tuple[str, bool]],
+    ) -> None:
+        super().__init__()
+        self.state = state
+        self.builder = builder
+        self.fakes = fakes
+        self.name_of = name_of
+        self.written: set[str] = set()
+        self._refs: dict[int, Ref] = {}
+        self._keep: list[torch.Tensor] = []
+
+    # -- tensors in and out of native calls ----------------------------------------------------
+
+    def fake_of(self, ref: Ref) -> torch.Tensor:
+        """The fake tensor to hand to native code for a heap tensor."""
+        fake: torch.Tensor = self.state.heap[ref].fake
+        self._refs[id(fake)] = ref
+        self._keep.append(fake)
+        return fake
+
+    def ref_of(self, tensor: torch.Tensor) -> Ref:
+        """The heap tensor for a tensor that native code returned or used."""
+        found = self._refs.get(id(tensor))
+        if found is not None:
+            return found
+        if isinstance(tensor, FakeTensor):
+            raise CannotRecord(
+                "a tensor made outside of recorded operations",
+                "its content is unknown to the compiler",
+                "Make it with torch functions inside forward, or register it as a buffer.",
+            )
+        return self.external(tensor)
+
+    def external(self, tensor: torch.Tensor) -> Ref:
+        """The heap tensor for one that existed before the capture (a weight or constant)."""
+        known = self.state.externals.get(id(tensor))
+        if known is None:
+            name, is_state = self.name_of(tensor)
+            fake = self.fakes.from_tensor(tensor.detach())
+            storage = self.state.new(Storage(name, fake, name if is_state else None))
+            known = self.state.new(TensorObj(storage, (), fake))
+            self.state.externals[id(tensor)] = known
+        self._refs[id(tensor)] = known
+        self._keep.append(tensor)
+        return known
+
+    def adopt(self, value: Value, fake: torch.Tensor) -> Ref:
+        """A heap tensor with its own storage for an SSA value."""
+        storage = self.state.new(Storage(value, fake))
+        ref = self.state.new(TensorObj(storage, (), fake))
+        self._refs[id(fake)] = ref
+        self._keep.append(fake)
+        return ref
+
+    def read(self, ref: Ref) -> Value:
+        """SSA value of a heap tensor now, replaying its views."""
+        tensor: TensorObj = self.state.heap[ref]
+        return self._replay(tensor.storage, tensor.chain)
+
+    def _replay(self, storage: Ref, chain: tuple[ViewStep, ...]) -> Value:
+        base: Storage = self.state.heap[storage]
+        source = base.source
+        value = (
+            self.builder.weight(source, tensor_type(base.fake)) if isinstance(source, str) else source
+        )
+        fake = base.fake
+        for depth, step in enumerate(chain):
+            key = (value, step_key(chain[: depth + 1]))
+            fake = apply_step(step, fake)
+            cached = self.builder.views.get(key)
+            if cached is None:
+                cached = self._emit_step(step, value, fake)
+                self.builder.views[key] = cached
+            value = cached
+        return value
+
+    def _emit_step(self, step: ViewStep, value: Value, fake: torch.Tensor) -> Value:
+        func, args = step.func, step.args
+        if step.index is not None:
+            func, args = as_single_view(step, value)
+        (result,) = self.builder.tensor(
+            str(func),
+            (value, *(to_operand(arg) for arg in args)),
+            tuple((name, to_operand(arg)) for name, arg in step.kwargs),
+            (tensor_type(fake),),
+        )
+        assert result is not None
+        return result
+
+    # -- dispatch ------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is aten._local_scalar_dense.default or func is aten.is_nonzero.default:
+            raise DataDependent
+        if func in _IDENTITY:
+            return args[0]
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise CannotRecord(
+                f"`{func}`",
+                "random numbers are not compiled yet",
+                "Draw them outside of forward and pass them in, or call eval() on the module.",
+            )
+        if torch.Tag.inplace_view in func.tags:
+            raise CannotRecord(
+                f"`{func}`",
+                "it changes the shape of a tensor in place",
+                "Use the out-of-place method of the same name.",
+            )
+        fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
+        with self.fakes:
+            try:
+                out = func(*fake_args[0], **fake_args[1])
+            except torch._subclasses.fake_tensor.DynamicOutputShapeException as error:
+                raise CannotRecord(
+                    f"`{func}`",
+                    "the shape of its result depends on the data",
+                    "Use a mask with torch.where, or a loop over elements, instead.",
+                ) from error
+        writes = [
+            (position, argument)
+            for position, argument in enumerate(func._schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        if writes:
+            return self._write(func, args, kwargs, writes, out)
+        if _is_view(func):
+            return self._view(func, args, kwargs, out)
+        return self._compute(func, args, kwargs, out)
+
+    def _fake_argument(self, item: Any) -> Any:
+        if not isinstance(item, torch.Tensor) or isinstance(item, FakeTensor):
+            return item
+        return self.state.heap[self.external(item)].fake
+
+    def _operand(self, item: Any) -> Operand:
+        if isinstance(item, torch.Tensor):
+            return self.read(self.ref_of(item))
+        if isinstance(item, list | tuple):
+            return tuple(self._operand(part) for part in item)
+        return to_operand(item)
+
+    def _compute(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
+        results = list(out) if isinstance(out, tuple | list) else [out]
+        values = self.builder.tensor(
+            str(func),
+            tuple(self._operand(arg) for arg in args),
+            tuple((name, self._operand(arg)) for name, arg in kwargs.items()),
+            [tensor_type(item) if isinstance(item, torch.Tensor) else None for item in results],
+        )
+        for item, value in zip(results, values, strict=True):
+            if value is not None:
+                self.adopt(value, item)
+        return out
+
+    def _view(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
+        owner: TensorObj = self.state.heap[self.ref_of(args[0])]
+        rest = tuple(tuple(arg) if isinstance(arg, list) else arg for arg in args[1:])
+        many = isinstance(out, tuple | list)
+        for index, item in enumerate(out if many else [out]):
+            step = ViewStep(func, rest, tuple(kwargs.items()), index if many else None)
+            chain = owner.chain if func in _SAME else (*owner.chain, step)
+            ref = self.state.new(TensorObj(owner.storage, chain, item))
+            self._refs[id(item)] = ref
+            self._keep.append(item)
+        return out
+
+    # -- writes --------------------------------------------------------------------------------
+
+    def _write(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, writes: list[Any], out: Any
+    ) -> Any:
+        if len(writes) != 1 or writes[0][0] != 0:
+            raise CannotRecord(
+                f"`{func}`",
+                "it writes to several tensors or to an `out` argument",
+                "Use the form that returns its result; call eval() on batch normalisation.",
+            )
+        target = self.ref_of(args[0])
+        old: torch.Tensor = self.state.heap[target].fake
+        new = self._functional(func, args, kwargs, old)
+        self.assign(target, new)
+        return args[0]
+
+    def _functional(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, old: torch.Tensor
+    ) -> Value:
+        """SSA value that the written tensor has after `func`."""
+        kind = tensor_type(old)
+        if func is aten.copy_.default:
+            source = args[1]
+            value = self.read(self.ref_of(source))
+            return self._cast_and_expand(value, source, kind)
+        name = func._schema.name.removeprefix("aten::")
+        overload = func._overloadname
+        if func in (aten.zero_.default, aten.fill_.Scalar):
+            content = 0 if func is aten.zero_.default else args[1]
+            arguments: tuple[Operand, ...] = (self._operand(args[0]), content)
+            return self._one("aten.full_like.default", arguments, (), kind)
+        packet = getattr(aten, name.removesuffix("_"), None)
+        if not name.endswith("_") or packet is None or overload not in packet.overloads():
+            raise CannotRecord(
+                f"`{func}`", "it has no functional form", "Use an operation that returns its result."
+            )
+        pure = getattr(packet, overload)
+        # The result of the functional form may be of a wider dtype; in place it is cast back.
+        fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
+        with self.fakes:
+            computed = pure(*fake_args[0], **fake_args[1])
+        result = self._one(
+            str(pure),
+            tuple(self._operand(arg) for arg in args),
+            tuple((key, self._operand(arg)) for key, arg in kwargs.items()),
+            tensor_type(computed),
+        )
+        return self._cast_and_expand(result, computed, kind)
+
+    def _cast_and_expand(self, value: Value, like: torch.Tensor, kind: TensorType) -> Value:
+        if short_dtype(like.dtype) != kind.dtype:
+            dtype = Symbolic("dtype", kind.dtype)
+            shape = tensor_type(like).shape
+            value = self._one(
+                "aten._to_copy.default", (value,), (("dtype", dtype),), TensorType(kind.dtype, shape)
+            )
+        if tuple(like.shape) != kind.shape:
+            value = self._one("aten.expand.default", (value, kind.shape), (), kind)
+        return value
+
+    def _one(
+        self,
+        target: str,
+        args: tuple[Operand, ...],
+        kwargs: tuple[tuple[str, Operand], ...],
+        kind: TensorType,
+    ) -> Value:
+        (value,) = self.builder.tensor(target, args, kwargs, (kind,))
+        assert value is not None
+        return value
+
+    def assign(self, target: Ref, new: Value) -> None:
+        """Give a heap tensor the value `new`, through its views to its storage."""
+        tensor: TensorObj = self.state.heap[target]
+        base: Storage = self.state.heap[tensor.storage]
+        fakes = [base.fake]
+        for step in tensor.chain:
+            fakes.append(apply_step(step, fakes[-1]))
+        for depth in range(len(tensor.chain) - 1, -1, -1):
+            outer = self._replay(tensor.storage, tensor.chain[:depth])
+            new = self._inverse(tensor.chain[depth], outer, new, fakes[depth])
+        if base.owner is not None:
+            self.written.add(base.owner)
+        self.state.heap[tensor.storage] = Storage(new, base.fake, base.owner)
+
+    def _inverse(self, step: ViewStep, outer: Value, new: Value, fake: torch.Tensor) -> Value:
+        """`outer` with the part that `step` views replaced by `new`."""
+        kind = tensor_type(fake)
+        func, args = step.func, step.args
+        if step.index is not None:
+            func, args = as_single_view(step, outer)
+        rank = fake.dim()
+        if func in _RESHAPES:
+            return self._one("aten.reshape.default", (new, kind.shape), (), kind)
+        if func is aten.permute.default:
+            order = [dim % rank for dim in args[0]]
+            inverse = tuple(order.index(dim) for dim in range(rank))
+            return self._one("aten.permute.default", (new, inverse), (), kind)
+        if func in (aten.transpose.int, aten.t.default):
+            swap = args if args else ((0, 1) if rank == 2 else (0, 0))
+            return self._one("aten.transpose.int", (new, *swap), (), kind)
+        if func in _SCATTERS:
+            operands = tuple(to_operand(arg) for arg in args)
+            keywords = tuple((name, to_operand(arg)) for name, arg in step.kwargs)
+            return self._one(_SCATTERS[func], (outer, new, *operands), keywords, kind)
+        raise CannotRecord(
+            f"a write through `{func}`",
+            "it has no inverse here",
+            "Write to the tensor itself by an index, or compute a new tensor.",
+        )
+
+
+_IDENTITY = {aten.lift_fresh.default, aten.lift.default}
+_SAME = {aten.alias.default, aten.detach.default}
+_RESHAPES = {
+    aten.view.default, aten._unsafe_view.default, aten.squeeze.default, aten.squeeze.dim,
+    aten.squeeze.dims, aten.unsqueeze.default, aten._reshape_alias.default,
+}  # fmt: skip
+_SCATTERS = {
+    aten.select.int: "aten.select_scatter.default",
+    aten.slice.Tensor: "aten.slice_scatter.default",
+    aten.diagonal.default: "aten.diagonal_scatter.default",
+}
+
+
+def _is_view(func: Any) -> bool:
+    """Whether the results of an operation alias its first argument, by its schema."""
+    arguments = func._schema.arguments
+    return bool(
+        arguments
+        and arguments[0].alias_info is not None
+        and not arguments[0].alias_info.is_write
+        and func._schema.returns
+    )
+
+
+def step_key(chain: tuple[ViewStep, ...]) -> Any:
+    """A hashable form of a chain of views."""
+    return tuple((str(step.func), step.args, step.kwargs, step.index) for step in chain)
+
+
+def apply_step(step: ViewStep, fake: torch.Tensor) -> torch.Tensor:
+    """The view of a fake tensor that a step describes."""
+    out = step.func(fake, *step.args, **dict(step.kwargs))
+    result: torch.Tensor = out if step.index is None else out[step.index]
+    return result
+
+
+def as_single_view(step: ViewStep, value: Value) -> tuple[Any, tuple[Any, ...]]:
+    """One result of ``unbind`` or ``split`` as a ``select`` or ``slice``."""
+    shape = value.type.shape  # type: ignore[union-attr]
+    assert step.index is not None
+    keywords = dict(step.kwargs)
+    if step.func is aten.unbind.int:
+        dim = step.args[0] if step.args else keywords.get("dim", 0)
+        return aten.select.int, (dim, step.index)
+    dim = step.args[1] if len(step.args) > 1 else keywords.get("dim", 0)
+    sizes = step.args[0]
+    if isinstance(sizes, int):
+        start = sizes * step.index
+        return aten.slice.Tensor, (dim, start, min(start + sizes, int(shape[dim])))
+    start = sum(sizes[: step.index])
+    return aten.slice.Tensor, (dim, start, start + sizes[step.index])
+
+
+def to_operand(item: Any) -> Operand:
+    """A static ATen argument as an operand of the IR."""
+    if item is None or isinstance(item, bool | int | float | complex | str | Value):
+        return item
+    if isinstance(item, torch.dtype):
+        return Symbolic("dtype", short_dtype(item))
+    if isinstance(item, torch.device):
+        return Symbolic("device", "cpu")
+    if isinstance(item, torch.memory_format):
+        return Symbolic("memory_format", str(item).removeprefix("torch."))
+    if isinstance(item, torch.layout):
+        return Symbolic("layout", str(item).removeprefix("torch."))
+    if isinstance(item, list | tuple):
+        return tuple(to_operand(part) for part in item)
+    raise CannotRecord(
+        f"an argument of type {type(item).__name__}",
+        "its value depends on the data",
+        "Use a size that is known when the network is compiled.",
+    )

@@ -1,0 +1,207 @@
+"""What the machine computes with: static Python objects, dynamic scalars, and a symbolic heap.
+
+A value is one of
+
+* a plain Python object: static, known at compile time;
+* a `Sym`: a bool, int or float that is known only at run time;
+* a `Ref`: the identity of a mutable object on the symbolic heap (tensor, list, dict, iterator);
+* a `tuple` of values.
+
+Heap objects are immutable and replaced on a write, so a fork copies one dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from dyncc.frontend.code import Code
+from dyncc.ir.hcfg import Value
+from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
+
+TORCH_DTYPES: dict[str, torch.dtype] = {short: getattr(torch, long) for short, long in DTYPES.items()}
+
+
+def short_dtype(dtype: torch.dtype) -> str:
+    """Short name of a torch dtype, such as ``f32``."""
+    return SHORT_DTYPES[str(dtype).removeprefix("torch.")]
+
+
+def tensor_type(tensor: torch.Tensor) -> TensorType:
+    """Type of a tensor with static extents."""
+    return TensorType(short_dtype(tensor.dtype), tuple(int(extent) for extent in tensor.shape))
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Identity of an object on the symbolic heap."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Sym:
+    """A scalar known only at run time.
+
+    `origins` names the widenings that made it dynamic, so that they can be undone where a static
+    value turns out to be needed.
+    """
+
+    value: Value
+    origins: frozenset[Any] = field(default=frozenset(), compare=False)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A method of a heap object, for example the ``append`` of a list."""
+
+    owner: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class ViewStep:
+    """One view operation on the way from a storage to a tensor.
+
+    ``args`` are what follows the viewed tensor; ``index`` picks a result of operations such as
+    ``unbind`` that return several.
+    """
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What aliasing tensors share.
+
+    ``source`` is the SSA value of the contiguous base tensor, or the name of a weight while the
+    storage still holds its initial content. ``owner`` names the module state that it backs.
+    """
+
+    source: Value | str
+    fake: torch.Tensor
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class TensorObj:
+    """A tensor: a storage and the views that lead from its base to it."""
+
+    storage: Ref
+    chain: tuple[ViewStep, ...]
+    fake: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ListObj:
+    """A list of known length."""
+
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class DictObj:
+    """A dict with static keys."""
+
+    items: tuple[tuple[Any, Any], ...]
+
+    def get(self, key: Any) -> Any:
+        """Value of `key`; raises KeyError."""
+        for known, value in self.items:
+            if type(known) is type(key) and known == key:
+                return value
+        raise KeyError(key)
+
+    def set(self, key: Any, value: Any) -> DictObj:
+        """A dict with `key` set, order kept."""
+        done = False
+        items = []
+        for known, old in self.items:
+            same = type(known) is type(key) and known == key
+            items.append((known, value if same else old))
+            done |= same
+        return DictObj((*items, (key, value)) if not done else tuple(items))
+
+
+@dataclass(frozen=True)
+class IterObj:
+    """An iterator over a known sequence of values."""
+
+    items: tuple[Any, ...]
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class DynListObj:
+    """A list of run-time length whose elements all look like `element`.
+
+    ``element`` is a template (see `canonical.Template`); ``values`` holds one SSA list for each of
+    its leaves.
+    """
+
+    element: Any
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class DynIterObj:
+    """An iterator whose length is only known at run time.
+
+    ``source`` is a `DynListObj` reference or None for a range; position, stop and step are scalars.
+    """
+
+    source: Ref | None
+    position: Any
+    stop: Any
+    step: Any
+
+
+@dataclass
+class Frame:
+    """A function activation: code, program point and registers."""
+
+    code: Code
+    function: Any
+    pc: int
+    registers: dict[str, Any]
+    result: str | None = None
+    joins: tuple[int, ...] = ()
+
+    def copy(self) -> Frame:
+        """An independent copy."""
+        return replace(self, registers=dict(self.registers))
+
+
+@dataclass
+class State:
+    """Everything a path knows: frames, heap, and attributes written on static objects."""
+
+    frames: list[Frame]
+    heap: dict[Ref, Any] = field(default_factory=dict)
+    attributes: dict[tuple[int, str], Any] = field(default_factory=dict)
+    externals: dict[int, Ref] = field(default_factory=dict)
+    forks: int = 0
+    serial: int = 0
+
+    def new(self, item: Any) -> Ref:
+        """Put an object on the heap."""
+        self.serial += 1
+        ref = Ref(self.serial)
+        self.heap[ref] = item
+        return ref
+
+    def copy(self) -> State:
+        """An independent copy (heap objects are immutable and shared)."""
+        return State(
+            [frame.copy() for frame in self.frames],
+            dict(self.heap),
+            dict(self.attributes),
+            dict(self.externals),
+            self.forks,
+            self.serial,
+        )

@@ -1,0 +1,1 @@
+"""HCFG: dataclasses (`hcfg`), types, host operations, printer, parser and verifier."""

@@ -1,0 +1,305 @@
+"""The HCFG (heterogeneous control-flow graph): the one program form between all stages.
+
+A program is a graph of *blocks*. A block has parameters and uses nothing defined in another block:
+values cross an edge only as arguments (SSA with block parameters). Inside a block run, in order,
+*host operations* on scalars and lists, and calls of *regions*: straight-line tensor programs that a
+back end compiles. A terminator leaves the block. Regions take their weights as arguments, so that
+equal structure with other weights is one region.
+
+The graph and its name follow Chen et al., "DyCL", ISSTA 2023 (arXiv 2307.04963), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dyncc.ir.types import TensorType, Type
+
+
+@dataclass(frozen=True)
+class Loc:
+    """A place in the user's source (1-based line, 0-based column)."""
+
+    file: str
+    line: int
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column + 1}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """An SSA value; its name is unique in the program."""
+
+    name: str
+    type: Type
+
+    def __str__(self) -> str:
+        return f"%{self.name}"
+
+
+@dataclass(frozen=True)
+class Symbolic:
+    """A torch constant that is no Python literal: a dtype, layout, device or memory format."""
+
+    kind: str
+    name: str
+
+
+#: A literal, or a value, or a list of them: an argument of an operation.
+Operand: TypeAlias = (
+    "Value | Symbolic | None | bool | int | float | complex | str | tuple[Operand, ...]"
+)
+
+
+@dataclass(frozen=True)
+class TensorOp:
+    """One ATen operation inside a region, for example ``aten.add.Tensor``.
+
+    ``None`` in `results` stands for a result that nothing uses.
+    """
+
+    target: str
+    args: tuple[Operand, ...]
+    kwargs: tuple[tuple[str, Operand], ...]
+    results: tuple[Value | None, ...]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A static sub-network: parameters, then weights, then operations, then results."""
+
+    name: str
+    params: tuple[Value, ...]
+    weights: tuple[Value, ...]
+    ops: tuple[TensorOp, ...]
+    results: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class HostOp:
+    """A host operation on scalars and lists; the operations are listed in `dyncc.ir.hostops`."""
+
+    op: str
+    args: tuple[Operand, ...]
+    results: tuple[Value, ...]
+    loc: Loc | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class RegionCall:
+    """A call of a region with activations and the names of the weights bound to it."""
+
+    region: str
+    args: tuple[Value, ...]
+    weights: tuple[str, ...]
+    results: tuple[Value, ...]
+
+
+BlockOp: TypeAlias = HostOp | RegionCall
+
+
+# --- structured values at the entry and the exits -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value in a tree."""
+
+    value: Value
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A Python constant in a tree (None, bool, int, float, complex or str)."""
+
+    value: None | bool | int | float | complex | str
+
+
+@dataclass(frozen=True)
+class Series:
+    """A tuple or a list of known length."""
+
+    kind: str
+    items: tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A dict with literal keys, in insertion order."""
+
+    items: tuple[tuple[str | int | bool | float | None, Tree], ...]
+
+
+@dataclass(frozen=True)
+class Each:
+    """A list of run-time length; the leaves of `element` are lists of that length."""
+
+    element: Tree
+
+
+Tree: TypeAlias = Leaf | Literal | Series | Record | Each
+
+
+def tree_leaves(tree: Tree) -> Iterator[Value]:
+    """All values of a tree, left to right."""
+    match tree:
+        case Leaf(value):
+            yield value
+        case Series(_, items):
+            for item in items:
+                yield from tree_leaves(item)
+        case Record(pairs):
+            for _, item in pairs:
+                yield from tree_leaves(item)
+        case Each(element):
+            yield from tree_leaves(element)
+        case Literal():
+            return
+
+
+def map_leaves(tree: Tree, values: Mapping[Value, Value]) -> Tree:
+    """`tree` with each leaf replaced as `values` says (leaves not in it stay)."""
+    match tree:
+        case Leaf(value):
+            return Leaf(values.get(value, value))
+        case Series(kind, items):
+            return Series(kind, tuple(map_leaves(item, values) for item in items))
+        case Record(pairs):
+            return Record(tuple((key, map_leaves(item, values)) for key, item in pairs))
+        case Each(element):
+            return Each(map_leaves(element, values))
+        case Literal():
+            return tree
+
+
+# --- terminators ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Go to `target`; `args` become its parameters."""
+
+    target: str
+    args: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Go one of two ways on a host bool; `text` is the predicate's source."""
+
+    condition: Value
+    then: Jump
+    orelse: Jump
+    text: str = field(default="", compare=False)
+    loc: Loc | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Return:
+    """Leave the program with `result`, and with new values for state (by its name)."""
+
+    result: Tree
+    state: tuple[tuple[str, Tree], ...] = ()
+    loc: Loc | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Raise:
+    """Leave the program by raising the builtin exception `exception`."""
+
+    exception: str
+    message: tuple[Operand, ...]
+    loc: Loc | None = field(default=None, compare=False)
+
+
+Terminator: TypeAlias = Jump | Branch | Return | Raise
+
+
+@dataclass(frozen=True)
+class Block:
+    """Parameters, operations, terminator."""
+
+    name: str
+    params: tuple[Value, ...]
+    ops: tuple[BlockOp, ...]
+    terminator: Terminator
+    loc: Loc | None = field(default=None, compare=False)
+
+
+def jumps(terminator: Terminator) -> tuple[Jump, ...]:
+    """The edges out of a block: for a branch, first the one taken when true."""
+    match terminator:
+        case Jump():
+            return (terminator,)
+        case Branch(_, then, orelse):
+            return (then, orelse)
+        case _:
+            return ()
+
+
+@dataclass(frozen=True)
+class StateSlot:
+    """Module state that a call changes: a buffer (tensor) or an attribute.
+
+    Attributes
+    ----------
+    name
+        Dotted name, as in ``module.named_buffers()``.
+    value
+        The entry block's parameter with the value at the start of the call, or None where no path
+        reads the old value.
+    initial
+        Value before the first call: a literal, or None for a tensor, whose initial value is the
+        weight of the same name.
+    """
+
+    name: str
+    value: Value | None
+    initial: None | bool | int | float | complex = None
+
+
+@dataclass(frozen=True)
+class Hcfg:
+    """A whole program.
+
+    Attributes
+    ----------
+    name
+        Name of the network.
+    signature
+        Entry parameters in the order of ``forward``: name and tree of values and literals.
+    optional
+        Names in `signature` that may be left out in a call (they have a default in ``forward``).
+    state
+        Module state that calls read and change.
+    weights
+        Name and type of every constant tensor.
+    blocks
+        By name; the first is the entry, whose parameters are the leaves of `signature`, then the
+        state.
+    regions
+        By name.
+    """
+
+    name: str
+    signature: tuple[tuple[str, Tree], ...]
+    optional: tuple[str, ...]
+    state: tuple[StateSlot, ...]
+    weights: Mapping[str, TensorType]
+    blocks: Mapping[str, Block]
+    regions: Mapping[str, Region]
+
+    @property
+    def entry(self) -> Block:
+        """The block where a call starts."""
+        return next(iter(self.blocks.values()))
+
+    def edges(self) -> Iterator[tuple[str, int, Jump]]:
+        """Every edge as (block, index in its terminator, jump)."""
+        for block in self.blocks.values():
+            for index, jump in enumerate(jumps(block.terminator)):
+                yield block.name, index, jump

@@ -1,0 +1,236 @@
+"""Load and call a compiled region library.
+
+This module is all that an artifact needs at run time: TVM's runtime, NumPy and the standard
+library. It neither imports torch nor any compiler part of dyncc.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from dyncc.core.errors import ArtifactError, InputError
+
+
+def _default_threads() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# TVM reads this once, while it is imported; left to itself it has been seen to use one thread.
+os.environ.setdefault("TVM_NUM_THREADS", str(_default_threads()))
+
+import tvm.runtime  # noqa: E402  (the environment must be set first)
+from tvm.runtime.vm import VirtualMachine  # noqa: E402
+
+#: TVM's kernels may assume this alignment for every argument.
+ALIGNMENT = 64
+
+
+def cpu_features() -> frozenset[str] | None:
+    """Return the kernel's names of this CPU's instruction-set features.
+
+    Returns
+    -------
+    frozenset of str or None
+        ``None`` where the system does not tell.
+    """
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return None
+
+
+def _empty_like(array: numpy.ndarray) -> Any:
+    return tvm.runtime.empty(array.shape, str(array.dtype), tvm.runtime.cpu())
+
+
+def to_numpy(tensor: Any) -> numpy.ndarray:
+    """Return a NumPy view of a TVM tensor; the view keeps the tensor's memory alive."""
+    return numpy.from_dlpack(tensor)
+
+
+def from_external(array: Any) -> Any:
+    """Turn a torch tensor or a NumPy array into a TVM tensor.
+
+    The memory is shared when it is contiguous, writable and aligned to 64 bytes, and copied
+    otherwise: compiled code crashes on a misaligned argument.
+
+    Parameters
+    ----------
+    array
+        A CPU torch tensor, a NumPy array, or a TVM tensor (returned as it is).
+
+    Returns
+    -------
+    tvm.runtime.Tensor
+        A tensor with the same shape, dtype and values.
+    """
+    if isinstance(array, tvm.runtime.Tensor):
+        return array
+    if not isinstance(array, numpy.ndarray) and hasattr(array, "data_ptr"):
+        # A torch tensor, recognised by what it can do, so that torch need not be imported.
+        array = array.detach()
+        if array.is_contiguous() and array.numel() and array.data_ptr() % ALIGNMENT == 0:
+            return tvm.runtime.from_dlpack(array)
+        array = array.resolve_conj().resolve_neg().numpy()
+    array = numpy.asarray(array)
+    if (
+        array.size
+        and array.flags.c_contiguous
+        and array.flags.writeable
+        and array.ctypes.data % ALIGNMENT == 0
+    ):
+        return tvm.runtime.from_dlpack(array)
+    tensor = _empty_like(array)
+    if array.size:
+        numpy.copyto(to_numpy(tensor), array)
+    return tensor
+
+
+def _pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    """Carry out a packing recipe.
+
+    Parameters
+    ----------
+    recipe
+        ``{"inputs": [...], "steps": [[operation, argument], ...]}``.
+    sources
+        The arrays of ``recipe["inputs"]``.
+    """
+    value = sources[0]
+    for operation, argument in recipe["steps"]:
+        if operation == "reshape":
+            value = value.reshape(argument)
+        elif operation == "transpose":
+            value = value.transpose(argument)
+        elif operation == "bn_scale":
+            value = _bn_scale(argument, sources)
+        elif operation == "bn_shift":
+            _, beta, mean, _ = (source.astype("float64") for source in sources)
+            value = beta - mean * _bn_scale(argument, sources)
+        elif operation == "astype":
+            value = value.astype(argument)
+        else:
+            raise ArtifactError(
+                f"the library asks for an unknown packing step {operation!r}",
+                hint="Compile the model again with this version of dyncc.",
+            )
+    return numpy.ascontiguousarray(value)
+
+
+def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    gamma, _, _, variance = (source.astype("float64") for source in sources)
+    scale: numpy.ndarray = gamma / numpy.sqrt(variance + epsilon)
+    return scale
+
+
+class TvmLibrary:
+    """A compiled region library.
+
+    Parameters
+    ----------
+    path
+        The shared library that `build_library` wrote.
+    report
+        The report that `build_library` returned.
+
+    Raises
+    ------
+    ArtifactError
+        If the library is missing or damaged, or was compiled for features this machine lacks.
+    """
+
+    def __init__(self, path: Path, report: Mapping[str, Any]) -> None:
+        self._report = report
+        self._packed: dict[tuple[tuple[str, ...], str], Any] = {}
+        self._check_machine(report["target"])
+        if not Path(path).is_file():
+            raise ArtifactError(f"the region library {path} is missing")
+        try:
+            module = tvm.runtime.load_module(str(path))
+            self._machine = VirtualMachine(module, tvm.runtime.cpu())
+        except (RuntimeError, AttributeError, ValueError, OSError) as error:
+            raise ArtifactError(
+                f"the region library {path} cannot be loaded: {error}",
+                hint="Compile the model again.",
+            ) from error
+
+    @staticmethod
+    def _check_machine(target: Mapping[str, Any]) -> None:
+        here = platform.machine()
+        if target["machine"] != here:
+            raise ArtifactError(
+                f"the library was compiled for {target['machine']}, and this machine is {here}",
+                hint="Compile the model again on this machine.",
+            )
+        present = cpu_features()
+        # A system that does not list its features gets the benefit of the doubt.
+        missing = sorted(set(target["features"]) - present) if present is not None else []
+        if missing:
+            raise ArtifactError(
+                "the library was compiled for CPU features that this machine lacks: "
+                + ", ".join(missing),
+                hint="Compile the model again on this machine.",
+            )
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions in the library."""
+        return tuple(self._report["regions"])
+
+    def bind(
+        self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
+    ) -> Callable[..., tuple[Any, ...]]:
+        """Bind a region to the weights of one call site.
+
+        Parameters
+        ----------
+        region
+            Name of the region.
+        weights
+            Raw weights, in the order of the region program's weight inputs.
+        names
+            Their names. Equal names must mean equal arrays: packed weights are kept by name.
+
+        Returns
+        -------
+        callable
+            Takes the activations as TVM tensors, returns a tuple of TVM tensors.
+        """
+        try:
+            entry = self._report["regions"][region]
+            function = self._machine[entry["entry"]]
+        except (KeyError, AttributeError, ValueError) as error:
+            raise ArtifactError(f"the region library has no region {region!r}") from error
+        if len(weights) != entry["weights"] or len(names) != entry["weights"]:
+            raise InputError(
+                f"region {region!r} takes {entry['weights']} weights, "
+                f"not {len(weights)} with {len(names)} names"
+            )
+        packed = tuple(self._weight(recipe, weights, names) for recipe in entry["packed"])
+        if not packed:
+            return lambda *activations: tuple(function(*activations))
+        return lambda *activations: tuple(function(*activations, *packed))
+
+    def _weight(
+        self, recipe: Mapping[str, Any], weights: Sequence[numpy.ndarray], names: Sequence[str]
+    ) -> Any:
+        key = (tuple(names[i] for i in recipe["inputs"]), json.dumps(recipe["steps"]))
+        if key not in self._packed:
+            sources = [weights[i] for i in recipe["inputs"]]
+            self._packed[key] = from_external(_pack(recipe, sources))
+        return self._packed[key]
