@@ -9,7 +9,7 @@ scalars, list lengths or weights can share one after *widening* those places.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,14 +20,15 @@ from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
     DynListObj,
-    Frame,
     IterObj,
     ListObj,
+    Raised,
     Ref,
     State,
     Storage,
     Sym,
     TensorObj,
+    Text,
     short_dtype,
     tensor_type,
 )
@@ -148,18 +149,25 @@ class Canonicaliser:
                 part.append((name, sub))
             key.append((frame.code.serial, frame.pc, frame.result, frame.joins, tuple(part)))
             self._new.frames.append(
-                Frame(frame.code, frame.function, frame.pc, registers, frame.result, frame.joins)
+                replace(frame, registers=registers, visits=dict(frame.visits))
             )
-        for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: str(kv[0])):
+        for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: kv[0]):
             sub, new = self._walk(value, ("attribute", owner, name))
             self._new.attributes[owner, name] = new
             key.append(("attribute", owner, name, sub))
-        for identity, ref in sorted(self._old.externals.items()):
-            storage = self._old.heap[self._old.heap[ref].storage]
-            if ref in self._numbers or storage.source != storage.owner and storage.owner:
-                sub, new = self._walk(ref, ("external", identity))
-                self._new.externals[identity] = new
-                key.append(("external", identity, sub))
+        # A changed buffer belongs to the state even where no register leads to it.
+        changed = {
+            storage.owner: (identity, ref)
+            for identity, ref in self._old.externals.items()
+            for storage in (self._old.heap[self._old.heap[ref].storage],)
+            if storage.owner and storage.source != storage.owner
+        }
+        for owner, (identity, ref) in sorted(changed.items()):
+            sub, self._new.externals[identity] = self._walk(ref, ("external", owner))
+            key.append(("external", owner, sub))
+        for identity, ref in self._old.externals.items():
+            if ref in self._numbers:
+                self._new.externals[identity] = self._numbers[ref]
         return Canonical(tuple(key), self._leaves, self._new, self._params)
 
     def _leaf(self, item: Any, kind: Type) -> Value:
@@ -173,14 +181,14 @@ class Canonicaliser:
             origins = item.origins
             if path in self._widen:
                 origins |= {(self._origin, path)}
-            return ("dynamic", str(item.value.type)), Sym(
-                self._leaf(item.value, item.value.type), origins
+            return ("dynamic", str(item.value.type), item.tried), Sym(
+                self._leaf(item.value, item.value.type), origins, item.tried
             )
         if isinstance(item, bool | int | float):
             kind: ScalarType = SCALARS[type(item).__name__]
             if path in self._widen:
                 origin = frozenset({(self._origin, path)})
-                return ("dynamic", str(kind)), Sym(self._leaf(item, kind), origin)
+                return ("dynamic", str(kind), 0), Sym(self._leaf(item, kind), origin)
             return ("static", str(kind), repr(item)), item
         if isinstance(item, str | complex | None):
             return ("constant", repr(item)), item
@@ -195,6 +203,12 @@ class Canonicaliser:
             return ("bound", item.name, key), Bound(owner, item.name)
         if isinstance(item, Ref):
             return self._reference(item, path)
+        if isinstance(item, Raised):
+            key, parts = self._walk(item.args, path)
+            return ("raised", item.kind, key), Raised(item.kind, parts)
+        if isinstance(item, Text):
+            key, parts = self._walk(item.parts, path)
+            return ("text", key), Text(parts)
         try:
             hash(item)
         except TypeError:
@@ -247,7 +261,8 @@ class Canonicaliser:
         kind = tensor_type(item.fake)
         value = self._leaf(item.source, kind)
         fake = _contiguous(item.fake)
-        return ("tensor", str(kind), item.owner), Storage(value, fake, item.owner)
+        new = Storage(value, fake, item.owner, item.listed)
+        return ("tensor", str(kind), item.owner, item.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         key, storage = self._reference(item.storage, (*path, "storage"))
@@ -294,14 +309,14 @@ def _differ(a: Any, b: Any, path: Path, found: set[Path]) -> bool:
     if not (isinstance(a, tuple) and isinstance(b, tuple) and a and b):
         return False
     if a[0] in ("static", "dynamic") and b[0] in ("static", "dynamic"):
-        if a[1] == b[1]:
-            found.add(path)
-            return True
-        return False
+        if a[1] != b[1] or (a[0] == b[0] == "dynamic"):
+            return False
+        found.add(path)
+        return True
     if {a[0], b[0]} <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
         found.add((*path, "*"))
         return True
-    if {a[0], b[0]} == {"weight", "tensor"}:
+    if {a[0], b[0]} <= {"weight", "tensor"} and "weight" in (a[0], b[0]):
         found.add(path)
         return True
     if a[0] != b[0] or len(a) != len(b):

@@ -312,6 +312,12 @@ class Recorder(TorchDispatchMode):
         """Give a heap tensor the value `new`, through its views to its storage."""
         tensor: TensorObj = self.state.heap[target]
         base: Storage = self.state.heap[tensor.storage]
+        if base.listed:
+            raise CannotRecord(
+                "an in-place change of a tensor that a list built in a loop holds",
+                "the list has a copy, which would not change with it",
+                "Use an operation that returns a new tensor, or append a clone().",
+            )
         fakes = [base.fake]
         for step in tensor.chain:
             fakes.append(apply_step(step, fakes[-1]))

@@ -46,11 +46,12 @@ class Sym:
     """A scalar known only at run time.
 
     `origins` names the widenings that made it dynamic, so that they can be undone where a static
-    value turns out to be needed.
+    value turns out to be needed. `tried` counts the values that a case split has already ruled out.
     """
 
     value: Value
     origins: frozenset[Any] = field(default=frozenset(), compare=False)
+    tried: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,15 @@ class Storage:
     """What aliasing tensors share.
 
     ``source`` is the SSA value of the contiguous base tensor, or the name of a weight while the
-    storage still holds its initial content. ``owner`` names the module state that it backs.
+    storage still holds its initial content. ``owner`` names the module state that it backs;
+    ``listed`` says that a list of run-time length holds a copy of it, so that a write would not be
+    seen there.
     """
 
     source: Value | str
     fake: torch.Tensor
     owner: str | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,29 @@ class DynIterObj:
     step: Any
 
 
+@dataclass(frozen=True)
+class Raised:
+    """An exception object that was made and may be raised."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A formatted string with parts known only at run time; good for messages only."""
+
+    parts: tuple[Any, ...]
+
+
 @dataclass
 class Frame:
-    """A function activation: code, program point and registers."""
+    """A function activation: code, program point and registers.
+
+    ``joins`` are the program points where paths that forked in this activation meet again (-1
+    stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
+    head.
+    """
 
     code: Code
     function: Any
@@ -171,10 +195,11 @@ class Frame:
     registers: dict[str, Any]
     result: str | None = None
     joins: tuple[int, ...] = ()
+    visits: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Frame:
         """An independent copy."""
-        return replace(self, registers=dict(self.registers))
+        return replace(self, registers=dict(self.registers), visits=dict(self.visits))
 
 
 @dataclass
@@ -183,7 +208,7 @@ class State:
 
     frames: list[Frame]
     heap: dict[Ref, Any] = field(default_factory=dict)
-    attributes: dict[tuple[int, str], Any] = field(default_factory=dict)
+    attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
     externals: dict[int, Ref] = field(default_factory=dict)
     forks: int = 0
     serial: int = 0

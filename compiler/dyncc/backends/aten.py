@@ -1,0 +1,157 @@
+"""Regions as ATen operations: resolving, interpreting and wrapping them for export."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+
+from dyncc.core.errors import InternalError
+from dyncc.ir.hcfg import Operand, Region, Symbolic, Value
+from dyncc.ir.types import DTYPES
+
+
+@functools.cache
+def resolve(target: str) -> OpOverload:
+    """Find the operation that a name such as ``aten.add.Tensor`` stands for.
+
+    Parameters
+    ----------
+    target
+        ``namespace.name.overload``, as ``str(OpOverload)`` prints it.
+
+    Returns
+    -------
+    OpOverload
+        The operation.
+
+    Raises
+    ------
+    InternalError
+        If this version of torch has no such operation.
+    """
+    found: Any = torch.ops
+    for part in target.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, OpOverload):
+        raise InternalError(f"torch {torch.__version__} has no operation {target!r}")
+    return found
+
+
+def torch_constant(symbol: Symbolic) -> Any:
+    """Return the torch object that a symbolic constant stands for.
+
+    Parameters
+    ----------
+    symbol
+        A dtype (by its short name), device, layout or memory format.
+
+    Returns
+    -------
+    torch.dtype, torch.device, torch.layout or torch.memory_format
+        The constant.
+
+    Raises
+    ------
+    InternalError
+        If there is no such constant.
+    """
+    if symbol.kind == "device":
+        return torch.device(symbol.name)
+    name = DTYPES.get(symbol.name, symbol.name) if symbol.kind == "dtype" else symbol.name
+    found = getattr(torch, name.removeprefix("torch."), None)
+    kinds = {
+        "dtype": torch.dtype,
+        "layout": torch.layout,
+        "memory_format": torch.memory_format,
+    }
+    if symbol.kind not in kinds or not isinstance(found, kinds[symbol.kind]):
+        raise InternalError(f"torch has no {symbol.kind} {symbol.name!r}")
+    return found
+
+
+def run_region(
+    region: Region, params: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Interpret a region with torch.
+
+    Parameters
+    ----------
+    region
+        The region.
+    params
+        One tensor for each parameter, of its shape and dtype.
+    weights
+        One tensor for each weight.
+
+    Returns
+    -------
+    tuple of Tensor
+        The region's results.
+
+    Raises
+    ------
+    InternalError
+        If the number of arguments is wrong, or the region uses what torch does not have.
+    """
+    if len(params) != len(region.params) or len(weights) != len(region.weights):
+        raise InternalError(
+            f"region {region.name} takes {len(region.params)} parameters and "
+            f"{len(region.weights)} weights, not {len(params)} and {len(weights)}"
+        )
+    values: dict[Value, Any] = dict(
+        zip((*region.params, *region.weights), (*params, *weights), strict=True)
+    )
+
+    def read(operand: Operand) -> Any:
+        match operand:
+            case Value():
+                return values[operand]
+            case Symbolic():
+                return torch_constant(operand)
+            case tuple():
+                return [read(item) for item in operand]
+            case _:
+                return operand
+
+    for op in region.ops:
+        outcome = resolve(op.target)(
+            *map(read, op.args), **{name: read(value) for name, value in op.kwargs}
+        )
+        # One result may be a tensor, or a list of one tensor (``aten.split`` into one piece).
+        outcomes = outcome if isinstance(outcome, (tuple, list)) else (outcome,)
+        if len(outcomes) != len(op.results):
+            raise InternalError(
+                f"region {region.name}: {op.target} gave {len(outcomes)} results, "
+                f"not {len(op.results)}"
+            )
+        for value, tensor in zip(op.results, outcomes, strict=True):
+            if value is not None:
+                values[value] = tensor
+    return tuple(values[value] for value in region.results)
+
+
+class RegionModule(nn.Module):
+    """A region as a module without parameters of its own.
+
+    ``forward(*params, *weights)`` takes activations and weights alike as arguments, so that
+    nothing about the weights can enter what is compiled from it.
+
+    Parameters
+    ----------
+    region
+        The region.
+    """
+
+    def __init__(self, region: Region) -> None:
+        super().__init__()
+        self.region = region
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Run the region; see `run_region`."""
+        split = len(self.region.params)
+        return run_region(self.region, tensors[:split], tensors[split:])

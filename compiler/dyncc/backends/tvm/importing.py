@@ -1,0 +1,77 @@
+"""From a region to a Relax function: torch.export, then TVM's front end.
+
+Parameters come first and weights after them, all as arguments of the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tvm import relax
+from tvm.relax.frontend.torch import from_exported_program
+
+from dyncc.backends.aten import RegionModule
+from dyncc.backends.tvm.converters import CONVERTERS, decompositions
+from dyncc.ir.hcfg import Region, Value
+from dyncc.ir.types import DTYPES, TensorType
+
+#: Extents that stand for symbols while a region is traced; large and odd, so that torch does not
+#: take them for a constant of the program.
+_FIRST_EXTENT = 37
+
+
+def _example(value: Value, extents: dict[str, int]) -> Tensor:
+    kind = value.type
+    if not isinstance(kind, TensorType):
+        raise TypeError(f"a region takes tensors only, not {kind}")
+    shape = [
+        extent
+        if isinstance(extent, int)
+        else extents.setdefault(extent, _FIRST_EXTENT + 2 * len(extents))
+        for extent in kind.shape
+    ]
+    return torch.zeros(shape, dtype=getattr(torch, DTYPES[kind.dtype]))
+
+
+def _dynamic(values: Sequence[Value]) -> Any:
+    """Return torch.export's description of the symbolic extents, or None without any."""
+    kinds = [value.type for value in values if isinstance(value.type, TensorType)]
+    if all(kind.is_static for kind in kinds):
+        return None
+    names = {extent for kind in kinds for extent in kind.shape if isinstance(extent, str)}
+    symbols = {name: torch.export.Dim(name) for name in sorted(names)}
+    return (
+        tuple(
+            {axis: symbols[extent] for axis, extent in enumerate(kind.shape) if extent in symbols}
+            for kind in kinds
+        ),
+    )
+
+
+def import_region(region: Region) -> relax.Function:
+    """Translate a region to Relax.
+
+    Parameters
+    ----------
+    region
+        The region.
+
+    Returns
+    -------
+    relax.Function
+        Takes ``(*params, *weights)`` and returns a tuple of the region's results.
+    """
+    values = (*region.params, *region.weights)
+    extents: dict[str, int] = {}
+    examples = tuple(_example(value, extents) for value in values)
+    with torch.no_grad():
+        program = torch.export.export(
+            RegionModule(region).eval(), examples, dynamic_shapes=_dynamic(values), strict=False
+        ).run_decompositions(decompositions())
+    module = from_exported_program(
+        program, custom_convert_map=CONVERTERS, run_ep_decomposition=False
+    )
+    return module["main"]

@@ -1,0 +1,88 @@
+"""What one attempt of a capture learns for the next: which places vary at run time.
+
+The machine explores a program with the assumption that every Python value that could be known at
+compile time is known. Where two paths meet with different values (a loop counter, a list that
+grows), the place is *widened*: it becomes a block parameter. The capture then starts again with
+that decision, so that the loop is rolled from its first turn. Where a widened value turns out to be
+needed at compile time (it indexes a list of modules), the widening is taken back and the loop is
+unrolled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dyncc.frontend.canonical import Path, Template
+
+#: A place in the program: code and program point of every active function.
+Context = tuple[tuple[int, int], ...]
+
+#: The origin of scalars that are arguments of the network.
+ENTRY: Context = ()
+
+
+class Restart(Exception):
+    """The current attempt rests on an assumption that turned out to be wrong."""
+
+
+class Unsupported(Exception):
+    """A construct that cannot be compiled at this place."""
+
+    def __init__(self, construct: str, why: str, hint: str) -> None:
+        super().__init__(f"{construct}: {why}")
+        self.construct = construct
+        self.why = why
+        self.hint = hint
+
+
+@dataclass
+class Decisions:
+    """Decisions that are kept between attempts.
+
+    Attributes
+    ----------
+    widened
+        For each program point, the places that vary there.
+    kept
+        Places that must stay static.
+    loops
+        Heads of loops whose trip count depends on data.
+    state
+        Dotted names of buffers and attributes that a call changes.
+    changed
+        Whether this attempt added to any of them.
+    """
+
+    widened: dict[Context, dict[Path, Template | None]] = field(default_factory=dict)
+    kept: set[tuple[Context, Path]] = field(default_factory=set)
+    loops: set[Context] = field(default_factory=set)
+    state: set[str] = field(default_factory=set)
+    changed: bool = False
+
+    def widen(self, context: Context, path: Path, template: Template | None) -> bool:
+        """Add a widening unless it was taken back before; return whether it is in force."""
+        if (context, path) in self.kept:
+            return False
+        self.widened.setdefault(context, {})[path] = template
+        self.changed = True
+        return True
+
+    def keep(self, origins: frozenset[Any]) -> None:
+        """Take widenings back, for good."""
+        for context, path in origins:
+            self.kept.add((context, path))
+            self.widened.get(context, {}).pop(path, None)
+        self.changed = True
+
+    def add_loop(self, context: Context) -> None:
+        """Note a loop with a data-dependent trip count."""
+        if context not in self.loops:
+            self.loops.add(context)
+            self.changed = True
+
+    def add_state(self, name: str) -> None:
+        """Note a buffer or attribute that a call changes."""
+        if name not in self.state:
+            self.state.add(name)
+            self.changed = True

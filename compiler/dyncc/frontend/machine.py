@@ -1,0 +1,339 @@
+"""Explores a program: runs flat code on symbolic states and builds a block for each piece.
+
+A block starts from a canonical state. It ends at a branch on data, where the paths that forked
+earlier meet, at the head of a loop with a data-dependent trip count, and where a tensor operation
+needs a scalar that the block's own region computes. States that agree in everything static share a
+block, which is what joins paths and closes loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import networkx
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dyncc.core.errors import Diagnostic, InternalError
+from dyncc.frontend.builder import BlockBuilder, Late, Regions
+from dyncc.frontend.canonical import (
+    Canonical,
+    Canonicaliser,
+    NoTemplate,
+    Path,
+    Template,
+    differences,
+    template_of,
+)
+from dyncc.frontend.code import Code
+from dyncc.frontend.decisions import Context, Decisions, Unsupported
+from dyncc.frontend.values import DynListObj, ListObj, Ref, State, Storage, Sym, TensorObj
+from dyncc.ir.hcfg import Block, Branch, Jump, Loc, Raise, Terminator, Value
+from dyncc.ir.types import SCALARS, TensorType, Type
+
+MAX_BLOCKS = 4000
+
+
+class Machine:
+    """One attempt to capture a program.
+
+    Parameters
+    ----------
+    decisions
+        What earlier attempts learned; this one adds to it.
+    fakes
+        The mode that all fake tensors belong to.
+    name_of
+        Weight name of a tensor that existed before the capture, and whether it is module state.
+    module_names
+        Dotted name of each module, by identity.
+    """
+
+    def __init__(
+        self,
+        decisions: Decisions,
+        fakes: FakeTensorMode,
+        name_of: Callable[[torch.Tensor], tuple[str, bool]],
+        module_names: dict[int, str],
+    ) -> None:
+        self.decisions = decisions
+        self.fakes = fakes
+        self.name_of = name_of
+        self.module_names = module_names
+        self.blocks: dict[str, Block] = {}
+        self.regions = Regions()
+        self.diagnostics: list[Diagnostic] = []
+        self._values = 0
+        self._block_count = 0
+        self._memo: dict[object, str] = {}
+        self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
+        self._pending: list[tuple[str, Canonical]] = []
+
+    def fresh(self, kind: Type) -> Value:
+        """A value with a new name."""
+        self._values += 1
+        return Value(f"v{self._values}", kind)
+
+    def explore(self, state: State, params: tuple[Value, ...]) -> None:
+        """Build every block that can be reached from `state`, the first being the entry."""
+        from dyncc.frontend.interpreter import Interpreter
+
+        name = self._new_name()
+        frame = state.frames[-1]
+        builder = BlockBuilder(name, params, self.fresh, frame.code.loc(frame.code.node))
+        Interpreter(self, state, builder).run()
+        while self._pending:
+            name, canonical = self._pending.pop()
+            frame = canonical.state.frames[-1]
+            loc = frame.code.loc(frame.code.instrs[frame.pc].node)
+            builder = BlockBuilder(name, tuple(canonical.params), self.fresh, loc)
+            Interpreter(self, canonical.state, builder).run()
+
+    def finish(self, builder: BlockBuilder, terminator: Terminator) -> None:
+        """End a block."""
+        self.blocks[builder.name] = builder.finish(terminator, self.regions)
+
+    def _new_name(self) -> str:
+        self._block_count += 1
+        if self._block_count > MAX_BLOCKS:
+            raise Unsupported(
+                "this network",
+                f"it unrolls to more than {MAX_BLOCKS} blocks",
+                "Bound the loop with a smaller constant, or let its counter not index a list.",
+            )
+        return f"b{self._block_count - 1}"
+
+    # -- edges ---------------------------------------------------------------------------------
+
+    def edge(
+        self,
+        state: State,
+        builder: BlockBuilder,
+        read: Callable[[State, Ref], Value],
+    ) -> Jump:
+        """An edge from the block under construction to the block for `state`.
+
+        Parameters
+        ----------
+        read
+            Gives the value of a heap tensor in the block under construction.
+        """
+        _skip_jumps(state)
+        context = context_of(state)
+        canonical = self._canonical(state, context, builder, read)
+        name = self._memo.get(canonical.key)
+        if name is None and self._widen_against(context, canonical, state):
+            canonical = self._canonical(state, context, builder, read)
+            name = self._memo.get(canonical.key)
+        if name is None:
+            name = self._memo[canonical.key] = self._new_name()
+            self._variants.setdefault(context, []).append((canonical.key, canonical))
+            self._pending.append((name, canonical))
+        return Jump(name, tuple(self._argument(leaf, builder) for leaf in canonical.leaves))
+
+    def _canonical(
+        self,
+        state: State,
+        context: Context,
+        builder: BlockBuilder,
+        read: Callable[[State, Ref], Value],
+    ) -> Canonical:
+        widen = self.decisions.widened.get(context, {})
+        # Packing copies tensors into a list, so mark them before the walk reads their storages.
+        packed: dict[Path, tuple[Value, ...]] = {}
+        for path, template in widen.items():
+            if template is not None:
+                found = lookup(state, path)
+                if isinstance(found, ListObj):
+                    mark_listed(state, found)
+                    packed[path] = pack(found, template, state, builder, read)
+        return Canonicaliser(state, widen, self.fresh, packed, context).run()
+
+    def _widen_against(self, context: Context, canonical: Canonical, state: State) -> bool:
+        """Widen where this state differs from an earlier one at the same place."""
+        any_widened = False
+        for key, earlier in self._variants.get(context, []):
+            paths = differences(key, canonical.key)
+            if not paths:
+                continue
+            if any((context, without_mark(path)) in self.decisions.kept for path in paths):
+                continue
+            templates = [_template(path, earlier.state, state) for path in paths]
+            if any(found is None for found in templates):
+                continue
+            for path, found in zip(paths, templates, strict=True):
+                assert found is not None
+                self.decisions.widen(context, without_mark(path), found[0])
+            any_widened = True
+        return any_widened
+
+    def _argument(self, leaf: object, builder: BlockBuilder) -> Value:
+        if isinstance(leaf, Value):
+            return leaf
+        if isinstance(leaf, tuple):  # a weight's name and type
+            name, kind = leaf
+            return builder.materialised(builder.weight(name, kind))
+        assert isinstance(leaf, bool | int | float)
+        (value,) = builder.host("const", (leaf,), (SCALARS[type(leaf).__name__],))
+        return value
+
+    # -- diagnostics ---------------------------------------------------------------------------
+
+    def diagnose(self, state: State, problem: Unsupported) -> None:
+        """Record what cannot be compiled at the place where `state` stands."""
+        frame = state.frames[-1]
+        node = frame.code.instrs[frame.pc].node
+        loc = frame.code.loc(node)
+        found = Diagnostic(
+            str(loc),
+            problem.construct,
+            problem.why,
+            problem.hint,
+            frame.code.source_line(loc.line),
+            loc.column,
+        )
+        if found not in self.diagnostics:
+            self.diagnostics.append(found)
+
+
+def context_of(state: State) -> Context:
+    """Where a state stands."""
+    return tuple((frame.code.serial, frame.pc) for frame in state.frames)
+
+
+def _skip_jumps(state: State) -> None:
+    frame = state.frames[-1]
+    while frame.code.instrs[frame.pc].op == "jump":
+        frame.pc = frame.code.instrs[frame.pc].targets[0]
+
+
+def without_mark(path: Path) -> Path:
+    """A path without the mark that it leads to a list to be widened."""
+    return path[:-1] if path and path[-1] == "*" else path
+
+
+def _template(path: Path, *states: State) -> tuple[Template | None] | None:
+    """What to widen `path` to: (None,) for a scalar or weight, a template for a list."""
+    if path[-1] != "*":
+        return (None,)
+    for state in states:
+        found = lookup(state, path[:-1])
+        if isinstance(found, DynListObj):
+            return (found.element,)
+        if isinstance(found, ListObj) and found.items:
+            try:
+                templates = {template_of(state, item) for item in found.items}
+            except NoTemplate:
+                return None
+            return (templates.pop(),) if len(templates) == 1 else None
+    return None
+
+
+def lookup(state: State, path: Path) -> object:
+    """The object at a path, or None."""
+    if path[0] == "attribute":
+        item, rest = state.attributes.get((path[1], path[2])), path[3:]
+    elif isinstance(path[0], int) and path[0] < len(state.frames):
+        item, rest = state.frames[path[0]].registers.get(path[1]), path[2:]
+    else:
+        return None
+    for step in rest:
+        if isinstance(item, Ref):
+            item = state.heap[item]
+        if isinstance(item, TensorObj) and step == "storage":
+            item = item.storage
+        elif isinstance(step, int) and isinstance(item, tuple) and step < len(item):
+            item = item[step]
+        elif isinstance(step, int) and hasattr(item, "items") and step < len(item.items):
+            item = item.items[step]
+            if isinstance(item, tuple) and len(item) == 2 and not isinstance(item, ListObj):
+                item = item
+        else:
+            return None
+    return state.heap[item] if isinstance(item, Ref) else item
+
+
+def mark_listed(state: State, item: object) -> None:
+    """Forbid later writes to the tensors that `item` holds."""
+    if isinstance(item, Ref):
+        mark_listed(state, state.heap[item])
+    elif isinstance(item, TensorObj):
+        base: Storage = state.heap[item.storage]
+        state.heap[item.storage] = Storage(base.source, base.fake, base.owner, listed=True)
+    elif isinstance(item, ListObj):
+        mark_listed(state, item.items)
+    elif isinstance(item, tuple):
+        for part in item:
+            mark_listed(state, part)
+
+
+def pack(
+    item: ListObj,
+    template: Template,
+    state: State,
+    builder: BlockBuilder,
+    read: Callable[[State, Ref], Value],
+) -> tuple[Value, ...]:
+    """SSA lists, one for each leaf of the template, that hold the items of a list."""
+    from dyncc.ir.types import ListType
+
+    columns: list[list[object]] = [[] for _ in template.leaves()]
+    for element in item.items:
+        for column, leaf in zip(
+            columns, element_leaves(element, template, state, builder, read), strict=True
+        ):
+            column.append(leaf)
+    lists = []
+    for column, kind in zip(columns, template.leaves(), strict=True):
+        (value,) = builder.host("list.of", tuple(column), (ListType(kind),))  # type: ignore[arg-type]
+        lists.append(value)
+    return tuple(lists)
+
+
+def element_leaves(
+    element: object,
+    template: Template,
+    state: State,
+    builder: BlockBuilder,
+    read: Callable[[State, Ref], Value],
+) -> list[object]:
+    """The leaves of one list element, as values or literals; raises Unsupported."""
+    if isinstance(element, Ref) and isinstance(state.heap[element], ListObj):
+        inner: object = state.heap[element].items
+    else:
+        inner = element
+    try:
+        found = template_of(state, element)
+    except NoTemplate:
+        found = None
+    if found != template:
+        raise Unsupported(
+            "a list built in a loop whose length depends on data",
+            "its elements differ in shape, dtype or structure",
+            "Append elements of one kind only, or give the loop a constant number of turns.",
+        )
+    if template.kind == "scalar":
+        return [element.value if isinstance(element, Sym) else element]
+    if template.kind == "tensor":
+        assert isinstance(element, Ref)
+        return [builder.materialised(read(state, element))]
+    assert isinstance(inner, tuple)
+    leaves: list[object] = []
+    for part, sub in zip(inner, template.parts, strict=True):
+        leaves += element_leaves(part, sub, state, builder, read)
+    return leaves
+
+
+@cache
+def post_dominators(code: Code) -> dict[int, int]:
+    """Immediate post-dominator of each program point; -1 stands for leaving the function."""
+    graph = networkx.DiGraph()
+    for index, instr in enumerate(code.instrs):
+        if instr.op in ("return", "raise"):
+            graph.add_edge(-1, index)
+        for after in code.successors(index):
+            graph.add_edge(after, index)
+    return dict(networkx.immediate_dominators(graph, -1))
+
+
