@@ -79,9 +79,7 @@ def train(epochs: int, seed: int) -> ShallowDeepNetwork:
         torch.manual_seed(seed)
         network = ShallowDeepNetwork()
     network.train()
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
-    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     batches = -(-len(parts.train.labels) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
     for _ in range(epochs):

@@ -40,7 +40,10 @@ def _operand(argument: Any, values: dict[Any, Any]) -> Operand:
 
 
 def trace(
-    name: str, function: Callable[..., Any], params: Sequence[Tensor], weights: Sequence[Tensor] = ()
+    name: str,
+    function: Callable[..., Any],
+    params: Sequence[Tensor],
+    weights: Sequence[Tensor] = (),
 ) -> Region:
     """Trace ``function(*params, *weights)`` into a region."""
     with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Back ends: each turns the regions of a program into code; only they import tvm and torch kernels."""
+"""Back ends compile the regions of a program; only this folder and the runtime use TVM."""

@@ -1,1 +1,1 @@
-"""Errors, external tools, files: what every other part of dyncc stands on (standard library only)."""
+"""What every part of dyncc shares: errors, parameter checks and finding external tools."""

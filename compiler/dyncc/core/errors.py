@@ -9,7 +9,7 @@
     │   ├── InputError         arrays do not fit the entry signature
     │   ├── UnsupportedError   constructs that cannot be compiled, all of them at once
     │   └── ArtifactError      an artifact is missing, corrupt, or of another format version
-    ├── EnvironmentError_ 3    a tool or an extra is missing
+    ├── MissingToolError 3    a tool or an extra is missing
     ├── ToolError         4    an external tool or back end failed
     ├── MismatchError     5    a comparison failed
     └── InternalError     70   a defect of dyncc itself
@@ -119,7 +119,7 @@ class UnsupportedError(UserError):
         super().__init__(f"{count} {noun} cannot be compiled\n" + "\n".join(map(str, diagnostics)))
 
 
-class EnvironmentError_(DynccError):
+class MissingToolError(DynccError):
     """A tool, package or extra is missing from this machine."""
 
     exit_code = 3

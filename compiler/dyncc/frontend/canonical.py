@@ -29,11 +29,10 @@ from dyncc.frontend.values import (
     Sym,
     TensorObj,
     Text,
-    short_dtype,
     tensor_type,
 )
 from dyncc.ir.hcfg import Value
-from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
+from dyncc.ir.types import SCALARS, ListType, ScalarType, Type
 
 #: A place in a state: a path of registers, indices and field names.
 Path = tuple[Any, ...]
@@ -148,9 +147,7 @@ class Canonicaliser:
                 sub, registers[name] = self._walk(frame.registers[name], (depth, name))
                 part.append((name, sub))
             key.append((frame.code.serial, frame.pc, frame.result, frame.joins, tuple(part)))
-            self._new.frames.append(
-                replace(frame, registers=registers, visits=dict(frame.visits))
-            )
+            self._new.frames.append(replace(frame, registers=registers, visits=dict(frame.visits)))
         for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: kv[0]):
             sub, new = self._walk(value, ("attribute", owner, name))
             self._new.attributes[owner, name] = new
@@ -330,7 +327,9 @@ def _differ(a: Any, b: Any, path: Path, found: set[Path]) -> bool:
     elif a[0] == "of" and a[3] == b[3]:
         pairs = [(a[2], b[2], (*path, "storage"))]
     elif a[0] == "dynamic iterator":
-        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2][1:], b[2][1:], strict=True))]
+        pairs = [
+            (x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2][1:], b[2][1:], strict=True))
+        ]
     else:
         return False
     return all(_differ(x, y, where, found) for x, y, where in pairs)

@@ -48,7 +48,9 @@ def _lower_function(function: types.FunctionType) -> Code:
     try:
         tree = ast.parse(textwrap.dedent(text))
     except SyntaxError as error:  # a lambda in the middle of an expression
-        raise SourceUnavailable(f"source of {function.__qualname__} does not stand alone") from error
+        raise SourceUnavailable(
+            f"source of {function.__qualname__} does not stand alone"
+        ) from error
     node = _find(tree, function)
     for item in ast.walk(tree):
         if isinstance(item, ast.expr | ast.stmt):
@@ -444,9 +446,7 @@ class _Lowerer:
         positional, stars = self._items(node.args)
         names = tuple(keyword.arg for keyword in node.keywords)
         keywords = tuple(self.expr(keyword.value) for keyword in node.keywords)
-        return self.value(
-            node, "call", function, *positional, *keywords, const=(stars, names)
-        )
+        return self.value(node, "call", function, *positional, *keywords, const=(stars, names))
 
     def call(self, node: ast.AST, function: str, arguments: tuple[str, ...]) -> str:
         const = ((False,) * len(arguments), ())

@@ -15,8 +15,8 @@ import networkx
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dyncc.core.errors import Diagnostic, InternalError
-from dyncc.frontend.builder import BlockBuilder, Late, Regions
+from dyncc.core.errors import Diagnostic
+from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import (
     Canonical,
     Canonicaliser,
@@ -29,8 +29,8 @@ from dyncc.frontend.canonical import (
 from dyncc.frontend.code import Code
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
 from dyncc.frontend.values import DynListObj, ListObj, Ref, State, Storage, Sym, TensorObj
-from dyncc.ir.hcfg import Block, Branch, Jump, Loc, Raise, Terminator, Value
-from dyncc.ir.types import SCALARS, TensorType, Type
+from dyncc.ir.hcfg import Block, Jump, Terminator, Value
+from dyncc.ir.types import SCALARS, Type
 
 MAX_BLOCKS = 4000
 
@@ -335,5 +335,3 @@ def post_dominators(code: Code) -> dict[int, int]:
         for after in code.successors(index):
             graph.add_edge(after, index)
     return dict(networkx.immediate_dominators(graph, -1))
-
-

@@ -130,7 +130,9 @@ class Recorder(TorchDispatchMode):
         base: Storage = self.state.heap[storage]
         source = base.source
         value = (
-            self.builder.weight(source, tensor_type(base.fake)) if isinstance(source, str) else source
+            self.builder.weight(source, tensor_type(base.fake))
+            if isinstance(source, str)
+            else source
         )
         fake = base.fake
         for depth, step in enumerate(chain):
@@ -271,7 +273,9 @@ class Recorder(TorchDispatchMode):
         packet = getattr(aten, name.removesuffix("_"), None)
         if not name.endswith("_") or packet is None or overload not in packet.overloads():
             raise CannotRecord(
-                f"`{func}`", "it has no functional form", "Use an operation that returns its result."
+                f"`{func}`",
+                "it has no functional form",
+                "Use an operation that returns its result.",
             )
         pure = getattr(packet, overload)
         # The result of the functional form may be of a wider dtype; in place it is cast back.
@@ -291,7 +295,10 @@ class Recorder(TorchDispatchMode):
             dtype = Symbolic("dtype", kind.dtype)
             shape = tensor_type(like).shape
             value = self._one(
-                "aten._to_copy.default", (value,), (("dtype", dtype),), TensorType(kind.dtype, shape)
+                "aten._to_copy.default",
+                (value,),
+                (("dtype", dtype),),
+                TensorType(kind.dtype, shape),
             )
         if tuple(like.shape) != kind.shape:
             value = self._one("aten.expand.default", (value, kind.shape), (), kind)

@@ -21,7 +21,9 @@ from dyncc.frontend.code import Code
 from dyncc.ir.hcfg import Value
 from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
 
-TORCH_DTYPES: dict[str, torch.dtype] = {short: getattr(torch, long) for short, long in DTYPES.items()}
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    short: getattr(torch, long) for short, long in DTYPES.items()
+}
 
 
 def short_dtype(dtype: torch.dtype) -> str:

@@ -116,7 +116,7 @@ class Leaf:
 class Literal:
     """A Python constant in a tree (None, bool, int, float, complex or str)."""
 
-    value: None | bool | int | float | complex | str
+    value: bool | int | float | complex | str | None
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class StateSlot:
 
     name: str
     value: Value | None
-    initial: None | bool | int | float | complex = None
+    initial: bool | int | float | complex | None = None
 
 
 @dataclass(frozen=True)

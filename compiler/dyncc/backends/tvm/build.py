@@ -54,7 +54,9 @@ def _compile(functions: Mapping[str, relax.Function], cpu: Cpu, scheduled: bool)
         return tvm.compile(lower(module, cpu, scheduled), target=target)
 
 
-def _compile_or_blame(functions: Mapping[str, relax.Function], names: Mapping[str, str], cpu: Cpu) -> Any:
+def _compile_or_blame(
+    functions: Mapping[str, relax.Function], names: Mapping[str, str], cpu: Cpu
+) -> Any:
     try:
         return _compile(functions, cpu, scheduled=True)
     except _FAILURES:

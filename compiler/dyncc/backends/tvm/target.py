@@ -10,7 +10,7 @@ from typing import Any
 
 import tvm
 
-from dyncc.core.errors import EnvironmentError_
+from dyncc.core.errors import MissingToolError
 
 #: Names, as the kernel spells them, of features whose absence would kill the process. Features
 #: not listed here are never used by the code that is generated for plain float arithmetic.
@@ -63,7 +63,7 @@ class Cpu:
         """Describe the machine this process runs on."""
         system_cpu = tvm.get_global_func("target.llvm_get_system_cpu", allow_missing=True)
         if system_cpu is None:
-            raise EnvironmentError_(
+            raise MissingToolError(
                 "this build of TVM has no LLVM code generator",
                 hint="Install the apache-tvm wheel that dyncc asks for.",
             )

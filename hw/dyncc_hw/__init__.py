@@ -1,0 +1,1 @@
+"""Amaranth components of dyncc; none are written yet."""

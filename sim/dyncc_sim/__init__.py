@@ -1,0 +1,1 @@
+"""Simulation benches of dyncc; none are written yet."""
