@@ -89,7 +89,8 @@ class Canonical:
     key
         Nested tuples; equal keys may share a block.
     leaves
-        What varies, as values or literals of the old state, in the order met.
+        What varies, in the order met: values or literals of the old state, or the name and type
+        of a weight.
     state
         The state at the start of a block whose parameters are `params`.
     params
@@ -112,8 +113,8 @@ class Canonicaliser:
         list, or to None.
     fresh
         Makes a value with a new name.
-    pack
-        Makes SSA lists (one for each leaf of the template) from the items of a list.
+    packed
+        SSA lists (one for each leaf of the template) for the lists to be widened.
     """
 
     def __init__(
@@ -121,13 +122,13 @@ class Canonicaliser:
         state: State,
         widen: Mapping[Path, Template | None],
         fresh: Callable[[Type], Value],
-        pack: Callable[[ListObj, Template], tuple[Value, ...]],
+        packed: Mapping[Path, tuple[Value, ...]],
         origin: Any = None,
     ) -> None:
         self._old = state
         self._widen = widen
         self._fresh = fresh
-        self._pack = pack
+        self._packed = packed
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
@@ -229,9 +230,7 @@ class Canonicaliser:
             return self._tensor(item, path)
         if isinstance(item, ListObj):
             if isinstance(template := self._widen.get(path), Template):
-                values = self._pack(item, template)
-                item = DynListObj(template, values)
-                return self._object(item, path)
+                return self._object(DynListObj(template, self._packed[path]), path)
             key, items = self._walk(item.items, path)
             return ("list", *key[1:]), ListObj(items)
         if isinstance(item, DictObj):
@@ -256,7 +255,8 @@ class Canonicaliser:
         if isinstance(item.source, str) and path not in self._widen:
             return ("weight", item.source), item
         kind = tensor_type(item.fake)
-        value = self._leaf(item.source, kind)
+        source = (item.source, kind) if isinstance(item.source, str) else item.source
+        value = self._leaf(source, kind)
         fake = _contiguous(item.fake)
         new = Storage(value, fake, item.owner, item.listed)
         return ("tensor", str(kind), item.owner, item.listed), new

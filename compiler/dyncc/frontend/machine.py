@@ -81,7 +81,8 @@ class Machine:
 
         name = self._new_name()
         frame = state.frames[-1]
-        builder = BlockBuilder(name, params, self.fresh, frame.code.loc(frame.code.node))
+        loc = frame.code.loc(frame.code.instrs[frame.pc].node)
+        builder = BlockBuilder(name, params, self.fresh, loc)
         Interpreter(self, state, builder).run()
         while self._pending:
             name, canonical = self._pending.pop()
@@ -206,6 +207,7 @@ def _skip_jumps(state: State) -> None:
     frame = state.frames[-1]
     while frame.code.instrs[frame.pc].op == "jump":
         frame.pc = frame.code.instrs[frame.pc].targets[0]
+    frame.joins = tuple(point for point in frame.joins if point != frame.pc)
 
 
 def without_mark(path: Path) -> Path:
@@ -330,7 +332,8 @@ def post_dominators(code: Code) -> dict[int, int]:
     """Immediate post-dominator of each program point; -1 stands for leaving the function."""
     graph = networkx.DiGraph()
     for index, instr in enumerate(code.instrs):
-        if instr.op in ("return", "raise"):
+        # Paths that raise meet nobody, so an assertion does not put off where the others meet.
+        if instr.op == "return":
             graph.add_edge(-1, index)
         for after in code.successors(index):
             graph.add_edge(after, index)

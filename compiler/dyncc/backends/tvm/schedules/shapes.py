@@ -1,0 +1,101 @@
+"""Tile sizes: what packing and schedules must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dyncc.backends.tvm.target import Cpu
+
+#: Below this many floating-point operations a second thread costs more than it brings.
+PARALLEL_FLOPS = 400_000
+
+#: Block names by which a schedule finds its loops again after fusion.
+CONV_ROWS = "dyncc_conv_rows"
+CONV_CHANNELS = "dyncc_conv_channels"
+MATMUL = "dyncc_matmul"
+PAD = "dyncc_pad"
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """Return the largest divisor of `number` that is at most `limit` (and at least 1)."""
+    return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)
+
+
+def round_up(number: int, multiple: int) -> int:
+    """Return the smallest multiple that is not below `number`."""
+    return -(-number // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A two-dimensional convolution without groups or dilation, in elements.
+
+    Attributes
+    ----------
+    batch, inputs, outputs
+        Batch size and channels.
+    height, width
+        Extent of the output.
+    kernel, stride
+        (height, width) of either.
+    padding
+        (top, left, bottom, right).
+    """
+
+    batch: int
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    def by_rows(self, cpu: Cpu) -> bool:
+        """Whether vectors lie along an image row (else along output channels)."""
+        return self.stride[1] == 1 and self.width % cpu.lanes == 0
+
+    def block(self, cpu: Cpu) -> int:
+        """Return how many output channels one tile computes."""
+        if self.by_rows(cpu):
+            vectors = min(2, self.width // cpu.lanes)
+            return largest_divisor(self.outputs, accumulators(cpu) // vectors)
+        half = cpu.lanes // 2
+        return half if self.outputs <= half else cpu.lanes
+
+    @property
+    def padded_outputs(self) -> int:
+        """Not below `outputs`."""
+        return self.outputs
+
+
+def accumulators(cpu: Cpu) -> int:
+    """Return how many vector registers a tile may accumulate in."""
+    return 8 if cpu.registers <= 16 else 16
+
+
+@dataclass(frozen=True)
+class MatmulShape:
+    """A product of (rows, inner) and a packed weight (inner, columns)."""
+
+    rows: int
+    inner: int
+    columns: int
+
+    def block(self, cpu: Cpu) -> int:
+        """Return how many columns one tile computes; packing pads columns to a multiple."""
+        lanes = cpu.lanes
+        if self.columns <= lanes:
+            return lanes
+        wide = 4 if self.rows == 1 else 2
+        # Padding by more than an eighth wastes more than a wider tile saves.
+        for vectors in range(wide, 1, -1):
+            padded = round_up(self.columns, vectors * lanes)
+            if (padded - self.columns) * 8 <= self.columns:
+                return vectors * lanes
+        return lanes
+
+    def row_tile(self, cpu: Cpu) -> int:
+        """Return how many rows one tile computes."""
+        vectors = self.block(cpu) // cpu.lanes
+        return largest_divisor(self.rows, max(1, accumulators(cpu) // vectors))

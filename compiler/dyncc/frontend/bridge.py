@@ -1,0 +1,126 @@
+"""Values across the border between the machine and native Python code, in both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dyncc.frontend.canonical import Template
+from dyncc.frontend.recorder import CannotRecord, Recorder
+from dyncc.frontend.values import (
+    Bound,
+    DictObj,
+    DynIterObj,
+    DynListObj,
+    IterObj,
+    ListObj,
+    Raised,
+    Ref,
+    State,
+    Sym,
+    TensorObj,
+    Text,
+)
+
+
+def is_static(state: State, value: Any) -> bool:
+    """Whether a value is a plain Python object, with nothing symbolic in it."""
+    if isinstance(value, Ref | Sym | Bound | Raised | Text):
+        return False
+    if type(value) is tuple:
+        return all(is_static(state, part) for part in value)
+    if isinstance(value, slice):
+        return is_static(state, (value.start, value.stop, value.step))
+    return True
+
+
+def scalars_in(state: State, value: Any) -> list[Sym]:
+    """All dynamic scalars in a value."""
+    if isinstance(value, Sym):
+        return [value]
+    if type(value) is tuple:
+        return [sym for part in value for sym in scalars_in(state, part)]
+    if isinstance(value, slice):
+        return scalars_in(state, (value.start, value.stop, value.step))
+    if isinstance(value, Ref):
+        found = state.heap[value]
+        if isinstance(found, ListObj):
+            return scalars_in(state, found.items)
+        if isinstance(found, DictObj):
+            return scalars_in(state, tuple(item for _, item in found.items))
+    return []
+
+
+def lower(state: State, value: Any, recorder: Recorder) -> Any:
+    """What native code gets for a value: fake tensors and real containers.
+
+    Raises
+    ------
+    CannotRecord
+        For what has no counterpart at compile time.
+    """
+    if isinstance(value, Ref):
+        found = state.heap[value]
+        if isinstance(found, TensorObj):
+            return recorder.fake_of(value)
+        if isinstance(found, ListObj):
+            return [lower(state, item, recorder) for item in found.items]
+        if isinstance(found, DictObj):
+            return {key: lower(state, item, recorder) for key, item in found.items}
+        if isinstance(found, IterObj):
+            return [lower(state, item, recorder) for item in found.items[found.position :]]
+        if isinstance(found, DynListObj | DynIterObj):
+            raise CannotRecord(
+                "a list whose length depends on data",
+                "this function needs to know its length",
+                "Use torch.stack or torch.cat on it, loop over it, or index it.",
+            )
+    if type(value) is tuple:
+        return tuple(lower(state, part, recorder) for part in value)
+    if isinstance(value, slice):
+        return slice(*lower(state, (value.start, value.stop, value.step), recorder))
+    if isinstance(value, Sym):
+        raise CannotRecord(
+            "a number that comes out of tensor data",
+            "this function needs it when the network is compiled",
+            "Pass a constant, or compute with tensors instead of numbers.",
+        )
+    if isinstance(value, Bound | Raised | Text):
+        raise CannotRecord(
+            "a method, exception or message passed to library code",
+            "the library may do anything with it",
+            "Call it in your own code instead.",
+        )
+    return value
+
+
+def wrap(state: State, value: Any, recorder: Recorder) -> Any:
+    """What the machine keeps for a value that native code returned."""
+    if isinstance(value, torch.Tensor):
+        return recorder.ref_of(value)
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if isinstance(value, tuple):
+        # Named tuples such as the result of max() lose their names: see `objects.attribute`.
+        return tuple(wrap(state, part, recorder) for part in value)
+    if isinstance(value, list):
+        return state.new(ListObj(tuple(wrap(state, part, recorder) for part in value)))
+    if type(value) is dict:
+        items = tuple((key, wrap(state, part, recorder)) for key, part in value.items())
+        return state.new(DictObj(items))
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        raise CannotRecord(
+            "a size that depends on data",
+            "shapes must be known when the network is compiled",
+            "Use a mask with torch.where instead.",
+        )
+    return value
+
+
+def element(state: State, template: Template, leaves: list[Any]) -> Any:
+    """One element of a list of run-time length from its leaves (consumed left to right)."""
+    if template.kind in ("scalar", "tensor"):
+        return leaves.pop(0)
+    parts = tuple(element(state, part, leaves) for part in template.parts)
+    return parts if template.kind == "tuple" else state.new(ListObj(parts))

@@ -1,0 +1,184 @@
+"""The host operations: what a block computes on scalars and lists between regions.
+
+A scalar operation is its Python counterpart, exceptions included. Lists are immutable values: an
+operation that changes one returns a new one.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from dyncc.ir.hcfg import Operand, Symbolic, Value
+from dyncc.ir.types import (
+    BOOL,
+    FLOAT,
+    INT,
+    SCALARS,
+    ListType,
+    ScalarType,
+    TensorType,
+    Type,
+    scalar_type_of,
+)
+
+
+def position(index: int, length: int) -> int:
+    """Position of a possibly negative index in a sequence; raises IndexError."""
+    if not -length <= index < length:
+        raise IndexError(f"index {index} is out of range for length {length}")
+    return index % length
+
+
+def range_length(start: int, stop: int, step: int) -> int:
+    """Length of a Python range; raises ValueError for step 0."""
+    return len(range(start, stop, step))
+
+
+#: Arithmetic whose result type is the type of the Python result.
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv,
+    "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow,
+    "lshift": operator.lshift, "rshift": operator.rshift, "and": operator.and_,
+    "or": operator.or_, "xor": operator.xor, "neg": operator.neg, "pos": operator.pos,
+    "invert": operator.invert, "abs": abs, "min": min, "max": max,
+}  # fmt: skip
+
+_TO_BOOL: dict[str, Callable[..., Any]] = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le,
+    "gt": operator.gt, "ge": operator.ge, "not": operator.not_, "bool": bool,
+    "math.isnan": math.isnan, "math.isinf": math.isinf, "math.isfinite": math.isfinite,
+}  # fmt: skip
+_TO_INT: dict[str, Callable[..., Any]] = {
+    "int": int, "math.floor": math.floor, "math.ceil": math.ceil, "math.trunc": math.trunc,
+    "position": position, "range.len": range_length,
+}  # fmt: skip
+_TO_FLOAT: dict[str, Callable[..., Any]] = {
+    "float": float, "math.sqrt": math.sqrt, "math.exp": math.exp, "math.log": math.log,
+    "math.log2": math.log2, "math.log10": math.log10, "math.sin": math.sin,
+    "math.cos": math.cos, "math.tanh": math.tanh,
+}  # fmt: skip
+
+#: Operations that take scalars and give one scalar.
+SCALAR_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "const": lambda value: value,
+    "round": round,
+    **ARITHMETIC,
+    **_TO_BOOL,
+    **_TO_INT,
+    **_TO_FLOAT,
+}
+
+#: Operations on tensors and lists.
+STRUCTURAL = frozenset(
+    {
+        "item", "tensor", "dim", "list.of", "list.append", "list.get", "list.set", "list.len",
+        "list.concat", "list.slice", "list.pop", "list.insert", "list.reverse", "list.contains",
+        "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor",
+    }
+)  # fmt: skip
+
+
+def operand_type(operand: Operand) -> Type | None:
+    """Type of a value or of a scalar literal; None for other literals."""
+    if isinstance(operand, Value):
+        return operand.type
+    return SCALARS.get(type(operand).__name__)
+
+
+def result_types(op: str, args: tuple[Operand, ...]) -> tuple[Type, ...] | None:
+    """Types of the results of a host operation.
+
+    Returns
+    -------
+    tuple of Type, or None where only the declaration tells (an empty list, a symbolic extent).
+
+    Raises
+    ------
+    ValueError
+        If there is no such operation, or it does not take these operands.
+    """
+    kinds = [operand_type(arg) for arg in args]
+    if op in SCALAR_FUNCTIONS:
+        scalars = [kind for kind in kinds if isinstance(kind, ScalarType)]
+        if len(scalars) != len(args) or not args:
+            raise ValueError(f"{op} takes scalars")
+        return (_scalar_result(op, scalars, args),)
+    if op not in STRUCTURAL:
+        raise ValueError(f"there is no host operation {op!r}")
+    return _structural(op, args, kinds)
+
+
+def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) -> ScalarType:
+    if op in _TO_BOOL:
+        return BOOL
+    if op in _TO_INT:
+        return INT
+    if op in _TO_FLOAT:
+        return FLOAT
+    if op == "const":
+        return kinds[0]
+    if op == "round":
+        return INT if len(kinds) == 1 else kinds[0]
+    if op in ("min", "max"):
+        if len(set(kinds)) != 1:
+            raise ValueError(f"{op} takes scalars of one type")
+        return kinds[0]
+    # What Python gives for the types, not for the values: an int to a negative power is a float.
+    samples = {"bool": True, "int": 2, "float": 2.0, "complex": 2j}
+    try:
+        result = ARITHMETIC[op](*(samples[kind.kind] for kind in kinds))
+    except TypeError as error:
+        raise ValueError(f"{op} does not take {', '.join(map(str, kinds))}") from error
+    if op == "pow" and kinds[0] != FLOAT and kinds[1] != FLOAT:
+        exponent = args[1]
+        if isinstance(exponent, Value):
+            raise ValueError("pow of integers needs a constant exponent")
+        if isinstance(exponent, int) and exponent < 0:
+            return FLOAT
+    return SCALARS[type(result).__name__]
+
+
+def _structural(
+    op: str, args: tuple[Operand, ...], kinds: list[Type | None]
+) -> tuple[Type, ...] | None:
+    first = kinds[0] if kinds else None
+    if op == "item" and isinstance(first, TensorType):
+        return (scalar_type_of(first.dtype),)
+    if op == "tensor" and isinstance(first, ScalarType) and isinstance(args[1], Symbolic):
+        return (TensorType(args[1].name, ()),)
+    if op == "dim" and isinstance(first, TensorType):
+        return (INT,)
+    if op == "list.of":
+        if not args:
+            return None
+        if first is None or isinstance(first, ListType) or set(kinds) != {first}:
+            raise ValueError("list.of takes scalars or tensors of one type")
+        return (ListType(first),)
+    if isinstance(first, ListType):
+        element = first.element
+        if op in ("list.append", "list.set", "list.insert") and kinds[-1] != element:
+            raise ValueError(f"{op} takes a {element}")
+        if op == "list.concat" and kinds[1] != first:
+            raise ValueError("list.concat takes lists of one type")
+        if op in (
+            "list.append", "list.set", "list.insert", "list.concat", "list.slice", "list.reverse",
+        ):  # fmt: skip
+            return (first,)
+        if op == "list.pop":
+            return first, element
+        if op == "list.get" or (
+            op in ("list.min", "list.max", "list.sum") and isinstance(element, ScalarType)
+        ):
+            return (INT if op == "list.sum" and element == BOOL else element,)
+        if op == "list.len":
+            return (INT,)
+        if op == "list.contains":
+            return (BOOL,)
+        if op in ("list.stack", "list.cat") and isinstance(element, TensorType):
+            return None
+        if op == "list.tensor" and isinstance(args[1], Symbolic):
+            return None
+    raise ValueError(f"{op} does not take {', '.join(map(str, kinds)) or 'no operands'}")
