@@ -19,6 +19,7 @@ from dyncc.frontend.values import (
     Ref,
     State,
     Sym,
+    SymbolicTensor,
     TensorObj,
     Text,
 )
@@ -75,6 +76,12 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
                 "a list whose length depends on data",
                 "this function needs to know its length",
                 "Use torch.stack or torch.cat on it, loop over it, or index it.",
+            )
+        if isinstance(found, SymbolicTensor):
+            raise CannotRecord(
+                "a tensor whose shape depends on data",
+                "only returning it is compiled yet",
+                "Pad it to a fixed size and use a mask.",
             )
     if type(value) is tuple:
         return tuple(lower(state, part, recorder) for part in value)

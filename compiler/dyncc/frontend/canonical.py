@@ -27,6 +27,7 @@ from dyncc.frontend.values import (
     State,
     Storage,
     Sym,
+    SymbolicTensor,
     TensorObj,
     Text,
     tensor_type,
@@ -246,6 +247,13 @@ class Canonicaliser:
                 self._leaf(value, kind) for value, kind in zip(item.values, types, strict=True)
             )
             return ("dynamic list", item.element), DynListObj(item.element, params)
+        if isinstance(item, SymbolicTensor):
+            kind = item.value.type
+            assert isinstance(kind, TensorType)
+            names = {name: f"s{i}" for i, name in enumerate(kind.shape) if isinstance(name, str)}
+            shape = tuple(names.get(extent, extent) for extent in kind.shape)  # type: ignore[arg-type]
+            param = self._leaf(item.value, TensorType(kind.dtype, shape))
+            return ("symbolic tensor", str(param.type)), SymbolicTensor(param)
         if isinstance(item, DynIterObj):
             key, parts = self._walk((item.source, item.position, item.stop, item.step), path)
             return ("dynamic iterator", key), DynIterObj(*parts)

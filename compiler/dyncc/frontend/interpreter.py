@@ -17,7 +17,7 @@ from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.machine import Machine, context_of, post_dominators
 from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder
-from dyncc.frontend.values import DynListObj, Frame, Ref, State, Sym, TensorObj, Text, tensor_type
+from dyncc.frontend.values import DynIterObj, DynListObj, Frame, Ref, State, Sym, TensorObj, Text, tensor_type
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import Branch, Jump, Loc, Operand, Raise, Symbolic, Value
 from dyncc.ir.types import BOOL, INT, TensorType, Type, scalar_type_of
@@ -145,7 +145,13 @@ class Interpreter:
             # The point may be the meeting place of several branches; all of them end here.
             frame.joins = tuple(point for point in frame.joins if point != frame.pc)
             return True
-        if frame.pc in frame.code.loop_heads:
+        iterator = self.use() if self.instr.op == "next" else None
+        dynamic_range = iterator is not None and isinstance(
+            found := self.state.heap[iterator], DynIterObj
+        )
+        if dynamic_range and (isinstance(found.position, Sym) or isinstance(found.stop, Sym)):
+            return True
+        if frame.pc in frame.code.loop_heads or dynamic_range:
             context = context_of(self.state)
             if frame.visits.get(frame.pc, self.state.forks) != self.state.forks:
                 self.decisions.add_loop(context)

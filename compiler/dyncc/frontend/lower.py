@@ -222,6 +222,7 @@ class _Lowerer:
 
     def stmt_While(self, node: ast.While) -> None:
         head, body, orelse, end = self.label(), self.label(), self.label(), self.label()
+        self.emit(node, "loop")
         self.place(head)
         self.code.loop_heads.add(len(self.code.instrs))
         self.condition(node.test, body, orelse)
@@ -255,13 +256,11 @@ class _Lowerer:
         end: Label,
     ) -> None:
         """A ``for`` loop; `exhausted` and `end` are placed by the caller."""
-        head, first = self.label(), self.label()
+        head = self.label()
         iterator = self.value(iterable, "iter", self.expr(iterable))
         self.place(head)
-        item = self.temporary()
-        self.emit(node, "next", dest=(item,), uses=(iterator,), targets=(exhausted,))
-        self.place(first)
-        self.store(target, item)
+        self.emit(node, "next", uses=(iterator,), targets=(exhausted,))
+        self.store(target, self.value(target, "fetch", iterator))
         self._loops.append((head, end))
         body()
         self._loops.pop()

@@ -65,6 +65,7 @@ class Machine:
         self.regions = Regions()
         self.diagnostics: list[Diagnostic] = []
         self._values = 0
+        self._symbols = 0
         self._block_count = 0
         self._memo: dict[object, str] = {}
         self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
@@ -74,6 +75,11 @@ class Machine:
         """A value with a new name."""
         self._values += 1
         return Value(f"v{self._values}", kind)
+
+    def symbol(self) -> str:
+        """A new name for an extent that is known at run time."""
+        self._symbols += 1
+        return f"n{self._symbols}"
 
     def explore(self, state: State, params: tuple[Value, ...]) -> None:
         """Build every block that can be reached from `state`, the first being the entry."""

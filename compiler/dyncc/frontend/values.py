@@ -104,6 +104,13 @@ class TensorObj:
 
 
 @dataclass(frozen=True)
+class SymbolicTensor:
+    """A tensor with an extent that is only known at run time; it can be passed on and returned."""
+
+    value: Value
+
+
+@dataclass(frozen=True)
 class ListObj:
     """A list of known length."""
 

@@ -117,6 +117,8 @@ def _pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.
             value = value.reshape(argument)
         elif operation == "transpose":
             value = value.transpose(argument)
+        elif operation == "pad":
+            value = numpy.pad(value, argument)
         elif operation == "bn_scale":
             value = _bn_scale(argument, sources)
         elif operation == "bn_shift":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tvm import relax
 
 from dyncc.backends.tvm.importing import import_region
 from dyncc.backends.tvm.lowering import lower
-from dyncc.backends.tvm.packing import Packed, pack_weights
+from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
 from dyncc.ir.hcfg import Hcfg, Region
@@ -34,9 +35,19 @@ def _tail(error: BaseException) -> str:
     return "\n".join(text.splitlines()[-_LOG_LINES:])
 
 
-def _import(region: Region, cpu: Cpu) -> Packed:
+@dataclass(frozen=True)
+class _Imported:
+    """A region as TVM sees it."""
+
+    name: str
+    entry: str
+    function: relax.Function
+    params: int
+
+
+def _import(region: Region, entry: str) -> _Imported:
     try:
-        return pack_weights(import_region(region), len(region.params), cpu)
+        return _Imported(region.name, entry, import_region(region), len(region.params))
     except _FAILURES as error:
         raise ToolError(
             f"TVM cannot take region {region.name!r}",
@@ -45,37 +56,43 @@ def _import(region: Region, cpu: Cpu) -> Packed:
         ) from error
 
 
-def _compile(functions: Mapping[str, relax.Function], cpu: Cpu, scheduled: bool) -> Any:
-    module = tvm.IRModule(
-        {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
-    )
+def _compile(regions: Sequence[_Imported], cpu: Cpu, scheduled: bool) -> _Compiled:
+    packer = Packer(cpu)
+    recipes = [packer.add(item.entry, item.function, item.params) for item in regions]
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
-        return tvm.compile(lower(module, cpu, scheduled), target=target)
+        module = lower(packer.module(), cpu, scheduled)
+        return _Compiled(tvm.compile(module, target=target), recipes)
 
 
-def _compile_or_blame(
-    functions: Mapping[str, relax.Function], names: Mapping[str, str], cpu: Cpu
-) -> Any:
+@dataclass(frozen=True)
+class _Compiled:
+    """What TVM made of the regions, and the recipes of each one's weight arguments."""
+
+    executable: Any
+    recipes: list[list[dict[str, Any]]]
+
+
+def _compile_or_blame(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
     try:
-        return _compile(functions, cpu, scheduled=True)
+        return _compile(regions, cpu, scheduled=True)
     except _FAILURES:
-        # Our schedules are an optimisation: code without them must still build.
+        # Schedules are an optimisation: code without them must still build.
         try:
-            return _compile(functions, cpu, scheduled=False)
+            return _compile(regions, cpu, scheduled=False)
         except _FAILURES as error:
             failure = error
-    for entry, function in functions.items():
+    for item in regions:
         try:
-            _compile({entry: function}, cpu, scheduled=False)
+            _compile([item], cpu, scheduled=False)
         except _FAILURES as error:
             raise ToolError(
-                f"TVM failed to build region {names[entry]!r}",
+                f"TVM failed to build region {item.name!r}",
                 hint="Compile with the eager back end.",
                 log=_tail(error),
             ) from error
     raise ToolError(
-        f"TVM failed to build the regions {', '.join(names.values())} together",
+        f"TVM failed to build the regions {', '.join(item.name for item in regions)} together",
         hint="Compile with the eager back end.",
         log=_tail(failure),
     ) from failure
@@ -109,24 +126,23 @@ def build(
     """
     cpu = Cpu.host()
     steps = len(program.regions) + 1
-    functions: dict[str, relax.Function] = {}
-    report: dict[str, Any] = {}
+    imported: list[_Imported] = []
     for index, (name, region) in enumerate(program.regions.items()):
         progress(f"region {name}", index, steps)
-        packed = _import(region, cpu)
-        entry = f"region_{index}"
-        functions[entry] = packed.function
-        report[name] = {
-            "entry": entry,
-            "weights": len(region.weights),
-            "packed": packed.recipes,
-        }
+        imported.append(_import(region, f"region_{index}"))
     progress("code generation", steps - 1, steps)
-    if functions:
-        names = dict(zip(functions, program.regions, strict=True))
-        executable = _compile_or_blame(functions, names, cpu)
-        _write(executable, Path(directory) / LIBRARY)
-    return {"library": LIBRARY, "target": cpu.describe(), "regions": report}
+    report: dict[str, Any] = {"library": LIBRARY, "target": cpu.describe(), "regions": {}}
+    if not imported:
+        return report
+    compiled = _compile_or_blame(imported, cpu)
+    _write(compiled.executable, Path(directory) / LIBRARY)
+    for item, recipes in zip(imported, compiled.recipes, strict=True):
+        report["regions"][item.name] = {
+            "entry": item.entry,
+            "weights": len(program.regions[item.name].weights),
+            "packed": recipes,
+        }
+    return report
 
 
 def _write(executable: Any, path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tvm
-from tvm import relax
+from tvm import relax, s_tir, tirx
 
+from dyncc.backends.tvm.schedules import generic, kernels
 from dyncc.backends.tvm.target import Cpu
+
+#: What a schedule raises that does not fit its function.
+_MISFITS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)
 
 
 def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
@@ -14,19 +18,61 @@ def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
     Parameters
     ----------
     module
-        Relax functions.
+        Relax functions, and the kernels they call.
     cpu
         The machine to schedule for.
     scheduled
         Whether to use dyncc's schedules; without them code is slow and plain.
+
+    Returns
+    -------
+    IRModule
+        Relax functions that call scheduled TIR.
     """
     transform = relax.transform
     passes = [
         transform.DecomposeOpsForInference(),
+        transform.CanonicalizeBindings(),
         transform.LegalizeOps(),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),
         transform.FuseTIR(),
+        transform.DeadCodeElimination(),
     ]
-    return tvm.transform.Sequential(passes)(module)
+    lowered = tvm.transform.Sequential(passes)(module)
+    return _schedule_all(lowered, cpu) if scheduled else lowered
+
+
+def _schedule_all(module: tvm.IRModule, cpu: Cpu) -> tvm.IRModule:
+    result = tvm.IRModule(module.functions, attrs=module.attrs)
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            found = _schedule(function.with_attr("global_symbol", "main"), cpu)
+            if found is not None:
+                body = found.mod["main"].with_attr("tirx.is_scheduled", True)
+                old = function.attrs.get("global_symbol") if function.attrs else None
+                result[name] = (
+                    body.with_attr("global_symbol", old)
+                    if old is not None
+                    else body.without_attr("global_symbol")
+                )
+    return result
+
+
+def _schedule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
+    """Return the first schedule that fits, or None: the function then stays as it is."""
+    rules = (
+        lambda: kernels.schedule_kernel(function, cpu),
+        lambda: generic.schedule_elementwise(function, cpu),
+        lambda: generic.schedule_window(function, cpu),
+        lambda: generic.schedule_reduction(function, cpu.target()),
+    )
+    for rule in rules:
+        try:
+            found = rule()
+        except _MISFITS:
+            continue
+        if found is not None:
+            return found
+    return None

@@ -6,12 +6,13 @@ runtime lays them out once, when a region is bound, by the recipes made here.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import relax, te, topi
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from dyncc.backends.tvm.schedules.shapes import (
     CONV_CHANNELS,
@@ -51,7 +52,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form kept in the report."""
-        return {"inputs": list(self.inputs), "steps": [list(step) for step in self.steps]}
+        return {"inputs": list(self.inputs), "steps": _listed(self.steps)}
 
     def then(self, step: str, argument: Any, shape: tuple[int, ...]) -> Recipe:
         """Return the recipe with one more step."""
@@ -59,35 +60,24 @@ class Recipe:
 
     def reshape(self, *shape: int) -> Recipe:
         """Return the recipe followed by a reshape."""
-        return self.then("reshape", list(shape), shape)
+        return self.then("reshape", shape, shape)
 
     def transpose(self, *axes: int) -> Recipe:
         """Return the recipe followed by a transposition."""
-        return self.then("transpose", list(axes), tuple(self.shape[axis] for axis in axes))
+        return self.then("transpose", axes, tuple(self.shape[axis] for axis in axes))
 
     def pad(self, axis: int, extent: int) -> Recipe:
         """Return the recipe followed by zeros along `axis`, up to `extent`."""
         if self.shape[axis] == extent:
             return self
-        widths = [[0, extent - old if i == axis else 0] for i, old in enumerate(self.shape)]
+        widths = tuple((0, extent - old if i == axis else 0) for i, old in enumerate(self.shape))
         shape = tuple(extent if i == axis else old for i, old in enumerate(self.shape))
         return self.then("pad", widths, shape)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A Relax function whose weight arguments have the layouts that its schedules want.
-
-    Attributes
-    ----------
-    function
-        Takes the region's parameters, then one array for each recipe.
-    recipes
-        How the runtime makes each array from the region's weights.
-    """
-
-    function: relax.Function
-    recipes: list[dict[str, Any]]
+def _listed(value: Any) -> Any:
+    """Return nested tuples as the lists that JSON has."""
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def static_shape(expression: relax.Expr) -> tuple[int, ...] | None:
@@ -105,73 +95,168 @@ def _dtype(expression: relax.Expr) -> str:
     return str(expression.ty.dtype)
 
 
-@mutator
-class _Packer(PyExprMutator):  # type: ignore[misc]
-    """Rewrites calls whose weights get another layout."""
+class Packer:
+    """Gathers the regions of one library, with their weights as the schedules want them.
 
-    def __init__(self, function: relax.Function, params: int, cpu: Cpu) -> None:
-        super().__init__()
-        self.cpu = cpu
-        self.known: dict[relax.Var, Recipe] = {}
-        for index, var in enumerate(function.params[params:]):
+    Parameters
+    ----------
+    cpu
+        The machine to lay out for.
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        # One builder for all regions: equal kernels are then one function.
+        self._builder = relax.BlockBuilder()
+        self._entries: dict[str, relax.Function] = {}
+
+    def add(self, entry: str, function: relax.Function, params: int) -> list[dict[str, Any]]:
+        """Add a region.
+
+        Parameters
+        ----------
+        entry
+            Symbol of the compiled function.
+        function
+            Takes the region's parameters, then its weights.
+        params
+            Number of parameters.
+
+        Returns
+        -------
+        list of dict
+            Recipes of the arrays that the compiled function takes after the parameters.
+        """
+        rewrite = _Rewrite(self._builder, self._cpu, function.params[params:])
+        blocks = [rewrite.block(block) for block in function.body.blocks]
+        candidates = rewrite.arguments()
+        body = relax.SeqExpr(blocks, function.body.body)
+        whole = relax.Function([*function.params, *candidates], body, function.ret_ty)
+        cleaned = _without_dead_code(whole)
+        used = set(relax.analysis.free_vars(cleaned.body))
+        activations, arguments = cleaned.params[:params], cleaned.params[params:]
+        kept = [(var, old) for var, old in zip(
+            arguments, [*function.params[params:], *candidates], strict=True) if var in used]
+        self._entries[entry] = relax.Function(
+            [*activations, *(var for var, _ in kept)], cleaned.body, cleaned.ret_ty
+        )
+        return [rewrite.recipe(old).to_json() for _, old in kept]
+
+    def module(self) -> tvm.IRModule:
+        """Return all regions and the kernels made for them."""
+        module = self._builder.get()
+        for entry, function in self._entries.items():
+            module[entry] = function.with_attr("global_symbol", entry)
+        return relax.transform.Normalize()(module)
+
+
+def _without_dead_code(function: relax.Function) -> relax.Function:
+    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    return relax.transform.DeadCodeElimination()(module)["main"]
+
+
+class _Rewrite:
+    """Rewrites the bindings of one region, straight-line code without nested calls."""
+
+    def __init__(
+        self, builder: relax.BlockBuilder, cpu: Cpu, weights: Sequence[relax.Var]
+    ) -> None:
+        self._builder = builder
+        self._cpu = cpu
+        self._known: dict[relax.Var, Recipe] = {}
+        self._made: dict[Recipe, relax.Var] = {}
+        self._norms: dict[relax.Var, relax.Call] = {}
+        self._raw: dict[relax.Var, Recipe] = {}
+        for index, var in enumerate(weights):
+            shape = static_shape(var) or ()
+            self._raw[var] = Recipe((index,), (), shape, _dtype(var))
+            if static_shape(var) is not None:
+                self._known[var] = self._raw[var]
+
+    def arguments(self) -> list[relax.Var]:
+        """Return the arguments made so far."""
+        return list(self._made.values())
+
+    def recipe(self, argument: relax.Var) -> Recipe:
+        """Return the recipe of a weight, or of an argument that was made."""
+        if argument in self._raw:
+            return self._raw[argument]
+        return next(recipe for recipe, var in self._made.items() if var.same_as(argument))
+
+    def block(self, block: relax.BindingBlock) -> relax.BindingBlock:
+        """Rewrite one block of bindings."""
+        bindings: list[relax.Binding] = []
+        for binding in block.bindings:
+            if isinstance(binding, relax.VarBinding):
+                self._learn(binding.var, binding.value)
+                for extra, value in self._replacement(binding.value):
+                    bindings.append(relax.VarBinding(binding.var if extra is None else extra, value))
+            else:
+                bindings.append(binding)
+        kind = relax.DataflowBlock if isinstance(block, relax.DataflowBlock) else relax.BindingBlock
+        return kind(bindings)
+
+    def _learn(self, var: relax.Var, value: relax.Expr) -> None:
+        """Note that `value` depends on weights only, if the runtime can compute it."""
+        if isinstance(value, relax.Var):
+            if value in self._known:
+                self._known[var] = self._known[value]
+            return
+        if _is_call(value, "relax.nn.batch_norm"):
+            if self._foldable(value):
+                self._norms[var] = value
+            return
+        if not _is_call(value, "relax.permute_dims", "relax.reshape"):
+            return
+        source = self._known.get(value.args[0])
+        if source is None:
+            return
+        if value.op.name == "relax.permute_dims":
+            rank = len(source.shape)
+            axes = value.attrs.axes
+            order = tuple(reversed(range(rank))) if axes is None else axes
+            self._known[var] = source.transpose(*(int(axis) % rank for axis in order))
+        else:
             shape = static_shape(var)
             if shape is not None:
-                self.known[var] = Recipe((index,), (), shape, _dtype(var))
-        self.made: dict[str, tuple[relax.Var, Recipe]] = {}
+                self._known[var] = source.reshape(*shape)
 
-    def argument(self, recipe: Recipe) -> relax.Var:
-        """Return the function argument that holds what a recipe makes."""
-        key = repr(recipe)
-        if key not in self.made:
-            var = relax.Var(f"packed{len(self.made)}", relax.TensorType(recipe.shape, recipe.dtype))
-            self.made[key] = var, recipe
-        return self.made[key][0]
+    def _replacement(self, value: relax.Expr) -> list[tuple[relax.Var | None, relax.Expr]]:
+        """Return the bindings that stand for one; None stands for the variable it had."""
+        if _is_call(value, "relax.nn.conv2d"):
+            return self._convolution(value)
+        if _is_call(value, "relax.matmul"):
+            return self._matmul(value)
+        if isinstance(value, relax.TupleGetItem) and value.index == 0:
+            norm = self._norms.get(value.tuple_value)
+            if norm is not None:
+                return self._batch_norm(norm)
+        return [(None, value)]
 
-    def recipe_of(self, expression: relax.Expr) -> Recipe | None:
-        """Return how the runtime can make an expression's value, if it depends on weights only."""
-        if isinstance(expression, relax.Var) and expression in self.known:
-            return self.known[expression]
-        bound = self.lookup_binding(expression) if isinstance(expression, relax.Var) else None
-        if not isinstance(bound, relax.Call) or not isinstance(bound.op, tvm.ir.Op):
-            return None
-        source = self.recipe_of(bound.args[0]) if bound.args else None
-        if source is None:
-            return None
-        if bound.op.name == "relax.permute_dims":
-            axes = bound.attrs.axes
-            order = tuple(reversed(range(len(source.shape)))) if axes is None else axes
-            return source.transpose(*(int(axis) % len(source.shape) for axis in order))
-        shape = static_shape(expression)
-        if bound.op.name == "relax.reshape" and shape is not None:
-            return source.reshape(*shape)
-        return None
+    def _argument(self, recipe: Recipe) -> relax.Var:
+        if recipe not in self._made:
+            name = f"packed{len(self._made)}"
+            self._made[recipe] = relax.Var(name, relax.TensorType(recipe.shape, recipe.dtype))
+        return self._made[recipe]
 
-    def visit_call_(self, call: relax.Call) -> relax.Expr:
-        """Rewrite one call, or leave it as it is."""
-        call = self.visit_expr_post_order(call)
-        if not isinstance(call.op, tvm.ir.Op):
-            return call
-        made: relax.Expr | None = None
-        if call.op.name == "relax.nn.conv2d":
-            made = self.convolution(call)
-        elif call.op.name == "relax.matmul":
-            made = self.matmul(call)
-        return call if made is None else made
+    def _kernel(self, compute: Callable[..., te.Tensor], name: str, *inputs: relax.Expr) -> relax.Call:
+        return self._builder.call_te(
+            compute,
+            *inputs,
+            primfunc_name_hint=name,
+            primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
+        )
 
-    def convolution(self, call: relax.Call) -> relax.Expr | None:
-        """A convolution with its weights packed for the tiles of its schedule."""
+    def _convolution(self, call: relax.Call) -> list[tuple[relax.Var | None, relax.Expr]]:
         image, weight = call.args
-        recipe, shape = self.recipe_of(weight), static_shape(image)
+        recipe, shape, result = self._known.get(weight), static_shape(image), static_shape(call)
         attrs = call.attrs
         plain = int(attrs.groups) == 1 and all(int(step) == 1 for step in attrs.dilation)
-        layouts = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout)
-        if recipe is None or shape is None or not plain or layouts != ("NCHW", "OIHW", "NCHW"):
-            return None
+        plain = plain and (attrs.data_layout, attrs.kernel_layout) == ("NCHW", "OIHW")
+        if recipe is None or shape is None or result is None or not plain or 0 in (*shape, *result):
+            return [(None, call)]
         if {_dtype(image), recipe.dtype, _dtype(call)} != {"float32"}:
-            return None
-        result = static_shape(call)
-        if result is None or 0 in (*shape, *result):
-            return None
+            return [(None, call)]
         conv = ConvShape(
             batch=shape[0],
             inputs=shape[1],
@@ -182,47 +267,80 @@ class _Packer(PyExprMutator):  # type: ignore[misc]
             stride=(int(attrs.strides[0]), int(attrs.strides[1])),
             padding=tuple(int(amount) for amount in attrs.padding),
         )
-        block = conv.block(self.cpu)
+        block = conv.block(self._cpu)
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])
-        weights = self.argument(packed.transpose(0, 2, 3, 4, 1))
-        compute = _by_rows if conv.by_rows(self.cpu) else _by_channels
-        return self.builder_.call_te(
-            lambda x, w: compute(x, w, conv, block),
-            image,
-            weights,
-            primfunc_name_hint="convolution",
-            primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
+        weights = self._argument(packed.transpose(0, 2, 3, 4, 1))
+        compute = _by_rows if conv.by_rows(self._cpu) else _by_channels
+        return [
+            (None, self._kernel(lambda x, w: compute(x, w, conv, block), "convolution", image, weights))
+        ]
+
+    def _foldable(self, call: relax.Call) -> bool:
+        """Whether a batch normalisation is a scale and a shift known before the first call."""
+        weights = [self._known.get(argument) for argument in call.args[1:5]]
+        attrs = call.attrs
+        return (
+            all(recipe is not None and not recipe.steps for recipe in weights)
+            and not bool(attrs.training)
+            and bool(attrs.center)
+            and bool(attrs.scale)
+            and int(attrs.axis) == 1
+            and all(recipe is None or recipe.dtype == "float32" for recipe in weights)
+            and _dtype(call.args[0]) == "float32"
         )
 
-    def matmul(self, call: relax.Call) -> relax.Expr | None:
-        """A product with a packed weight; leading axes of the left side are rows."""
+    def _batch_norm(self, call: relax.Call) -> list[tuple[relax.Var | None, relax.Expr]]:
+        image = call.args[0]
+        parts = [self._known[argument] for argument in call.args[1:5]]
+        positions = tuple(part.inputs[0] for part in parts)
+        ones = (1,) * (len(image.ty.shape) - 2)
+        arguments = []
+        for step in ("bn_scale", "bn_shift"):
+            # The runtime computes in float64; the layout is the one that broadcasts.
+            recipe = Recipe(positions, ((step, float(call.attrs.epsilon)),), parts[0].shape, "float32")
+            recipe = recipe.then("astype", "float32", recipe.shape)
+            arguments.append(self._argument(recipe.reshape(*recipe.shape, *ones)))
+        scaled = relax.DataflowVar("scaled", image.ty)
+        return [
+            (scaled, relax.op.multiply(image, arguments[0])),
+            (None, relax.op.add(scaled, arguments[1])),
+        ]
+
+    def _matmul(self, call: relax.Call) -> list[tuple[relax.Var | None, relax.Expr]]:
         left, right = call.args
-        recipe, shape = self.recipe_of(right), static_shape(left)
+        recipe, shape = self._known.get(right), static_shape(left)
         if recipe is None or shape is None or len(recipe.shape) != 2 or len(shape) < 2:
-            return None
+            return [(None, call)]
         if {_dtype(left), recipe.dtype, _dtype(call)} != {"float32"} or 0 in (*shape, *recipe.shape):
-            return None
-        rows = 1
-        for extent in shape[:-1]:
-            rows *= extent
+            return [(None, call)]
+        rows = math.prod(shape[:-1])
         product = MatmulShape(rows, shape[-1], recipe.shape[1])
-        block = product.block(self.cpu)
+        block = product.block(self._cpu)
         padded = round_up(product.columns, block)
         packed = recipe.pad(1, padded).reshape(product.inner, padded // block, block)
-        weights = self.argument(packed.transpose(1, 0, 2))
-        if len(shape) > 2:
-            left = self.builder_.emit(relax.op.reshape(left, (rows, product.inner)))
-        flat = self.builder_.call_te(
-            lambda x, w: _product(x, w, product, block),
-            left,
-            weights,
-            primfunc_name_hint="matmul",
-            primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
-        )
+        weights = self._argument(packed.transpose(1, 0, 2))
+
+        def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
+            return _product(x, w, product, block)
+
         if len(shape) == 2:
-            return flat
-        return relax.op.reshape(self.builder_.emit(flat), (*shape[:-1], product.columns))
+            return [(None, self._kernel(compute, "matmul", left, weights))]
+        rows_of = relax.DataflowVar("rows", relax.TensorType((rows, product.inner), "float32"))
+        flat = relax.DataflowVar("flat", relax.TensorType((rows, product.columns), "float32"))
+        return [
+            (rows_of, relax.op.reshape(left, (rows, product.inner))),
+            (flat, self._kernel(compute, "matmul", rows_of, weights)),
+            (None, relax.op.reshape(flat, (*shape[:-1], product.columns))),
+        ]
+
+
+def _is_call(value: relax.Expr, *names: str) -> bool:
+    return (
+        isinstance(value, relax.Call)
+        and isinstance(value.op, tvm.ir.Op)
+        and value.op.name in names
+    )
 
 
 def _padded_image(image: te.Tensor, conv: ConvShape) -> te.Tensor:
@@ -288,31 +406,3 @@ def _product(left: te.Tensor, weights: te.Tensor, product: MatmulShape, block: i
         lambda i, j: tiles[i, j // block, j % block],
         name="unpack",
     )
-
-
-def pack_weights(function: relax.Function, params: int, cpu: Cpu) -> Packed:
-    """Choose a layout for every weight of a region, and rewrite the region to use it.
-
-    Parameters
-    ----------
-    function
-        Takes the region's parameters, then its weights.
-    params
-        Number of parameters.
-    cpu
-        The machine to lay out for.
-
-    Returns
-    -------
-    Packed
-        The rewritten function and the recipes of its weight arguments.
-    """
-    packer = _Packer(function, params, cpu)
-    body = packer.visit_expr(function.body)
-    rewritten = relax.Function(
-        [*function.params, *(var for var, _ in packer.made.values())],
-        body,
-        function.ret_ty,
-    )
-    module = tvm.IRModule({**dict(packer.builder_.get().functions), tvm.ir.GlobalVar("region"): rewritten.with_attr("global_symbol", "region")})
-    raise NotImplementedError(module)

@@ -1,0 +1,241 @@
+"""Schedules of the packed convolutions and products.
+
+A tile of accumulators stays in vector registers through the whole reduction; the elementwise
+operations fused behind the kernel then run on the tile while it is in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tvm import s_tir, tirx
+
+from dyncc.backends.tvm.schedules.shapes import (
+    CONV_CHANNELS,
+    CONV_ROWS,
+    MATMUL,
+    PAD,
+    PARALLEL_FLOPS,
+    accumulators,
+    largest_divisor,
+)
+from dyncc.backends.tvm.target import Cpu
+
+
+def extent(schedule: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> int:
+    """Return a loop's extent, which must be known."""
+    return int(schedule.get(loop).extent)
+
+
+def _last_consumer(
+    schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV
+) -> s_tir.schedule.SBlockRV:
+    """Fold everything behind `block` into one block, and return that."""
+    while True:
+        consumers = schedule.get_consumers(block)
+        if not consumers:
+            # Nothing follows: a copy out of the tile takes the place of an epilogue.
+            return schedule.cache_write(block, 0, "global")
+        if len(consumers) > 1:
+            raise ValueError("a kernel with several consumers has no schedule")
+        if not schedule.get_consumers(consumers[0]):
+            return consumers[0]
+        schedule.compute_inline(consumers[0])
+
+
+def _inline_producers(
+    schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV
+) -> None:
+    """Inline what is computed for `block` elementwise (except for itself)."""
+    for producer in schedule.get_producers(block):
+        _inline_producers(schedule, producer)
+        schedule.compute_inline(producer)
+
+
+def _inline_side_inputs(
+    schedule: s_tir.Schedule,
+    epilogue: s_tir.schedule.SBlockRV,
+    kernel: s_tir.schedule.SBlockRV,
+) -> None:
+    name = schedule.get(kernel).name_hint
+    for producer in schedule.get_producers(epilogue):
+        if schedule.get(producer).name_hint != name:
+            _inline_producers(schedule, producer)
+            schedule.compute_inline(producer)
+
+
+def _block_names(schedule: s_tir.Schedule) -> set[str]:
+    root = schedule.get_sblock("root")
+    return {schedule.get(block).name_hint for block in schedule.get_child_blocks(root)}
+
+
+def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
+    """Schedule a fused function around one of dyncc's kernels.
+
+    Parameters
+    ----------
+    function
+        The function.
+    cpu
+        The machine.
+
+    Returns
+    -------
+    Schedule or None
+        None if the function holds no such kernel.
+    """
+    schedule = s_tir.Schedule(function)
+    names = _block_names(schedule)
+    if CONV_ROWS in names:
+        return _convolution_by_rows(schedule, PAD in names, cpu)
+    if CONV_CHANNELS in names:
+        return _convolution_by_channels(schedule, PAD in names, cpu)
+    if MATMUL in names:
+        return _matmul(schedule, cpu)
+    return None
+
+
+def _flops(schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> int:
+    return 2 * math.prod(extent(schedule, loop) for loop in schedule.get_loops(block))
+
+
+def _threads(work: int, cpu: Cpu) -> int:
+    return cpu.threads if work >= PARALLEL_FLOPS else 1
+
+
+def _bands(height: int, tile: int, threads: int) -> int:
+    """Return into how many equal bands of whole tiles the rows go, at most one a thread."""
+    return largest_divisor(height // tile, threads)
+
+
+def _place_padding(
+    schedule: s_tir.Schedule, band: s_tir.schedule.LoopRV, parallel: s_tir.schedule.LoopRV | None
+) -> None:
+    """Pad inside each band: every thread then makes the rows it reads, in its own cache."""
+    pad = schedule.get_sblock(PAD)
+    _inline_producers(schedule, pad)
+    if parallel is None:
+        schedule.compute_at(pad, band, preserve_unit_loops=True)
+    columns = schedule.get_loops(pad)[-1]
+    if extent(schedule, columns) <= 64:
+        schedule.vectorize(columns)
+
+
+def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
+    kernel = schedule.get_sblock(CONV_ROWS)
+    work = _flops(schedule, kernel)
+    epilogue = _last_consumer(schedule, kernel)
+    _inline_side_inputs(schedule, epilogue, kernel)
+    n, o, h, w, *_ = schedule.get_loops(kernel)
+    outputs, height, width = (extent(schedule, loop) for loop in (o, h, w))
+    vectors = min(2, width // cpu.lanes)
+    vectors = largest_divisor(width // cpu.lanes, vectors)
+    block = largest_divisor(outputs, accumulators(cpu) // min(2, width // cpu.lanes))
+    rows = largest_divisor(height, max(1, accumulators(cpu) // (block * vectors)))
+    bands = _bands(height, rows, _threads(work, cpu))
+
+    # The epilogue owns the outer loops; the kernel is placed below them.
+    n, o, h, w = schedule.get_loops(epilogue)
+    channel, channel_in = schedule.split(o, [None, block])
+    band, row, row_in = schedule.split(h, [bands, None, rows])
+    column, column_in = schedule.split(w, [None, vectors * cpu.lanes])
+    schedule.reorder(n, band, channel, row, column, channel_in, row_in, column_in)
+    schedule.compute_at(kernel, column, preserve_unit_loops=True)
+    lane_outer, lane = schedule.split(column_in, [None, cpu.lanes])
+    schedule.vectorize(lane)
+    for loop in (lane_outer, row_in, channel_in):
+        schedule.unroll(loop)
+
+    kn, ko, kh_out, kw_out, ic, kh, kw = schedule.get_loops(kernel)[5:]
+    kw_outer, kw_lane = schedule.split(kw_out, [None, cpu.lanes])
+    schedule.reorder(kn, ic, kh, kw, ko, kh_out, kw_outer, kw_lane)
+    return _finish(schedule, kernel, padded, (n, band), ic, kw, (ko, kh_out, kw_outer), kw_lane)
+
+
+def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
+    kernel = schedule.get_sblock(CONV_CHANNELS)
+    work = _flops(schedule, kernel)
+    epilogue = _last_consumer(schedule, kernel)
+    _inline_side_inputs(schedule, epilogue, kernel)
+    _, blocks, h, w, inner, *_ = schedule.get_loops(kernel)
+    height, width, block = (extent(schedule, loop) for loop in (h, w, inner))
+    limit = accumulators(cpu) if block >= cpu.lanes else accumulators(cpu) // 2
+    columns = largest_divisor(width, min(limit, 14))
+    rows = largest_divisor(height, max(1, limit // columns))
+    bands = _bands(height, rows, _threads(work, cpu))
+
+    n, o, h, w = schedule.get_loops(epilogue)
+    # The last block may be partly padding.
+    channel, channel_in = schedule.split(o, [None, block])
+    band, row, row_in = schedule.split(h, [bands, None, rows])
+    column, column_in = schedule.split(w, [None, columns])
+    schedule.reorder(n, band, channel, row, column, channel_in, row_in, column_in)
+    schedule.compute_at(kernel, column, preserve_unit_loops=True)
+    if columns > 1:
+        schedule.vectorize(column_in)
+    schedule.unroll(row_in)
+
+    kn, kb, kh_out, kw_out, ki, ic, kh, kw = schedule.get_loops(kernel)[5:]
+    schedule.reorder(kn, kb, ic, kh, kw, kh_out, kw_out, ki)
+    return _finish(schedule, kernel, padded, (n, band), ic, kw, (kh_out, kw_out), ki)
+
+
+def _finish(
+    schedule: s_tir.Schedule,
+    kernel: s_tir.schedule.SBlockRV,
+    padded: bool,
+    outer: tuple[s_tir.schedule.LoopRV, s_tir.schedule.LoopRV],
+    reduction: s_tir.schedule.LoopRV,
+    window: s_tir.schedule.LoopRV,
+    unrolled: tuple[s_tir.schedule.LoopRV, ...],
+    lane: s_tir.schedule.LoopRV,
+) -> s_tir.Schedule:
+    n, band = outer
+    parallel = extent(schedule, n) * extent(schedule, band) > 1
+    if padded:
+        _place_padding(schedule, band, None)
+    if parallel:
+        schedule.parallel(schedule.fuse(n, band))
+    schedule.vectorize(lane)
+    for loop in unrolled:
+        schedule.unroll(loop)
+    if extent(schedule, window) <= 7:
+        schedule.unroll(window)
+    # After vectorising: a reduction that is split into its start and its update first cannot be
+    # vectorised any more.
+    schedule.decompose_reduction(kernel, reduction)
+    return schedule
+
+
+def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
+    kernel = schedule.get_sblock(MATMUL)
+    work = _flops(schedule, kernel)
+    epilogue = _last_consumer(schedule, kernel)
+    _inline_producers(schedule, kernel)
+    _inline_side_inputs(schedule, epilogue, kernel)
+    i, blocks, ji, _ = schedule.get_loops(kernel)
+    rows, count, block = (extent(schedule, loop) for loop in (i, blocks, ji))
+    tile = largest_divisor(rows, max(1, accumulators(cpu) // (block // cpu.lanes)))
+
+    i, j = schedule.get_loops(epilogue)
+    columns = extent(schedule, j)
+    row, row_in = schedule.split(i, [None, tile])
+    column, column_in = schedule.split(j, [None, block])
+    schedule.reorder(column, row, row_in, column_in)
+    schedule.compute_at(kernel, row, preserve_unit_loops=True)
+    if columns % block == 0:
+        schedule.vectorize(column_in)
+    schedule.unroll(row_in)
+
+    ki, kb, kj, k = schedule.get_loops(kernel)[2:]
+    kj_outer, kj_lane = schedule.split(kj, [None, cpu.lanes])
+    schedule.reorder(kb, k, ki, kj_outer, kj_lane)
+    if _threads(work, cpu) > 1 and count > 1:
+        schedule.parallel(column)
+    elif _threads(work, cpu) > 1 and rows > tile:
+        schedule.parallel(row)
+    schedule.vectorize(kj_lane)
+    schedule.unroll(ki)
+    schedule.unroll(kj_outer)
+    schedule.decompose_reduction(kernel, k)
+    return schedule

@@ -1,0 +1,330 @@
+"""Calls: which functions are entered, which run natively, and which the machine knows itself.
+
+Functions with Python source outside of torch and the standard library are entered, so that their
+branches are seen. Modules of ``torch.nn`` without modules of the user's inside, and functions of
+torch, run natively under the recorder; where they ask for data, their source is entered too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+import types
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from dyncc.frontend.bridge import is_static, scalars_in
+from dyncc.frontend.builtin_calls import KNOWN
+from dyncc.frontend.code import Instr
+from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
+from dyncc.frontend.lists import dynamic_method, static_method
+from dyncc.frontend.lower import SourceUnavailable, code_of
+from dyncc.frontend.operations import evaluate, external, promote, spread
+from dyncc.frontend.values import (
+    Bound,
+    DictObj,
+    DynListObj,
+    Frame,
+    ListObj,
+    Raised,
+    Ref,
+    Text,
+)
+
+_LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
+MAX_DEPTH = 200
+
+
+@handles("call")
+def _call(run: Interpreter, instr: Instr) -> None:
+    function, *values = run.uses()
+    stars, names = instr.const
+    count = len(values) - len(names)
+    args = spread(run, values[:count], stars)
+    kwargs: dict[str, Any] = {}
+    for name, value in zip(names, values[count:], strict=True):
+        if name is None:
+            kwargs.update(_mapping(run, value))
+        else:
+            kwargs[name] = value
+    call(run, function, args, kwargs)
+
+
+def _mapping(run: Interpreter, value: Any) -> dict[str, Any]:
+    found = run.state.heap[value] if isinstance(value, Ref) else value
+    if isinstance(found, DictObj):
+        return dict(found.items)
+    if isinstance(found, dict):
+        return {key: external(run, item) for key, item in found.items()}
+    raise Unsupported("`**` in a call", "the value is no dict", "Pass a dict.")
+
+
+def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Carry out a call: either write its result, or enter the function."""
+    if isinstance(function, Bound):
+        run.done(_method(run, function, args, kwargs))
+        return
+    if isinstance(function, types.MethodType):
+        args, function = (function.__self__, *args), function.__func__
+    if isinstance(function, nn.Module):
+        _module(run, function, args, kwargs)
+        return
+    if function is super and not args:
+        run.done(_zero_argument_super(run))
+        return
+    try:
+        known = KNOWN.get(function)
+    except TypeError:
+        known = None
+    if known is not None:
+        result = known(run, *args, **kwargs)
+        if result is not NotImplemented:
+            run.done(result)
+            return
+    if isinstance(function, type) and issubclass(function, BaseException):
+        run.done(Raised(function, args))
+        return
+    if isinstance(function, types.FunctionType) and not _is_library(function):
+        inline(run, function, args, kwargs)
+        return
+    native(run, function, args, kwargs)
+
+
+def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run library code, or enter it where it branches on data."""
+    everything = (*args, *kwargs.values())
+    if is_static(run.state, everything) and not _is_torch(function):
+        run.done(
+            external_copy(run, evaluate(run, lambda: function(*args, **kwargs)))
+        )
+        return
+    try:
+        if any(scalars_in(run.state, arg) for arg in everything):
+            promoted = promote(run, everything)
+            args = promoted[: len(args)]
+            kwargs = dict(zip(kwargs, promoted[len(args) :], strict=True))
+        run.done(run.native(function, args, kwargs))
+    except DataDependent:
+        dynamic = [sym for arg in everything for sym in scalars_in(run.state, arg)]
+        if dynamic:
+            run.static(dynamic[0], f"a call of `{_name(function)}`")
+        if isinstance(function, nn.Module):
+            inline(run, type(function).forward, (function, *args), kwargs)
+        elif isinstance(function, types.FunctionType):
+            inline(run, function, args, kwargs)
+        else:
+            raise Unsupported(
+                f"a call of `{_name(function)}`",
+                "it asks for the content of a tensor and has no Python source",
+                "Do in Python what it does, or use tensor operations.",
+            ) from None
+
+
+def external_copy(run: Interpreter, value: Any) -> Any:
+    """A result of native code on static values; new containers go to the heap."""
+    if type(value) is list:
+        return run.state.new(ListObj(tuple(external_copy(run, item) for item in value)))
+    if type(value) is dict:
+        items = tuple((key, external_copy(run, item)) for key, item in value.items())
+        return run.state.new(DictObj(items))
+    return external(run, value)
+
+
+def _module(
+    run: Interpreter, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    if hooks:
+        raise Unsupported(
+            f"a call of {type(module).__name__}",
+            "it has forward hooks, whose effect is not compiled",
+            "Remove the hooks, or write in forward what they do.",
+        )
+    # Containers of torch.nn are entered too: what they hold may branch.
+    leaf = _is_torch(type(module)) and all(_is_torch(type(sub)) for sub in module.modules())
+    if leaf:
+        native(run, module, args, kwargs)
+    else:
+        inline(run, type(module).forward, (module, *args), kwargs)
+
+
+def _is_torch(function: Any) -> bool:
+    name = getattr(function, "__module__", None) or getattr(type(function), "__module__", "")
+    return str(name).split(".")[0] == "torch"
+
+
+def _is_library(function: types.FunctionType) -> bool:
+    file = function.__code__.co_filename
+    if _is_torch(function):
+        return True
+    return file.startswith(_LIBRARY_ROOTS) and "site-packages" not in file
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", None) or type(function).__name__)
+
+
+def inline(
+    run: Interpreter,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Enter a Python function."""
+    function = inspect.unwrap(function, stop=lambda f: not _is_torch_wrapper(f))
+    assert isinstance(function, types.FunctionType)
+    if len(run.state.frames) >= MAX_DEPTH:
+        raise Unsupported(
+            f"a call of `{_name(function)}`",
+            f"calls are nested {MAX_DEPTH} deep",
+            "Recursion on data is not compiled yet: write it as a loop.",
+        )
+    registers = arguments(run, function, args, kwargs)
+    try:
+        code = code_of(function)
+    except SourceUnavailable as error:
+        raise Unsupported(
+            f"a call of `{_name(function)}`", str(error), "Define the function in a file."
+        ) from error
+    result = run.instr.dest[0] if run.instr.dest else ".void"
+    run.frame.pc += 1
+    run.state.frames.append(Frame(code, function, 0, registers, result))
+
+
+def _is_torch_wrapper(function: Any) -> bool:
+    """Whether a function is what torch.no_grad() and its like make of a decorated one."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename.endswith("torch/utils/_contextlib.py")
+
+
+def arguments(
+    run: Interpreter,
+    function: types.FunctionType,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
+    """Registers with the arguments of a call, defaults included."""
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise Unsupported(f"a call of `{_name(function)}`", str(error), "Correct the call.") from error
+    registers: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            items = tuple(bound.arguments.get(name, {}).items())
+            registers[name] = run.state.new(DictObj(items))
+        elif name in bound.arguments:
+            registers[name] = bound.arguments[name]
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            registers[name] = ()
+        else:
+            registers[name] = external(run, parameter.default)
+    return registers
+
+
+def _zero_argument_super(run: Interpreter) -> Any:
+    function = run.frame.function
+    cell = function.__closure__[function.__code__.co_freevars.index("__class__")]
+    first = function.__code__.co_varnames[0]
+    return super(cell.cell_contents, run.frame.registers[first])
+
+
+# --- methods of heap objects -------------------------------------------------------------------
+
+
+def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    owner, name = bound.owner, bound.name
+    if run.is_tensor(owner):
+        return _tensor_method(run, owner, name, args, kwargs)
+    found = run.state.heap[owner] if isinstance(owner, Ref) else owner
+    if isinstance(found, DynListObj):
+        return dynamic_method(run, owner, name, args)
+    if isinstance(found, ListObj):
+        return static_method(run, owner, name, args)
+    if isinstance(found, DictObj):
+        return _dict_method(run, owner, found, name, args)
+    if isinstance(found, tuple) and name in ("index", "count") and is_static(run.state, found):
+        return evaluate(run, getattr(found, name), *args)
+    if isinstance(found, Text):
+        raise Unsupported(
+            "a string made from tensor data", "only messages may hold it", "Use it in raise only."
+        )
+    raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")
+
+
+def _tensor_method(
+    run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    fake = run.state.heap[owner].fake
+    if name == "item" or (name == "tolist" and fake.dim() == 0):
+        return run.item(owner)
+    if name in ("__bool__", "__int__", "__float__"):
+        return KNOWN[{"__bool__": bool, "__int__": int, "__float__": float}[name]](run, owner)
+    if name in ("size", "dim", "numel", "stride", "is_floating_point", "ndimension", "nelement"):
+        out = run.native(getattr(type(fake), name), (owner, *args), kwargs)
+        return tuple(out) if isinstance(out, tuple) else out
+    if name == "tolist":
+        return _to_list(run, owner)
+    if name in ("numpy", "backward", "register_hook", "requires_grad_", "data_ptr"):
+        raise Unsupported(
+            f"`.{name}()` of a tensor", "it leaves the compiled program", "Use torch operations."
+        )
+    everything = promote(run, (owner, *args, *kwargs.values()))
+    try:
+        import torch
+
+        count = 1 + len(args)
+        named = dict(zip(kwargs, everything[count:], strict=True))
+        return run.native(getattr(torch.Tensor, name), everything[:count], named)
+    except DataDependent:
+        for sym in scalars_in(run.state, (*args, *kwargs.values())):
+            run.static(sym, f"`.{name}()`")
+        raise Unsupported(
+            f"`.{name}()` of a tensor",
+            "it asks for the content of a tensor",
+            "Use .item() where a number is wanted.",
+        ) from None
+
+
+def _to_list(run: Interpreter, owner: Ref) -> Any:
+    if run.state.heap[owner].fake.dim() == 0:
+        return run.item(owner)
+    parts: tuple[Ref, ...] = run.native(lambda tensor: tensor.unbind(0), (owner,))
+    return run.state.new(ListObj(tuple(_to_list(run, part) for part in parts)))
+
+
+def _dict_method(
+    run: Interpreter, owner: Ref, found: DictObj, name: str, args: tuple[Any, ...]
+) -> Any:
+    if args:
+        run.static(args[0], "a dict key")
+    keys = [key for key, _ in found.items]
+    if name in ("keys", "values", "items"):
+        return {
+            "keys": tuple(keys),
+            "values": tuple(value for _, value in found.items),
+            "items": found.items,
+        }[name]
+    if name == "get":
+        return found.get(args[0]) if args[0] in keys else (args[1] if len(args) > 1 else None)
+    if name == "copy":
+        return run.state.new(found)
+    if name == "update":
+        for key, value in _mapping(run, args[0]).items():
+            found = found.set(key, value)
+        run.state.heap[owner] = found
+        return None
+    if name == "setdefault":
+        if args[0] not in keys:
+            found = found.set(args[0], args[1] if len(args) > 1 else None)
+            run.state.heap[owner] = found
+        return found.get(args[0])
+    if name == "pop" and (args[0] in keys or len(args) > 1):
+        value = found.get(args[0]) if args[0] in keys else args[1]
+        run.state.heap[owner] = DictObj(tuple(kv for kv in found.items if kv[0] != args[0]))
+        return value
+    raise Unsupported(f"`.{name}()` of a dict", "it is not compiled", "Write it otherwise.")

@@ -1,0 +1,391 @@
+"""Handlers of instructions on objects: attributes, items, iteration."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyncc.frontend.bridge import is_static
+from dyncc.frontend.code import Instr
+from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.interpreter import Interpreter, handles
+from dyncc.frontend.lists import dynamic_get, dynamic_set
+from dyncc.frontend.operations import binary, evaluate, external, source_text
+from dyncc.frontend.values import (
+    Bound,
+    DictObj,
+    DynIterObj,
+    DynListObj,
+    IterObj,
+    ListObj,
+    Ref,
+    Sym,
+)
+from dyncc.ir.hcfg import Raise
+from dyncc.ir.types import BOOL, INT
+
+#: Attributes of tensors that are known when the network is compiled.
+_STATIC_TENSOR_ATTRIBUTES = {
+    "shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "layout", "itemsize", "nbytes",
+}  # fmt: skip
+_TENSOR_VIEWS = {"T", "mT", "H", "mH", "data", "real", "imag"}
+#: Fields of the pairs that reductions such as ``max`` return.
+_FIELDS = {"values": 0, "indices": 1}
+
+
+# --- attributes -------------------------------------------------------------------------------
+
+
+@handles("getattr")
+def _getattr(run: Interpreter, instr: Instr) -> None:
+    owner, name = run.use(), instr.const
+    if isinstance(owner, Ref):
+        run.done(_heap_attribute(run, owner, name))
+    elif isinstance(owner, tuple) and name in _FIELDS and len(owner) == 2:
+        run.done(owner[_FIELDS[name]])
+    elif isinstance(owner, nn.Module):
+        module_attribute(run, owner, name)
+    elif isinstance(owner, Sym):
+        raise Unsupported(
+            f"`.{name}` of a number that comes out of tensor data",
+            "numbers have no such attribute here",
+            "Use an operator or a function of the math module.",
+        )
+    elif not is_static(run.state, owner):
+        run.done(Bound(owner, name))
+    else:
+        run.done(external(run, evaluate(run, getattr, owner, name)))
+
+
+def _heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
+    if not run.is_tensor(owner):
+        return Bound(owner, name)
+    if name in _TENSOR_VIEWS:
+        return run.native(operator.attrgetter(name), (owner,))
+    fake = run.state.heap[owner].fake
+    if name in _STATIC_TENSOR_ATTRIBUTES:
+        found = getattr(fake, name)
+        return tuple(found) if isinstance(found, torch.Size) else found
+    if not hasattr(torch.Tensor, name):
+        raise Unsupported(f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it.")
+    return Bound(owner, name)
+
+
+def module_attribute(run: Interpreter, owner: nn.Module, name: str) -> None:
+    """Read an attribute of a module (may enter a property written in Python)."""
+    from dyncc.frontend.calls import inline
+
+    label = run.machine.module_names.get(id(owner))
+    if label is not None:
+        written = run.state.attributes.get((label, name))
+        if written is not None:
+            run.done(written[0])
+            return
+        dotted = f"{label}.{name}" if label else name
+        if dotted in run.decisions.state and name not in owner._buffers:
+            raise Unsupported(
+                f"reading `{dotted}`, which a call changes",
+                "its first value is neither a number nor a tensor, so it cannot be kept between calls",
+                "Start it with a number or a registered buffer, or write it before it is read.",
+            )
+    descriptor = getattr(type(owner), name, None)
+    if isinstance(descriptor, property) and descriptor.fget is not None:
+        inline(run, descriptor.fget, (owner,), {})
+        return
+    run.done(external(run, evaluate(run, getattr, owner, name)))
+
+
+@handles("setattr")
+def _setattr(run: Interpreter, instr: Instr) -> None:
+    owner, value = run.uses()
+    label = run.machine.module_names.get(id(owner)) if isinstance(owner, nn.Module) else None
+    if label is None:
+        raise Unsupported(
+            f"assignment to `.{instr.const}`",
+            "the object is not a module of this network, so the change cannot be kept",
+            "Keep such state in a local variable or in an attribute of the module.",
+        )
+    run.decisions.add_state(f"{label}.{instr.const}" if label else instr.const)
+    # In a tuple, so that a stored None differs from an attribute that was never written.
+    run.state.attributes[label, instr.const] = (value,)
+    run.done()
+
+
+# --- items ------------------------------------------------------------------------------------
+
+
+@handles("getitem")
+def _getitem(run: Interpreter, instr: Instr) -> None:
+    owner, index = run.uses()
+    if run.is_tensor(owner):
+        run.done(_tensor_item(run, owner, _index(run, index)))
+        return
+    found = run.state.heap[owner] if isinstance(owner, Ref) else owner
+    index = run.scalar(index)
+    if isinstance(found, DynListObj):
+        run.done(dynamic_get(run, found, index))
+        return
+    if isinstance(found, DictObj):
+        key = run.static(index, "a dict key")
+        run.done(evaluate(run, found.get, key))
+        return
+    if isinstance(index, Sym):
+        _split(run, owner, index, instr.uses[1])
+        return
+    if isinstance(index, slice):
+        index = slice(*(run.static(part, "a slice") for part in (index.start, index.stop, index.step)))
+    if isinstance(found, ListObj):
+        item = evaluate(run, operator.getitem, found.items, index)
+        run.done(run.state.new(ListObj(item)) if isinstance(index, slice) else item)
+        return
+    run.done(external(run, evaluate(run, operator.getitem, owner, index)))
+
+
+def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
+    """Index a known sequence by a dynamic number: one path for each item."""
+    if index.origins:
+        run.static(index, "an index")
+    count = len(iterate(run, owner))
+    if index.tried == count:
+        run.finish(Raise("IndexError", (f"index out of range in `{source_text(run, run.instr)}`",)))
+    chosen = index
+    if index.tried == 0:
+        chosen = run.host("position", index, count, types=(INT,))
+    condition = run.host("eq", chosen, index.tried, types=(BOOL,))
+    then, orelse = run.state.copy(), run.state.copy()
+    run.expect_join()
+    for state in (then, orelse):
+        state.frames[-1].joins = run.frame.joins
+    then.frames[-1].registers[register] = index.tried
+    orelse.frames[-1].registers[register] = Sym(chosen.value, frozenset(), index.tried + 1)
+    run.fork(condition.value, then, orelse, f"{source_text(run, run.instr)}: {index.tried}")
+
+
+def _index(run: Interpreter, index: Any) -> Any:
+    """An index with its one-element integer lists and dynamic parts as they are."""
+    if isinstance(index, Ref) and isinstance(run.state.heap[index], ListObj):
+        items = run.state.heap[index].items
+        return list(items) if is_static(run.state, items) else index
+    return index
+
+
+def _tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(isinstance(part, Sym) for part in parts):
+        return run.native(operator.getitem, (owner, index))
+    view, places = _static_part(run, owner, parts)
+    for sym, dim in places:
+        length = run.state.heap[view].fake.shape[dim]
+        chosen = run.index_tensor(sym, length)
+        view = run.native(
+            lambda x, i, dim=dim: x.index_select(dim, i).squeeze(dim), (view, chosen)
+        )
+        places = [(s, d - 1 if d > dim else d) for s, d in places]
+    return view
+
+
+def _static_part(
+    run: Interpreter, owner: Ref, parts: tuple[Any, ...]
+) -> tuple[Ref, list[tuple[Sym, int]]]:
+    """`owner` indexed by all but the dynamic numbers, and the dimensions they index there.
+
+    The dimensions are listed from the last to the first, so that removing one moves no other.
+    """
+    if any(part is Ellipsis or isinstance(part, Ref | list) for part in parts):
+        raise Unsupported(
+            "an index that mixes a number from tensor data with tensors or `...`",
+            "its meaning depends on the number of dimensions",
+            "Index step by step.",
+        )
+    rest = tuple(slice(None) if isinstance(part, Sym) else part for part in parts)
+    view: Ref = run.native(operator.getitem, (owner, rest))
+    places: list[tuple[Sym, int]] = []
+    dim = 0
+    for part in parts:
+        if isinstance(part, Sym):
+            places.append((part, dim))
+        if not isinstance(part, int) or isinstance(part, bool):
+            dim += 1
+    return view, places[::-1]
+
+
+@handles("setitem")
+def _setitem(run: Interpreter, instr: Instr) -> None:
+    owner, index, value = run.uses()
+    if run.is_tensor(owner):
+        _set_tensor_item(run, owner, _index(run, index), value)
+        run.done()
+        return
+    found = run.state.heap[owner] if isinstance(owner, Ref) else None
+    index = run.scalar(index)
+    if isinstance(found, DynListObj):
+        run.state.heap[owner] = dynamic_set(run, found, index, value)
+    elif isinstance(found, DictObj):
+        run.state.heap[owner] = found.set(run.static(index, "a dict key"), value)
+    elif isinstance(found, ListObj):
+        if isinstance(index, Sym):
+            _split(run, owner, index, instr.uses[1])
+        items = list(found.items)
+        evaluate(run, operator.setitem, items, index, value)
+        run.state.heap[owner] = ListObj(tuple(items))
+    else:
+        raise Unsupported(
+            "assignment to an item of a container that existed before the call",
+            "the change would have to outlive the call",
+            "Copy the container first, or keep such state in a buffer.",
+        )
+    run.done()
+
+
+def _set_tensor_item(run: Interpreter, owner: Ref, index: Any, value: Any) -> None:
+    parts = index if isinstance(index, tuple) else (index,)
+    if isinstance(value, Sym):
+        from dyncc.frontend.values import short_dtype
+
+        value = run.scalar_tensor(value, short_dtype(run.state.heap[owner].fake.dtype))
+    if not any(isinstance(part, Sym) for part in parts):
+        run.native(operator.setitem, (owner, index, value))
+        return
+    view, places = _static_part(run, owner, parts)
+    shape = run.state.heap[view].fake.shape
+    masks = [run.index_tensor(sym, shape[dim]) for sym, dim in places]
+    dims = [dim for _, dim in places]
+
+    def write(target: torch.Tensor, content: Any, *chosen: torch.Tensor) -> None:
+        # A one-hot mask instead of index_put_: elementwise code, which every back end has.
+        mask = torch.ones((), dtype=torch.bool)
+        for dim, position in zip(dims, chosen, strict=True):
+            hot = torch.arange(target.shape[dim]) == position
+            mask = mask & hot.reshape([-1 if d == dim else 1 for d in range(target.dim())])
+        source = torch.as_tensor(content, dtype=target.dtype)
+        if source.dim():
+            for dim in sorted(dims):
+                source = source.unsqueeze(dim) if source.dim() >= dim else source
+        target.copy_(torch.where(mask, source, target))
+
+    run.native(write, (view, value, *masks))
+
+
+@handles("delitem")
+def _delitem(run: Interpreter, instr: Instr) -> None:
+    owner, index = run.uses()
+    found = run.state.heap[owner] if isinstance(owner, Ref) else None
+    run.static(index, "an index")
+    if isinstance(found, ListObj):
+        items = list(found.items)
+        evaluate(run, operator.delitem, items, index)
+        run.state.heap[owner] = ListObj(tuple(items))
+    elif isinstance(found, DictObj):
+        evaluate(run, found.get, index)
+        run.state.heap[owner] = DictObj(tuple(kv for kv in found.items if kv[0] != index))
+    else:
+        raise Unsupported("`del`", "it is not compiled for this container", "Build a new one.")
+    run.done()
+
+
+# --- iteration --------------------------------------------------------------------------------
+
+
+def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
+    """The items of something whose length is known."""
+    if isinstance(value, Ref):
+        found = run.state.heap[value]
+        if isinstance(found, ListObj):
+            return found.items
+        if isinstance(found, DictObj):
+            return tuple(key for key, _ in found.items)
+        if isinstance(found, IterObj):
+            return found.items[found.position :]
+        if run.is_tensor(value):
+            items: tuple[Any, ...] = run.native(lambda tensor: tensor.unbind(0), (value,))
+            return items
+        raise Unsupported(
+            "a sequence whose length depends on data",
+            "its length is needed when the network is compiled",
+            "Loop over it with for, or index it.",
+        )
+    if isinstance(value, Sym):
+        raise Unsupported("iteration over a number", "it is no sequence", "Use range().")
+    if type(value) is tuple:
+        return value
+    return tuple(external(run, item) for item in evaluate(run, list, value))
+
+
+@handles("iter")
+def _iter(run: Interpreter, instr: Instr) -> None:
+    value = run.use()
+    # The loop's head follows; what earlier loops at this place did says nothing about this one.
+    run.frame.visits.pop(run.frame.pc + 1, None)
+    if isinstance(value, range):
+        value = run.state.new(DynIterObj(None, value.start, value.stop, value.step))
+    elif isinstance(value, Ref) and isinstance(run.state.heap[value], DynListObj):
+        length = run.host("list.len", Sym(run.state.heap[value].values[0]))
+        value = run.state.new(DynIterObj(value, 0, length, 1))
+    elif not isinstance(value, Ref) or not isinstance(run.state.heap[value], DynIterObj | IterObj):
+        value = run.state.new(IterObj(iterate(run, value)))
+    run.done(value)
+
+
+@handles("loop")
+def _loop(run: Interpreter, instr: Instr) -> None:
+    run.frame.visits.pop(run.frame.pc + 1, None)
+    run.done()
+
+
+@handles("next")
+def _next(run: Interpreter, instr: Instr) -> None:
+    found = run.state.heap[run.use()]
+    if isinstance(found, IterObj):
+        run.frame.pc = (
+            run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
+        )
+        return
+    upward = run.static(found.step, "the step of a range") > 0
+    if not isinstance(found.position, Sym) and not isinstance(found.stop, Sym):
+        more = found.position < found.stop if upward else found.position > found.stop
+        run.frame.pc = run.frame.pc + 1 if more else instr.targets[0]
+        return
+    condition = run.host("lt" if upward else "gt", found.position, found.stop)
+    run.expect_join()
+    then, orelse = run.state.copy(), run.state.copy()
+    then.frames[-1].pc += 1
+    orelse.frames[-1].pc = instr.targets[0]
+    head = source_text(run, instr).splitlines()[0].rstrip(":")
+    run.fork(condition.value, then, orelse, head)
+
+
+@handles("fetch")
+def _fetch(run: Interpreter, instr: Instr) -> None:
+    iterator = run.use()
+    found = run.state.heap[iterator]
+    if isinstance(found, IterObj):
+        item = found.items[found.position]
+        run.state.heap[iterator] = IterObj(found.items, found.position + 1)
+    else:
+        item = found.position
+        if found.source is not None:
+            item = dynamic_get(run, run.state.heap[found.source], item)
+        after = binary(run, operator.add, "add", found.position, found.step)
+        run.state.heap[iterator] = DynIterObj(found.source, after, found.stop, found.step)
+    run.done(item)
+
+
+@handles("unpack")
+def _unpack(run: Interpreter, instr: Instr) -> None:
+    items = iterate(run, run.use())
+    count, star = instr.const
+    if len(items) != count if star is None else len(items) < count - 1:
+        raise Unsupported(
+            "unpacking", f"there are {len(items)} values for {count} targets", "Correct the targets."
+        )
+    values = list(items)
+    if star is not None:
+        end = len(items) - (count - star - 1)
+        values[star:end] = [run.state.new(ListObj(items[star:end]))]
+    for name, value in zip(instr.dest, values, strict=True):
+        run.frame.registers[name] = value
+    run.frame.pc += 1
+
