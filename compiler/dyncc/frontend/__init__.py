@@ -1,1 +1,5 @@
-"""From Python source to HCFG by partial evaluation; `capture` is the entry point."""
+"""The front end: from Python source and example arguments to an HCFG."""
+
+from dyncc.frontend.capture import Capture, capture
+
+__all__ = ["Capture", "capture"]

@@ -229,8 +229,9 @@ def type_of(run: Interpreter, value: Any) -> type:
     if isinstance(value, Ref):
         found = run.state.heap[value]
         if isinstance(found, TensorObj):
-            initial = run.machine.original(found)
-            return nn.Parameter if isinstance(initial, nn.Parameter) else torch.Tensor
+            owner = run.state.heap[found.storage].owner
+            whole = owner in run.machine.parameter_names and not found.chain
+            return nn.Parameter if whole else torch.Tensor
         if isinstance(found, SymbolicTensor):
             return torch.Tensor
         if isinstance(found, ListObj | DynListObj):

@@ -174,7 +174,7 @@ def inline(
     kwargs: dict[str, Any],
 ) -> None:
     """Enter a Python function."""
-    function = inspect.unwrap(function, stop=lambda f: not _is_torch_wrapper(f))
+    function = inspect.unwrap(function, stop=lambda f: not is_torch_wrapper(f))
     assert isinstance(function, types.FunctionType)
     if len(run.state.frames) >= MAX_DEPTH:
         raise Unsupported(
@@ -194,7 +194,7 @@ def inline(
     run.state.frames.append(Frame(code, function, 0, registers, result))
 
 
-def _is_torch_wrapper(function: Any) -> bool:
+def is_torch_wrapper(function: Any) -> bool:
     """Whether a function is what torch.no_grad() and its like make of a decorated one."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename.endswith("torch/utils/_contextlib.py")

@@ -48,6 +48,8 @@ class Machine:
         Weight name of a tensor that existed before the capture, and whether it is module state.
     module_names
         Dotted name of each module, by identity.
+    parameter_names
+        Dotted names of the tensors that are ``nn.Parameter``.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Machine:
         fakes: FakeTensorMode,
         name_of: Callable[[torch.Tensor], tuple[str, bool]],
         module_names: dict[int, str],
+        parameter_names: frozenset[str],
     ) -> None:
         self.decisions = decisions
         self.fakes = fakes
         self.name_of = name_of
         self.module_names = module_names
+        self.parameter_names = parameter_names
         self.blocks: dict[str, Block] = {}
         self.regions = Regions()
         self.diagnostics: list[Diagnostic] = []

@@ -1,0 +1,302 @@
+"""From a module and example arguments to an HCFG."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+# Importing a module of handlers registers them.
+from dyncc.core.errors import ModelError, UnsupportedError
+from dyncc.frontend import calls, objects, operations
+from dyncc.frontend.decisions import ENTRY, Decisions, Restart, Unsupported
+from dyncc.frontend.lower import SourceUnavailable, code_of
+from dyncc.frontend.machine import Machine
+from dyncc.frontend.values import DictObj, Frame, ListObj, State, Storage, Sym, TensorObj, tensor_type
+from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, StateSlot, Tree, Value
+from dyncc.ir.types import SCALARS, TensorType
+
+HANDLER_MODULES = (calls, objects, operations)
+
+#: A capture that still changes its mind after so many attempts does not converge.
+MAX_ATTEMPTS = 200
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A program and the tensors that it uses.
+
+    Attributes
+    ----------
+    program
+        The HCFG, not yet optimised.
+    weights
+        Every tensor named in ``program.weights``.
+    """
+
+    program: Hcfg
+    weights: dict[str, torch.Tensor]
+
+
+def capture(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str
+) -> Capture:
+    """Capture every path of ``module(*args, **kwargs)``.
+
+    Parameters
+    ----------
+    module
+        The network; it is neither run nor changed.
+    args, kwargs
+        Example arguments: tensors (their shapes and dtypes count), numbers (any number of that
+        type can be given later, unless the code needs it constant), strings and None (constant),
+        and tuples, lists and dicts of these.
+    name
+        Name of the program.
+
+    Raises
+    ------
+    UnsupportedError
+        Carries every construct on any path that cannot be compiled.
+    ModelError
+        If the source of ``forward`` cannot be read or the arguments do not fit it.
+    """
+    decisions = Decisions()
+    for _ in range(MAX_ATTEMPTS):
+        attempt = _Attempt(module, args, kwargs, decisions)
+        decisions.changed = False
+        try:
+            attempt.run()
+        except Restart:
+            continue
+        if not decisions.changed:
+            return attempt.capture(name)
+    raise ModelError(
+        f"the capture of {name} does not settle after {MAX_ATTEMPTS} attempts",
+        hint="A loop makes values of ever new kinds; please report it with the model.",
+    )
+
+
+class _Attempt:
+    """One attempt under given decisions."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        decisions: Decisions,
+    ) -> None:
+        self.module = module
+        self.arguments = (args, dict(kwargs))
+        self.decisions = decisions
+        self.tensors: dict[str, torch.Tensor] = {}
+        self._names: dict[int, str] = {}
+        state_tensors = [
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        ]
+        for tensor_name, tensor in state_tensors:
+            self._names.setdefault(id(tensor), tensor_name)
+        modules = {id(sub): label for label, sub in reversed(list(module.named_modules()))}
+        parameters = frozenset(label for label, _ in module.named_parameters())
+        self.fakes = FakeTensorMode()
+        self.machine = Machine(decisions, self.fakes, self.name_of, modules, parameters)
+        self.params: list[Value] = []
+        self.signature: list[tuple[str, Tree]] = []
+        self.optional: list[str] = []
+        self.slots: list[StateSlot] = []
+        self.state = State([])
+
+    def name_of(self, tensor: torch.Tensor) -> tuple[str, bool]:
+        """Weight name of a tensor, and whether it is module state."""
+        name = self._names.get(id(tensor))
+        is_state = name is not None
+        if name is None:
+            for known, other in self.tensors.items():
+                if known.startswith("constant.") and _same(tensor, other):
+                    name = known
+                    break
+            else:
+                count = sum(known.startswith("constant.") for known in self.tensors)
+                name = f"constant.{count}"
+        self.tensors[name] = tensor.detach()
+        return name, is_state
+
+    # -- entry ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Explore the program."""
+        forward = type(self.module).forward
+        function = inspect.unwrap(
+            forward, stop=lambda f: not calls.is_torch_wrapper(f)
+        )
+        if not isinstance(function, types.FunctionType):
+            raise ModelError(f"{type(self.module).__name__}.forward is no Python function")
+        try:
+            code = code_of(function)
+        except SourceUnavailable as error:
+            raise ModelError(
+                f"the source of {type(self.module).__name__}.forward cannot be read: {error}",
+                hint="Define the module in a file.",
+            ) from error
+        registers = self._registers(function)
+        self.state.frames.append(Frame(code, function, 0, registers))
+        self._enter_state()
+        try:
+            self.machine.explore(self.state, tuple(self.params))
+        except Unsupported as problem:
+            raise ModelError(
+                f"{problem.construct}: {problem.why}", hint=problem.hint, where=code.file
+            ) from problem
+        if self.machine.diagnostics and not self.decisions.changed:
+            raise UnsupportedError(self.machine.diagnostics)
+
+    def _registers(self, function: types.FunctionType) -> dict[str, Any]:
+        signature = inspect.signature(function)
+        args, kwargs = self.arguments
+        try:
+            bound = signature.bind(self.module, *args, **kwargs)
+        except TypeError as error:
+            raise ModelError(
+                f"the example arguments do not fit {function.__qualname__}: {error}",
+                hint="Give one example for each argument of forward that has no default.",
+            ) from error
+        registers: dict[str, Any] = {}
+        for position, (name, parameter) in enumerate(signature.parameters.items()):
+            if position == 0:
+                registers[name] = self.module
+            elif name in bound.arguments:
+                value, tree = self._argument(bound.arguments[name], (name,))
+                registers[name] = value
+                self.signature.append((name, tree))
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                registers[name] = ()
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                registers[name] = self.state.new(DictObj(()))
+            else:
+                registers[name] = parameter.default
+                if parameter.default is None or isinstance(
+                    parameter.default, bool | int | float | str
+                ):
+                    self.signature.append((name, Literal(parameter.default)))
+                    self.optional.append(name)
+        return registers
+
+    def _param(self, kind: Any) -> Value:
+        value = self.machine.fresh(kind)
+        self.params.append(value)
+        return value
+
+    def _argument(self, example: Any, path: tuple[Any, ...]) -> tuple[Any, Tree]:
+        if isinstance(example, torch.Tensor):
+            with self.fakes:
+                fake = torch.empty(tuple(example.shape), dtype=example.dtype)
+            value = self._param(tensor_type(fake))
+            storage = self.state.new(Storage(value, fake))
+            return self.state.new(TensorObj(storage, (), fake)), Leaf(value)
+        if isinstance(example, bool | int | float):
+            if (ENTRY, path) in self.decisions.kept:
+                return example, Literal(example)
+            value = self._param(SCALARS[type(example).__name__])
+            return Sym(value, frozenset({(ENTRY, path)})), Leaf(value)
+        if example is None or isinstance(example, str):
+            return example, Literal(example)
+        if isinstance(example, tuple | list):
+            pairs = [self._argument(item, (*path, i)) for i, item in enumerate(example)]
+            items = tuple(value for value, _ in pairs)
+            tree = Series(type(example).__name__, tuple(sub for _, sub in pairs))
+            return (self.state.new(ListObj(items)) if isinstance(example, list) else items), tree
+        if isinstance(example, dict):
+            built = {key: self._argument(item, (*path, key)) for key, item in example.items()}
+            record = Record(tuple((key, sub) for key, (_, sub) in built.items()))
+            content = tuple((key, value) for key, (value, _) in built.items())
+            return self.state.new(DictObj(content)), record
+        raise ModelError(
+            f"the example argument {'.'.join(map(str, path))} is a {type(example).__name__}",
+            hint="Arguments are tensors, numbers, strings, None, and tuples, lists, dicts of these.",
+        )
+
+    def _enter_state(self) -> None:
+        """Entry parameters for the module state that earlier attempts saw change."""
+        tensors = dict(self.module.named_parameters(remove_duplicate=False))
+        tensors |= dict(self.module.named_buffers(remove_duplicate=False))
+        for name in sorted(self.decisions.state):
+            if name in tensors:
+                tensor = tensors[name]
+                self.name_of(tensor)
+                fake = self.fakes.from_tensor(tensor.detach())
+                value = self._param(tensor_type(fake))
+                storage = self.state.new(Storage(value, fake, name))
+                ref = self.state.new(TensorObj(storage, (), fake))
+                self.state.externals[id(tensor)] = ref
+                self.slots.append(StateSlot(name, value))
+                continue
+            label, _, attribute = name.rpartition(".")
+            initial = getattr(self.module.get_submodule(label), attribute, None)
+            if isinstance(initial, bool | int | float):
+                value = self._param(SCALARS[type(initial).__name__])
+                self.state.attributes[label, attribute] = (Sym(value),)
+                self.slots.append(StateSlot(name, value, initial))
+            else:
+                self.slots.append(StateSlot(name, None))
+
+    # -- result --------------------------------------------------------------------------------
+
+    def capture(self, name: str) -> Capture:
+        """The finished program."""
+        used = {
+            weight
+            for block in self.machine.blocks.values()
+            for op in block.ops
+            for weight in getattr(op, "weights", ())
+        }
+        used |= {slot.name for slot in self.slots if slot.name in self.tensors}
+        weights = {key: self.tensors[key] for key in self.tensors if key in used}
+        types_: dict[str, TensorType] = {key: tensor_type(weights[key]) for key in weights}
+        program = Hcfg(
+            name,
+            tuple(self.signature),
+            tuple(self.optional),
+            tuple(self.slots),
+            types_,
+            _in_reverse_post_order(self.machine.blocks),
+            self.machine.regions.by_name,
+        )
+        return Capture(program, weights)
+
+
+def _in_reverse_post_order(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    from dyncc.ir.hcfg import jumps
+
+    order: list[str] = []
+    seen: set[str] = set()
+    entry = next(iter(blocks))
+    stack: list[tuple[str, int]] = [(entry, 0)]
+    seen.add(entry)
+    while stack:
+        name, position = stack.pop()
+        targets = [jump.target for jump in jumps(blocks[name].terminator)][::-1]
+        if position < len(targets):
+            stack.append((name, position + 1))
+            if targets[position] not in seen:
+                seen.add(targets[position])
+                stack.append((targets[position], 0))
+        else:
+            order.append(name)
+    return {name: blocks[name] for name in reversed(order)}
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return (
+        left.dtype == right.dtype
+        and left.shape == right.shape
+        and bool(torch.equal(torch.nan_to_num(left), torch.nan_to_num(right)))
+        and bool(torch.equal(left != left, right != right))
+    )

@@ -1,0 +1,68 @@
+"""How a program returns: the tree of its result and the new values of module state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dyncc.frontend.canonical import Template
+from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.interpreter import Interpreter
+from dyncc.frontend.values import (
+    DictObj,
+    DynListObj,
+    IterObj,
+    ListObj,
+    Ref,
+    Sym,
+    SymbolicTensor,
+    TensorObj,
+)
+from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Tree, Value
+
+
+def leave(run: Interpreter, result: Any) -> Return:
+    """The terminator that returns `result`."""
+    tree = tree_of(run, result)
+    updates: dict[str, Tree] = {}
+    for (label, name), (value,) in run.state.attributes.items():
+        updates[f"{label}.{name}" if label else name] = tree_of(run, value)
+    for ref in run.state.externals.values():
+        owner = run.state.heap[run.state.heap[ref].storage].owner
+        if owner is not None and owner in run.decisions.state and owner not in updates:
+            updates[owner] = tree_of(run, ref)
+    return Return(tree, tuple(sorted(updates.items())), run.loc)
+
+
+def tree_of(run: Interpreter, value: Any) -> Tree:
+    """The tree of a value that leaves the program."""
+    if isinstance(value, Sym):
+        return Leaf(value.value)
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return Literal(value)
+    if isinstance(value, tuple):
+        return Series("tuple", tuple(tree_of(run, item) for item in value))
+    if isinstance(value, list):
+        return Series("list", tuple(tree_of(run, item) for item in value))
+    if isinstance(value, Ref):
+        found = run.state.heap[value]
+        if isinstance(found, TensorObj):
+            return Leaf(run.builder.materialised(run.read(value)))
+        if isinstance(found, SymbolicTensor):
+            return Leaf(found.value)
+        if isinstance(found, ListObj | IterObj):
+            return Series("list", tuple(tree_of(run, item) for item in found.items))
+        if isinstance(found, DictObj):
+            return Record(tuple((key, tree_of(run, item)) for key, item in found.items))
+        if isinstance(found, DynListObj):
+            return Each(_template_tree(found.element, list(found.values)))
+    raise Unsupported(
+        f"a result of type {type(value).__name__}",
+        "the result of a network is made of tensors, numbers, strings, tuples, lists and dicts",
+        "Return such a structure.",
+    )
+
+
+def _template_tree(template: Template, values: list[Value]) -> Tree:
+    if template.kind in ("scalar", "tensor"):
+        return Leaf(values.pop(0))
+    return Series(template.kind, tuple(_template_tree(part, values) for part in template.parts))
