@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dyncc.frontend.builder import Late
 from dyncc.frontend.recorder import step_key
 from dyncc.frontend.values import (
     Bound,
@@ -116,6 +117,8 @@ class Canonicaliser:
         Makes a value with a new name.
     packed
         SSA lists (one for each leaf of the template) for the lists to be widened.
+    read
+        Gives the value of a tensor; used to drop a base of which only one view is still live.
     """
 
     def __init__(
@@ -124,12 +127,15 @@ class Canonicaliser:
         widen: Mapping[Path, Template | None],
         fresh: Callable[[Type], Value],
         packed: Mapping[Path, tuple[Value, ...]],
+        read: Callable[[State, Ref], Value],
         origin: Any = None,
     ) -> None:
         self._old = state
         self._widen = widen
         self._fresh = fresh
         self._packed = packed
+        self._read = read
+        self._views: dict[Ref, set[Ref]] = {}
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
@@ -138,6 +144,12 @@ class Canonicaliser:
 
     def run(self) -> Canonical:
         """Key, leaves and the new state."""
+        for frame in self._old.frames:
+            live = frame.code.live[frame.pc]
+            for name in live & frame.registers.keys():
+                self._count_views(frame.registers[name])
+        for value in self._old.attributes.values():
+            self._count_views(value)
         key: list[Any] = []
         for depth, frame in enumerate(self._old.frames):
             live = frame.code.live[frame.pc]
@@ -148,7 +160,8 @@ class Canonicaliser:
                     continue
                 sub, registers[name] = self._walk(frame.registers[name], (depth, name))
                 part.append((name, sub))
-            key.append((frame.code.serial, frame.pc, frame.result, frame.joins, tuple(part)))
+            # Where paths are expected to join decides the cut into blocks, never the meaning.
+            key.append((frame.code.serial, frame.pc, frame.result, tuple(part)))
             self._new.frames.append(replace(frame, registers=registers, visits=dict(frame.visits)))
         for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: kv[0]):
             sub, new = self._walk(value, ("attribute", owner, name))
@@ -168,6 +181,24 @@ class Canonicaliser:
             if ref in self._numbers:
                 self._new.externals[identity] = self._numbers[ref]
         return Canonical(tuple(key), self._leaves, self._new, self._params)
+
+    def _count_views(self, item: Any) -> None:
+        """Note which live tensors look at each storage."""
+        if isinstance(item, Ref):
+            found = self._old.heap[item]
+            if isinstance(found, TensorObj):
+                self._views.setdefault(found.storage, set()).add(item)
+            elif isinstance(found, ListObj | IterObj):
+                self._count_views(found.items)
+            elif isinstance(found, DictObj):
+                self._count_views(tuple(value for _, value in found.items))
+            elif isinstance(found, DynIterObj):
+                self._count_views(found.source)
+        elif type(item) is tuple:
+            for part in item:
+                self._count_views(part)
+        elif isinstance(item, Bound):
+            self._count_views(item.owner)
 
     def _leaf(self, item: Any, kind: Type) -> Value:
         value = self._fresh(kind)
@@ -220,9 +251,26 @@ class Canonicaliser:
             return ("again", known.number), known
         new = self._new.new(None)
         self._numbers[ref] = new
-        key, item = self._object(self._old.heap[ref], path)
+        key, item = self._object(self._flat(ref), path)
         self._new.heap[new] = item
         return (key[0], new.number, *key[1:]), new
+
+    def _flat(self, ref: Ref) -> Any:
+        """The object of `ref`; a view that nothing aliases becomes a tensor of its own."""
+        found = self._old.heap[ref]
+        if not isinstance(found, TensorObj) or not found.chain:
+            return found
+        base: Storage = self._old.heap[found.storage]
+        alone = self._views.get(found.storage) == {ref}
+        if not alone or base.owner is not None or isinstance(base.source, str):
+            return found
+        try:
+            value = self._read(self._old, ref)
+        except Late:
+            return found
+        fake = _contiguous(found.fake)
+        storage = self._old.new(Storage(value, fake, None, base.listed))
+        return TensorObj(storage, (), fake)
 
     def _object(self, item: Any, path: Path) -> tuple[tuple[Any, ...], Any]:
         if isinstance(item, Storage):
@@ -288,56 +336,79 @@ def _contiguous(fake: torch.Tensor) -> torch.Tensor:
 
 
 def differences(left: Any, right: Any) -> set[Path] | None:
-    """Paths at which two keys differ in a way that widening removes, or None if some do not."""
-    found: set[Path] = set()
+    """Paths at which two keys differ in a way that widening removes, or None if some do not.
+
+    A path to a list that must become one of run-time length ends in ``"*"``.
+    """
+    found = _Differences()
     if len(left) != len(right):
         return None
     for depth, (a, b) in enumerate(zip(left, right, strict=True)):
         if a[0] == "attribute" or b[0] == "attribute":
-            if a[:3] != b[:3] or not _differ(a[3], b[3], a[:3], found):
+            if a[:3] != b[:3] or not found.compare(a[3], b[3], a[:3]):
                 return None
         elif a[0] == "external" or b[0] == "external":
-            if a != b:
+            if a[:2] != b[:2] or not found.compare(a[2], b[2], a[:2]):
                 return None
-        elif a[:4] != b[:4] or len(a[4]) != len(b[4]):
+        elif a[:3] != b[:3] or len(a[3]) != len(b[3]):
             return None
         else:
-            for (name, x), (other, y) in zip(a[4], b[4], strict=True):
-                if name != other or not _differ(x, y, (depth, name), found):
+            for (name, x), (other, y) in zip(a[3], b[3], strict=True):
+                if name != other or not found.compare(x, y, (depth, name)):
                     return None
-    return found
+    return found.paths
 
 
-def _differ(a: Any, b: Any, path: Path, found: set[Path]) -> bool:
-    if a == b:
-        return True
-    if not (isinstance(a, tuple) and isinstance(b, tuple) and a and b):
-        return False
-    if a[0] in ("static", "dynamic") and b[0] in ("static", "dynamic"):
-        if a[1] != b[1] or (a[0] == b[0] == "dynamic"):
+class _Differences:
+    """Compares keys; the numbers of heap objects need only correspond, not be equal."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+        self._numbers: dict[int, int] = {}
+
+    def compare(self, a: Any, b: Any, path: Path) -> bool:
+        if not (isinstance(a, tuple) and isinstance(b, tuple) and a and b):
+            return bool(a == b)
+        kinds = {a[0], b[0]}
+        if kinds <= {"static", "dynamic"}:
+            if a != b:
+                self.paths.add(path)
+            return a[1] == b[1] and (a == b or kinds != {"dynamic"})
+        if kinds <= {"weight", "tensor"}:
+            self._numbers[a[1]] = b[1]
+            if a[0] == b[0] == "tensor":
+                return bool(a[2:] == b[2:])
+            if a[0] != b[0] or a[2] != b[2]:
+                self.paths.add(path)
+            return True
+        if kinds <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
+            self._numbers[a[1]] = b[1]
+            self.paths.add((*path, "*"))
+            return True
+        if a[0] != b[0] or len(a) != len(b):
             return False
-        found.add(path)
-        return True
-    if {a[0], b[0]} <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
-        found.add((*path, "*"))
-        return True
-    if {a[0], b[0]} <= {"weight", "tensor"} and "weight" in (a[0], b[0]):
-        found.add(path)
-        return True
-    if a[0] != b[0] or len(a) != len(b):
-        return False
-    if a[0] == "tuple":
-        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[1:], b[1:], strict=True))]
-    elif a[0] == "list":
-        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2:], b[2:], strict=True))]
-    elif a[0] == "dict" and a[2] == b[2]:
-        pairs = [(x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[3:], b[3:], strict=True))]
-    elif a[0] == "of" and a[3] == b[3]:
-        pairs = [(a[2], b[2], (*path, "storage"))]
-    elif a[0] == "dynamic iterator":
-        pairs = [
-            (x, y, (*path, i)) for i, (x, y) in enumerate(zip(a[2][1:], b[2][1:], strict=True))
-        ]
-    else:
-        return False
-    return all(_differ(x, y, where, found) for x, y, where in pairs)
+        return self._inside(a, b, path)
+
+    def _inside(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
+        kind = a[0]
+        if kind == "again":
+            return self._numbers.get(a[1]) == b[1]
+        if kind == "tuple":
+            return self._each(a[1:], b[1:], path)
+        if kind in ("constant", "object", "raised", "text", "slice", "bound"):
+            return bool(a == b)
+        self._numbers[a[1]] = b[1]
+        if kind == "of":
+            return a[3] == b[3] and self.compare(a[2], b[2], (*path, "storage"))
+        if kind in ("list", "iterator"):
+            return self._each(a[2:], b[2:], path)
+        if kind == "dict":
+            return a[2] == b[2] and self._each(a[3:], b[3:], path)
+        if kind == "dynamic iterator":
+            return self._each(a[2][1:], b[2][1:], path)
+        return bool(a[2:] == b[2:])
+
+    def _each(self, left: Any, right: Any, path: Path) -> bool:
+        return len(left) == len(right) and all(
+            self.compare(x, y, (*path, i)) for i, (x, y) in enumerate(zip(left, right, strict=True))
+        )

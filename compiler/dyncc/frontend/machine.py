@@ -159,7 +159,7 @@ class Machine:
                 if isinstance(found, ListObj):
                     mark_listed(state, found)
                     packed[path] = pack(found, template, state, builder, read)
-        return Canonicaliser(state, widen, self.fresh, packed, context).run()
+        return Canonicaliser(state, widen, self.fresh, packed, read, context).run()
 
     def _widen_against(self, context: Context, canonical: Canonical, state: State) -> bool:
         """Widen where this state differs from an earlier one at the same place."""

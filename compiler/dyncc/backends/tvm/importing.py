@@ -5,16 +5,17 @@ Parameters come first and weights after them, all as arguments of the function.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from tvm import relax
-from tvm.relax.frontend.torch import from_exported_program
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from dyncc.backends.aten import RegionModule
-from dyncc.backends.tvm.converters import CONVERTERS, decompositions
+from dyncc.backends.tvm.converters import CONVERTERS, Converter, check_result
 from dyncc.ir.hcfg import Region, Value
 from dyncc.ir.types import DTYPES, TensorType
 
@@ -51,6 +52,29 @@ def _dynamic(values: Sequence[Value]) -> Any:
     )
 
 
+class _Importer(ExportedProgramImporter):  # type: ignore[misc]
+    """TVM's importer, with each result's type checked against torch's."""
+
+    def create_convert_map(self) -> dict[str, Callable[[fx.Node], Any]]:
+        """Return all conversions by name."""
+        own: dict[str, Callable[[fx.Node], Any]] = {
+            name: functools.partial(_with_importer, converter, self)
+            for name, converter in CONVERTERS.items()
+        }
+        table = {**super().create_convert_map(), **own}
+        return {name: functools.partial(_checked, convert) for name, convert in table.items()}
+
+
+def _with_importer(converter: Converter, importer: Any, node: fx.Node) -> Any:
+    return converter(node, importer)
+
+
+def _checked(convert: Callable[[fx.Node], Any], node: fx.Node) -> Any:
+    result = convert(node)
+    check_result(node, result)
+    return result
+
+
 def import_region(region: Region) -> relax.Function:
     """Translate a region to Relax.
 
@@ -70,8 +94,12 @@ def import_region(region: Region) -> relax.Function:
     with torch.no_grad():
         program = torch.export.export(
             RegionModule(region).eval(), examples, dynamic_shapes=_dynamic(values), strict=False
-        ).run_decompositions(decompositions())
-    module = from_exported_program(
-        program, custom_convert_map=CONVERTERS, run_ep_decomposition=False
+        ).run_decompositions()
+    module = _Importer().from_exported_program(
+        program,
+        keep_params_as_input=False,
+        unwrap_unit_return_tuple=False,
+        no_bind_return_tuple=False,
+        custom_convert_map=None,
     )
     return module["main"]
