@@ -1,0 +1,1 @@
+"""Runs compiled networks; imports neither torch nor any stage of the compiler."""

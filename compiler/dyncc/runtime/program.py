@@ -1,0 +1,216 @@
+"""A compiled network that is called like the module it came from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+
+from dyncc.core.errors import InputError
+from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, Tree
+from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
+from dyncc.runtime.executor import Executor, Regions
+
+
+class Program:
+    """A compiled network.
+
+    Called like the module: with the arguments of ``forward``, positional or by name. Torch tensors
+    give torch tensors, NumPy arrays give NumPy arrays. Not safe for several threads at once when
+    the network keeps state.
+
+    Attributes
+    ----------
+    hcfg
+        The program.
+    manifest
+        What the artifact says of itself: versions, back end, hashes.
+    """
+
+    def __init__(
+        self,
+        hcfg: Hcfg,
+        regions: Regions,
+        weights: Mapping[str, numpy.ndarray],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        self.hcfg = hcfg
+        self.manifest = dict(manifest)
+        self._regions = regions
+        self._weights = weights
+        self._executor = Executor(hcfg, regions, weights)
+        self._signature = dict(hcfg.signature)
+        self._counts: dict[tuple[str, int], int] | None = None
+        self._state: dict[str, Any] = {}
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Give buffers and attributes that calls change their initial values."""
+        self._state = {
+            slot.name: numpy.array(self._weights[slot.name])
+            if isinstance(slot.value.type, TensorType)
+            else slot.initial
+            for slot in self.hcfg.state
+            if slot.value is not None
+        }
+        for name, value in self._state.items():
+            if isinstance(value, numpy.ndarray):
+                self._state[name] = self._regions.from_external(value)
+
+    @contextmanager
+    def trace(self) -> Iterator[dict[tuple[str, int], int]]:
+        """Count how often each edge (block, index in its terminator) is taken."""
+        self._counts = {}
+        try:
+            yield self._counts
+        finally:
+            self._counts = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit; names the argument and what was expected.
+        """
+        arguments: list[Any] = []
+        for name, value in self._bind(args, kwargs).items():
+            self._flatten(self._signature[name], value, name, arguments)
+        torch = sys.modules.get("torch")
+        use_torch = torch is not None and any(
+            _has_torch(torch, value) for value in (*args, *kwargs.values())
+        )
+        inputs = {id(value) for value in arguments}
+        arguments += [
+            self._state[slot.name] for slot in self.hcfg.state if slot.value is not None
+        ]
+        result, state = self._executor.run(arguments, self._counts)
+        kept = {slot.name for slot in self.hcfg.state if slot.value is not None}
+        # What a caller can reach must not be what the next call starts from.
+        reachable = inputs | set(_identities(result))
+        fresh = {
+            name: self._copy(value) if id(value) in reachable else value
+            for name, value in state.items()
+            if name in kept
+        }
+        outputs = self._convert(result, torch if use_torch else None)
+        self._state.update(fresh)
+        return outputs
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        names = list(self._signature)
+        if len(args) > len(names):
+            raise InputError(f"{self.hcfg.name} takes {len(names)} arguments, not {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in self._signature:
+                raise InputError(
+                    f"{self.hcfg.name} has no argument {name!r}",
+                    hint=f"Its arguments are {', '.join(names) or 'none'}.",
+                )
+            if name in given:
+                raise InputError(f"the argument {name!r} is given twice")
+            given[name] = value
+        for name in names:
+            if name not in given:
+                tree = self._signature[name]
+                if name not in self.hcfg.optional or not isinstance(tree, Literal):
+                    raise InputError(f"the argument {name!r} is missing")
+                given[name] = tree.value
+        return {name: given[name] for name in names}
+
+    def _flatten(self, tree: Tree, value: Any, where: str, leaves: list[Any]) -> None:
+        match tree:
+            case Leaf(leaf):
+                if isinstance(leaf.type, TensorType):
+                    leaves.append(self._tensor(leaf.type, value, where))
+                else:
+                    assert isinstance(leaf.type, ScalarType)
+                    leaves.append(_number(leaf.type, value, where))
+            case Literal(literal):
+                if type(value) is not type(literal) or value != literal:
+                    raise InputError(
+                        f"expected {literal!r}, which the network was compiled for, got {value!r}",
+                        where=where,
+                        hint="Compile it again with an example of the new value.",
+                    )
+            case Series(kind, items):
+                if not isinstance(value, tuple | list) or len(value) != len(items):
+                    raise InputError(f"expected a {kind} of {len(items)}", where=where)
+                for i, (item, part) in enumerate(zip(items, value, strict=True)):
+                    self._flatten(item, part, f"{where}[{i}]", leaves)
+            case Record(pairs):
+                if not isinstance(value, dict) or set(value) != {key for key, _ in pairs}:
+                    raise InputError(
+                        f"expected a dict with the keys {[key for key, _ in pairs]}", where=where
+                    )
+                for key, item in pairs:
+                    self._flatten(item, value[key], f"{where}[{key!r}]", leaves)
+
+    def _tensor(self, kind: TensorType, value: Any, where: str) -> Any:
+        dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+        shape = tuple(getattr(value, "shape", ()))
+        expected = f"{DTYPES[kind.dtype]}[{','.join(map(str, kind.shape))}]"
+        if not dtype:
+            raise InputError(f"expected {expected}, got a {type(value).__name__}", where=where)
+        if dtype != DTYPES[kind.dtype] or shape != kind.shape:
+            found = f"{dtype}[{','.join(map(str, shape))}]"
+            raise InputError(f"expected {expected}, got {found}", where=where)
+        return self._regions.from_external(value)
+
+    # -- outputs -------------------------------------------------------------------------------
+
+    def _copy(self, value: Any) -> Any:
+        if isinstance(value, bool | int | float | complex | str | None):
+            return value
+        return self._regions.from_external(numpy.array(self._regions.to_numpy(value)))
+
+    def _convert(self, value: Any, torch: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return type(value)([self._convert(part, torch) for part in value])
+        if isinstance(value, dict):
+            return {key: self._convert(part, torch) for key, part in value.items()}
+        if value is None or isinstance(value, bool | int | float | complex | str):
+            return value
+        return torch.from_dlpack(value) if torch is not None else self._regions.to_numpy(value)
+
+
+def _has_torch(torch: Any, value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_has_torch(torch, part) for part in value)
+    if isinstance(value, dict):
+        return any(_has_torch(torch, part) for part in value.values())
+    return isinstance(value, torch.Tensor)
+
+
+def _identities(value: Any) -> Iterator[int]:
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from _identities(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _identities(part)
+    else:
+        yield id(value)
+
+
+def _number(kind: ScalarType, value: Any, where: str) -> Any:
+    expected = {"bool": bool, "int": int, "float": float, "complex": complex}[kind.kind]
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    if expected is float and type(value) is int:
+        value = float(value)
+    if type(value) is not expected:
+        raise InputError(f"expected {kind}, got a {type(value).__name__}", where=where)
+    return value
+
+
+def tensor_bytes(kind: TensorType) -> int:
+    """Size of a tensor of static shape."""
+    return ITEMSIZE[kind.dtype] * int(numpy.prod(kind.shape, dtype=numpy.int64))
