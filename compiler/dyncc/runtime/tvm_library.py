@@ -189,6 +189,9 @@ class TvmLibrary:
                 hint="Compile the model again on this machine.",
             )
 
+    from_external = staticmethod(from_external)
+    to_numpy = staticmethod(to_numpy)
+
     @property
     def regions(self) -> tuple[str, ...]:
         """Names of the regions in the library."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import relax
 
 from dyncc.backends.tvm.importing import import_region
 from dyncc.backends.tvm.lowering import lower
@@ -41,7 +40,7 @@ class _Imported:
 
     name: str
     entry: str
-    function: relax.Function
+    module: tvm.IRModule
     params: int
 
 
@@ -58,7 +57,7 @@ def _import(region: Region, entry: str) -> _Imported:
 
 def _compile(regions: Sequence[_Imported], cpu: Cpu, scheduled: bool) -> _Compiled:
     packer = Packer(cpu)
-    recipes = [packer.add(item.entry, item.function, item.params) for item in regions]
+    recipes = [packer.add(item.entry, item.module, item.params) for item in regions]
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
         module = lower(packer.module(), cpu, scheduled)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import tvm
 from torch import Tensor, fx
-from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from dyncc.backends.aten import RegionModule
@@ -75,7 +75,7 @@ def _checked(convert: Callable[[fx.Node], Any], node: fx.Node) -> Any:
     return result
 
 
-def import_region(region: Region) -> relax.Function:
+def import_region(region: Region) -> tvm.IRModule:
     """Translate a region to Relax.
 
     Parameters
@@ -85,8 +85,9 @@ def import_region(region: Region) -> relax.Function:
 
     Returns
     -------
-    relax.Function
-        Takes ``(*params, *weights)`` and returns a tuple of the region's results.
+    IRModule
+        Its function ``main`` takes ``(*params, *weights)`` and returns a tuple of the region's
+        results; kernels that it calls may stand beside it.
     """
     values = (*region.params, *region.weights)
     extents: dict[str, int] = {}
@@ -95,11 +96,10 @@ def import_region(region: Region) -> relax.Function:
         program = torch.export.export(
             RegionModule(region).eval(), examples, dynamic_shapes=_dynamic(values), strict=False
         ).run_decompositions()
-    module = _Importer().from_exported_program(
+    return _Importer().from_exported_program(
         program,
         keep_params_as_input=False,
         unwrap_unit_return_tuple=False,
         no_bind_return_tuple=False,
         custom_convert_map=None,
     )
-    return module["main"]

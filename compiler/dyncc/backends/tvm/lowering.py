@@ -5,6 +5,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax, s_tir, tirx
 
+from dyncc.backends.tvm.mathematics import LEGALIZATIONS
 from dyncc.backends.tvm.schedules import generic, kernels
 from dyncc.backends.tvm.target import Cpu
 
@@ -33,7 +34,7 @@ def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
     passes = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps(),
+        transform.LegalizeOps(LEGALIZATIONS if scheduled else None),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),

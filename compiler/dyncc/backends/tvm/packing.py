@@ -110,15 +110,15 @@ class Packer:
         self._builder = relax.BlockBuilder()
         self._entries: dict[str, relax.Function] = {}
 
-    def add(self, entry: str, function: relax.Function, params: int) -> list[dict[str, Any]]:
+    def add(self, entry: str, source: tvm.IRModule, params: int) -> list[dict[str, Any]]:
         """Add a region.
 
         Parameters
         ----------
         entry
             Symbol of the compiled function.
-        function
-            Takes the region's parameters, then its weights.
+        source
+            Its function ``main`` takes the region's parameters, then its weights.
         params
             Number of parameters.
 
@@ -127,7 +127,8 @@ class Packer:
         list of dict
             Recipes of the arrays that the compiled function takes after the parameters.
         """
-        rewrite = _Rewrite(self._builder, self._cpu, function.params[params:])
+        function = source["main"]
+        rewrite = _Rewrite(self._builder, self._cpu, source, function.params[params:])
         blocks = [rewrite.block(block) for block in function.body.blocks]
         candidates = rewrite.arguments()
         body = relax.SeqExpr(blocks, function.body.body)
@@ -159,9 +160,14 @@ class _Rewrite:
     """Rewrites the bindings of one region, straight-line code without nested calls."""
 
     def __init__(
-        self, builder: relax.BlockBuilder, cpu: Cpu, weights: Sequence[relax.Var]
+        self,
+        builder: relax.BlockBuilder,
+        cpu: Cpu,
+        source: tvm.IRModule,
+        weights: Sequence[relax.Var],
     ) -> None:
         self._builder = builder
+        self._source = source
         self._cpu = cpu
         self._known: dict[relax.Var, Recipe] = {}
         self._made: dict[Recipe, relax.Var] = {}
@@ -227,6 +233,12 @@ class _Rewrite:
             return self._convolution(value)
         if _is_call(value, "relax.matmul"):
             return self._matmul(value)
+        if _is_call(value, "relax.call_tir"):
+            # A kernel that the import made; the functions of all regions share one builder.
+            name = value.args[0]
+            kernel = self._builder.add_func(self._source[name], name.name_hint)
+            rest = value.args[1:]
+            return [(None, relax.Call(value.op, [kernel, *rest], value.attrs, value.ty_args))]
         if isinstance(value, relax.TupleGetItem) and value.index == 0:
             norm = self._norms.get(value.tuple_value)
             if norm is not None:

@@ -1,0 +1,55 @@
+"""The reference back end: regions run as torch operations, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from dyncc.backends.aten import run_region
+from dyncc.ir.hcfg import Hcfg
+
+
+def build(
+    program: Hcfg, directory: Path, progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Compile nothing; see `dyncc.backends` for the contract."""
+    return {"torch": torch.__version__}
+
+
+class EagerRegions:
+    """Runs the regions of a program with torch."""
+
+    def __init__(self, program: Hcfg) -> None:
+        self._regions = program.regions
+
+    def bind(
+        self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
+    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """A region with the weights of one call site."""
+        body = self._regions[region]
+        tensors = [torch.from_numpy(weight) for weight in weights]
+
+        def call(*params: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with torch.inference_mode():
+                results = run_region(body, params, tensors)
+            # Results must not share memory with each other or with parameters.
+            return tuple(result.clone() for result in results)
+
+        return call
+
+    @staticmethod
+    def from_external(array: Any) -> torch.Tensor:
+        """A tensor for a torch tensor or NumPy array."""
+        if isinstance(array, torch.Tensor):
+            return array.detach()
+        return torch.from_numpy(numpy.require(array, requirements=["C", "W"]))
+
+    @staticmethod
+    def to_numpy(tensor: torch.Tensor) -> numpy.ndarray:
+        """A NumPy view of a tensor."""
+        found: numpy.ndarray = tensor.detach().numpy()
+        return found

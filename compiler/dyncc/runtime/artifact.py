@@ -1,0 +1,195 @@
+"""The artifact directory: what is in it, and how it is written and read without surprises.
+
+::
+
+    manifest.json        format, versions, back end and its report, sha256 of every other file
+    program.hcfg         the program as text
+    weights.safetensors  every weight once
+    regions.so           compiled regions (back end ``tvm``)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+import dyncc
+from dyncc.core.errors import ArtifactError, ConfigError
+from dyncc.ir.hcfg import Hcfg
+from dyncc.ir.parser import parse
+from dyncc.ir.text import FORMAT, to_text
+from dyncc.runtime.program import Program
+
+MANIFEST = "manifest.json"
+PROGRAM = "program.hcfg"
+WEIGHTS = "weights.safetensors"
+
+
+def write(
+    path: Path,
+    program: Hcfg,
+    weights: Mapping[str, numpy.ndarray],
+    backend: str,
+    build: Callable[[Path], Mapping[str, Any]],
+    extra: Mapping[str, Any],
+) -> None:
+    """Write an artifact; an older one at `path` is replaced only when the new one is complete.
+
+    Parameters
+    ----------
+    build
+        Writes the back end's files into a directory and returns its report.
+    extra
+        Further fields of the manifest.
+
+    Raises
+    ------
+    ConfigError
+        If `path` holds something that is not an artifact.
+    """
+    path = Path(path)
+    check_target(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        report = build(unfinished)
+        (unfinished / PROGRAM).write_text(to_text(program), encoding="utf-8")
+        save_file(dict(weights), unfinished / WEIGHTS)
+        manifest = {
+            "format": FORMAT,
+            "name": program.name,
+            "dyncc": dyncc.__version__,
+            "backend": backend,
+            "report": report,
+            **extra,
+            "files": {
+                item.name: _sha256(item) for item in sorted(unfinished.iterdir()) if item.is_file()
+            },
+        }
+        text = json.dumps(manifest, indent=1)
+        (unfinished / MANIFEST).write_text(text, encoding="utf-8")
+        unfinished.chmod(0o755)
+        _replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_target(path: Path) -> None:
+    """Raise ConfigError if an artifact may not be written to `path`."""
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise ConfigError(
+            f"{path} exists and is not an artifact, so it is not replaced",
+            hint="Give another directory with -o, or remove this one.",
+        )
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file", hint="Give a directory with -o.")
+
+
+def _replace(source: Path, target: Path) -> None:
+    if not target.exists():
+        source.rename(target)
+        return
+    old = target.with_name(f".{target.name}.old.{os.getpid()}")
+    target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(path: str | os.PathLike[str]) -> Program:
+    """Load an artifact.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, damaged, of another format, or compiled for another machine.
+    """
+    directory = Path(path)
+    manifest = read_manifest(directory)
+    for name, digest in manifest["files"].items():
+        file = directory / name
+        if not file.is_file():
+            raise ArtifactError(
+                f"the file {name} is missing", where=str(directory), hint="Compile the model again."
+            )
+        if _sha256(file) != digest:
+            raise ArtifactError(
+                f"the file {name} is damaged: its hash differs from the manifest's",
+                where=str(directory),
+                hint="Copy the artifact again, or compile the model again.",
+            )
+    program = parse((directory / PROGRAM).read_text(encoding="utf-8"))
+    try:
+        weights = load_file(directory / WEIGHTS)
+    except SafetensorError as error:
+        raise ArtifactError(f"{WEIGHTS} cannot be read: {error}", where=str(directory)) from error
+    missing = sorted(set(program.weights) - set(weights))
+    if missing:
+        raise ArtifactError(f"{WEIGHTS} lacks {', '.join(missing)}", where=str(directory))
+    return Program(program, _regions(directory, program, manifest), weights, manifest)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of an artifact; raises ArtifactError."""
+    file = directory / MANIFEST
+    if not file.is_file():
+        raise ArtifactError(
+            f"{directory} is not an artifact: it has no {MANIFEST}",
+            hint="Give a directory that `dyncc compile` wrote.",
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{MANIFEST} is damaged: {error}", where=str(directory), hint="Compile the model again."
+        ) from error
+    wanted = {"format": int, "name": str, "backend": str, "report": dict, "files": dict}
+    for field, kind in wanted.items():
+        if not isinstance(manifest, dict) or not isinstance(manifest.get(field), kind):
+            raise ArtifactError(
+                f"{MANIFEST} has no valid field {field!r}",
+                where=str(directory),
+                hint="Compile the model again.",
+            )
+    if manifest["format"] != FORMAT:
+        raise ArtifactError(
+            f"the artifact has format {manifest['format']}, and this dyncc reads {FORMAT}",
+            where=str(directory),
+            hint="Load it with the dyncc that wrote it, or compile the model again.",
+        )
+    return manifest
+
+
+def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any:
+    if manifest["backend"] == "tvm":
+        from dyncc.runtime.tvm_library import TvmLibrary
+
+        report = manifest["report"]
+        return TvmLibrary(directory / report["library"], report)
+    if manifest["backend"] == "eager":
+        # The one back end that runs on torch itself; nothing else of the runtime imports it.
+        from importlib import import_module
+
+        return import_module("dyncc.backends.eager").EagerRegions(program)
+    raise ArtifactError(
+        f"the artifact is for the back end {manifest['backend']!r}, which this dyncc does not know",
+        where=str(directory),
+    )
