@@ -311,11 +311,15 @@ class Canonicaliser:
         if isinstance(item.source, str) and path not in self._widen:
             return ("weight", item.source), item
         kind = tensor_type(item.fake)
+        # A weight that other tensors stand beside here is passed by value; a later write to it
+        # would not reach the module, so it is forbidden like a write to what a list holds.
+        by_value = path in self._widen
         source = (item.source, kind) if isinstance(item.source, str) else item.source
-        value = self._leaf(source, kind)
-        fake = _contiguous(item.fake)
-        new = Storage(value, fake, item.owner, item.listed)
-        return ("tensor", str(kind), item.owner, item.listed), new
+        owner = None if by_value else item.owner
+        new = Storage(
+            self._leaf(source, kind), _contiguous(item.fake), owner, item.listed or by_value
+        )
+        return ("tensor", str(kind), new.owner, new.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         key, storage = self._reference(item.storage, (*path, "storage"))

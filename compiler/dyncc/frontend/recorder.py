@@ -321,9 +321,9 @@ class Recorder(TorchDispatchMode):
         base: Storage = self.state.heap[tensor.storage]
         if base.listed:
             raise CannotRecord(
-                "an in-place change of a tensor that a list built in a loop holds",
-                "the list has a copy, which would not change with it",
-                "Use an operation that returns a new tensor, or append a clone().",
+                "an in-place change of a tensor that was passed on by value",
+                "a list built in a loop, or a parameter of the module, would not change with it",
+                "Use an operation that returns a new tensor, or clone() it first.",
             )
         fakes = [base.fake]
         for step in tensor.chain:

@@ -84,8 +84,8 @@ class Storage:
 
     ``source`` is the SSA value of the contiguous base tensor, or the name of a weight while the
     storage still holds its initial content. ``owner`` names the module state that it backs;
-    ``listed`` says that a list of run-time length holds a copy of it, so that a write would not be
-    seen there.
+    ``listed`` says that there is a copy of it, in a list of run-time length or in the module, so
+    that a write would not be seen there.
     """
 
     source: Value | str

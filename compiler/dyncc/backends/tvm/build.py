@@ -61,7 +61,7 @@ def _compile(regions: Sequence[_Imported], cpu: Cpu, scheduled: bool) -> _Compil
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
         module = lower(packer.module(), cpu, scheduled)
-        return _Compiled(tvm.compile(module, target=target), recipes)
+        return _Compiled(tvm.compile(module, target=target), recipes, scheduled)
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,13 @@ class _Compiled:
 
     executable: Any
     recipes: list[list[dict[str, Any]]]
+    scheduled: bool
 
 
 def _compile_or_blame(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
     try:
         return _compile(regions, cpu, scheduled=True)
-    except _FAILURES:
+    except (RuntimeError, ValueError):
         # Schedules are an optimisation: code without them must still build.
         try:
             return _compile(regions, cpu, scheduled=False)
@@ -114,8 +115,8 @@ def build(
     Returns
     -------
     dict
-        JSON-able: ``library``, ``target`` (what the code needs of a machine) and ``regions``, by
-        name: ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe
+        JSON-able: ``library``, ``target`` (what the code needs of a machine), ``scheduled`` (false
+        if the library had to be built without dyncc's schedules) and ``regions``, by name: ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe
         for each weight that the compiled function takes, see `dyncc.runtime.tvm_library`).
 
     Raises
@@ -134,6 +135,7 @@ def build(
     if not imported:
         return report
     compiled = _compile_or_blame(imported, cpu)
+    report["scheduled"] = compiled.scheduled
     _write(compiled.executable, Path(directory) / LIBRARY)
     for item, recipes in zip(imported, compiled.recipes, strict=True):
         report["regions"][item.name] = {

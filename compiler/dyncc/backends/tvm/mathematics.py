@@ -39,7 +39,7 @@ def _polynomial(coefficients: tuple[float, ...], x: tirx.Expr) -> tirx.Expr:
 
 def _let(name: str, value: tirx.Expr, body: Callable[[tirx.Expr], tirx.Expr]) -> tirx.Expr:
     # Bound, not copied: each use in a formula would otherwise compute its operand again.
-    var = tirx.Var(name, value.dtype)
+    var = tirx.Var(name, "float32")
     return tirx.Let(var, value, body(var))
 
 
