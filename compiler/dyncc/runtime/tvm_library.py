@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def _pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.
                 f"the library asks for an unknown packing step {operation!r}",
                 hint="Compile the model again with this version of dyncc.",
             )
-    return numpy.ascontiguousarray(value)
+    return numpy.asarray(value, order="C")  # ascontiguousarray makes 0-d arrays 1-d
 
 
 def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
@@ -140,15 +141,27 @@ def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray
     return scale
 
 
+def _load(path: Path) -> Any:
+    """Load a library, also where another one was loaded from the same path before.
+
+    The dynamic loader knows libraries by name: after a model is compiled again into the same
+    directory, it would hand out the old code. A new name makes it look at the file.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        link = Path(directory) / path.name
+        link.symlink_to(path.resolve())
+        return tvm.runtime.load_module(str(link))
+
+
 class TvmLibrary:
     """A compiled region library.
 
     Parameters
     ----------
     path
-        The shared library that `build_library` wrote.
+        The shared library that `dyncc.backends.tvm.build` wrote.
     report
-        The report that `build_library` returned.
+        The report that `dyncc.backends.tvm.build` returned.
 
     Raises
     ------
@@ -163,8 +176,7 @@ class TvmLibrary:
         if not Path(path).is_file():
             raise ArtifactError(f"the region library {path} is missing")
         try:
-            module = tvm.runtime.load_module(str(path))
-            self._machine = VirtualMachine(module, tvm.runtime.cpu())
+            self._machine = VirtualMachine(_load(Path(path)), tvm.runtime.cpu())
         except (RuntimeError, AttributeError, ValueError, OSError) as error:
             raise ArtifactError(
                 f"the region library {path} cannot be loaded: {error}",
