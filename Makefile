@@ -1,26 +1,65 @@
-# Set-up, tests and the demonstration; needs Python 3.11 or newer, g++, make and perl.
+# Everything runs in .venv, which the first target that needs it makes. Needs Python 3.11 or newer,
+# g++, make and perl.
+#
+#   make demo     compile an early-exit network, and compare it with eager PyTorch
+#   make test     lint, types, import rules and tests
+#   make lint     the first three of these
+#   make table    compile all networks and write docs/networks.md
+#   make clean    remove .venv and everything that was made
+#
+# PYTHON=python3.12 chooses the interpreter, PYTEST='-m slow' adds arguments for pytest.
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready
+READY := $(VENV)/.installed
+# Where PyTorch publishes builds without CUDA. The plain release for Linux brings several GB of it.
+# A build that pip already knows of is taken when this place cannot be reached.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+PYTEST ?=
+SOURCES := compiler hw sim models tests
 
-.PHONY: test lint clean
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint table clean
+
+help:
+	@sed -n 's/^#   /  /p' Makefile
+
+demo: $(READY)
+	$(BIN)/dyncc demo
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "dyncc needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 3; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e '.[dev]'
-	@touch $@
+table: $(READY)
+	$(BIN)/dyncc table --output docs/networks.md
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; \
+	    exit 3; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$$($(PYTHON) --version) is too old. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; \
+	    exit 3; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	    exit 3; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by itself, so that the extra index is asked for torch and what it needs only.
+$(READY): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+	    --extra-index-url $(TORCH_INDEX) $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

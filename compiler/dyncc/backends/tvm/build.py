@@ -11,7 +11,7 @@ from typing import Any
 import tvm
 
 from dyncc.backends.tvm.importing import import_region
-from dyncc.backends.tvm.lowering import lower
+from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
@@ -44,6 +44,15 @@ class _Imported:
     params: int
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """What TVM made of the regions, and the recipes of each one's weight arguments."""
+
+    executable: Any
+    recipes: list[list[dict[str, Any]]]
+    care: Care
+
+
 def _import(region: Region, entry: str) -> _Imported:
     try:
         return _Imported(region.name, entry, import_region(region), len(region.params))
@@ -55,36 +64,29 @@ def _import(region: Region, entry: str) -> _Imported:
         ) from error
 
 
-def _compile(regions: Sequence[_Imported], cpu: Cpu, scheduled: bool) -> _Compiled:
+def _compile(regions: Sequence[_Imported], cpu: Cpu, care: Care) -> _Compiled:
     packer = Packer(cpu)
     recipes = [packer.add(item.entry, item.module, item.params) for item in regions]
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
-        module = lower(packer.module(), cpu, scheduled)
-        return _Compiled(tvm.compile(module, target=target), recipes, scheduled)
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """What TVM made of the regions, and the recipes of each one's weight arguments."""
-
-    executable: Any
-    recipes: list[list[dict[str, Any]]]
-    scheduled: bool
+        module = lower(packer.module(), cpu, care)
+        return _Compiled(tvm.compile(module, target=target), recipes, care)
 
 
 def _compile_or_blame(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
-    try:
-        return _compile(regions, cpu, scheduled=True)
-    except (RuntimeError, ValueError):
-        # Schedules are an optimisation: code without them must still build.
+    for care in (Care.TRUST, Care.VERIFY):
         try:
-            return _compile(regions, cpu, scheduled=False)
-        except _FAILURES as error:
-            failure = error
+            return _compile(regions, cpu, care)
+        except (RuntimeError, ValueError):
+            # Schedules are an optimisation: code without them must still build.
+            continue
+    try:
+        return _compile(regions, cpu, Care.PLAIN)
+    except _FAILURES as error:
+        failure = error
     for item in regions:
         try:
-            _compile([item], cpu, scheduled=False)
+            _compile([item], cpu, Care.PLAIN)
         except _FAILURES as error:
             raise ToolError(
                 f"TVM failed to build region {item.name!r}",
@@ -115,8 +117,8 @@ def build(
     Returns
     -------
     dict
-        JSON-able: ``library``, ``target`` (what the code needs of a machine), ``scheduled`` (false
-        if the library had to be built without dyncc's schedules) and ``regions``, by name: ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe
+        JSON-able: ``library``, ``target`` (what the code needs of a machine), ``schedules``
+        (how far they were trusted, see `lowering.Care`) and ``regions``, by name: ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe
         for each weight that the compiled function takes, see `dyncc.runtime.tvm_library`).
 
     Raises
@@ -135,7 +137,7 @@ def build(
     if not imported:
         return report
     compiled = _compile_or_blame(imported, cpu)
-    report["scheduled"] = compiled.scheduled
+    report["schedules"] = compiled.care.name.lower()
     _write(compiled.executable, Path(directory) / LIBRARY)
     for item, recipes in zip(imported, compiled.recipes, strict=True):
         report["regions"][item.name] = {

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, fx
 from tvm import relax, te, tirx
 
+#: An `fx.Node`; torch types its arguments as a union of nearly everything.
+Node: TypeAlias = Any
+
 #: Translates a node; the importer holds the values of earlier nodes and the block builder.
-Converter: TypeAlias = Callable[[fx.Node, Any], relax.Expr]
+Converter: TypeAlias = Callable[[Node, Any], relax.Expr]
 
 _Op: TypeAlias = Callable[..., relax.Expr]
 
@@ -26,15 +29,15 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _result_dtype(node: fx.Node) -> str:
+def _result_dtype(node: Node) -> str:
     return dtype_name(node.meta["val"].dtype)
 
 
-def _result_shape(node: fx.Node) -> list[int]:
+def _result_shape(node: Node) -> list[int]:
     return [int(extent) for extent in node.meta["val"].shape]
 
 
-def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+def _argument(node: Node, position: int, name: str, default: Any = None) -> Any:
     """Return an argument given by position or by name."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
@@ -64,7 +67,7 @@ def _meta(argument: Any) -> Any:
 def _arithmetic(op: _Op, on_bool: _Op | None = None, alpha: bool = False) -> Converter:
     """Both operands in the result's dtype; `on_bool` is what the operation is on booleans."""
 
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         dtype = _result_dtype(node)
         left, right = (_read(argument, importer, dtype) for argument in node.args[:2])
         factor = _argument(node, 2, "alpha", 1) if alpha else 1
@@ -81,7 +84,7 @@ def _arithmetic(op: _Op, on_bool: _Op | None = None, alpha: bool = False) -> Con
     return convert
 
 
-def _reversed_subtraction(node: fx.Node, importer: Any) -> relax.Expr:
+def _reversed_subtraction(node: Node, importer: Any) -> relax.Expr:
     dtype = _result_dtype(node)
     taken, base = (_read(argument, importer, dtype) for argument in node.args[:2])
     factor = _argument(node, 2, "alpha", 1)
@@ -91,7 +94,7 @@ def _reversed_subtraction(node: fx.Node, importer: Any) -> relax.Expr:
 
 
 def _comparison(op: _Op) -> Converter:
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         common = dtype_name(torch.result_type(*map(_meta, node.args[:2])))
         # LLVM has no comparison for the one-bit type of TVM's booleans.
         left, right = (
@@ -106,7 +109,7 @@ def _comparison(op: _Op) -> Converter:
 
 
 def _logical(op: _Op) -> Converter:
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         return importer.block_builder.emit(
             op(*(_read(argument, importer, "bool") for argument in node.args))
         )
@@ -114,7 +117,7 @@ def _logical(op: _Op) -> Converter:
     return convert
 
 
-def _divide_with_mode(node: fx.Node, importer: Any) -> relax.Expr:
+def _divide_with_mode(node: Node, importer: Any) -> relax.Expr:
     dtype = _result_dtype(node)
     mode = _argument(node, 2, "rounding_mode")
     left, right = (_read(argument, importer, dtype) for argument in node.args[:2])
@@ -127,7 +130,7 @@ def _divide_with_mode(node: fx.Node, importer: Any) -> relax.Expr:
 
 
 def _clamp(low: tuple[int, str] | None, high: tuple[int, str] | None) -> Converter:
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         dtype = _result_dtype(node)
         value = _read(node.args[0], importer, dtype)
         for place, op in ((low, relax.op.maximum), (high, relax.op.minimum)):
@@ -139,7 +142,7 @@ def _clamp(low: tuple[int, str] | None, high: tuple[int, str] | None) -> Convert
     return convert
 
 
-def _select(node: fx.Node, importer: Any) -> relax.Expr:
+def _select(node: Node, importer: Any) -> relax.Expr:
     value = importer.env[node.args[0]]
     axis, index = (int(argument) for argument in node.args[1:3])
     shape = node.args[0].meta["val"].shape
@@ -150,7 +153,7 @@ def _select(node: fx.Node, importer: Any) -> relax.Expr:
     return emit(relax.op.squeeze(part, [axis]))
 
 
-def _take(node: fx.Node, importer: Any) -> relax.Expr:
+def _take(node: Node, importer: Any) -> relax.Expr:
     """``table[:, indices]`` along an axis, the indices kept inside the table."""
     if node.target is torch.ops.aten.embedding.default:
         table, indices, axis = node.args[0], node.args[1], 0
@@ -159,13 +162,13 @@ def _take(node: fx.Node, importer: Any) -> relax.Expr:
     return _gather(table, {axis % table.meta["val"].dim(): indices}, node, importer)
 
 
-def _index(node: fx.Node, importer: Any) -> relax.Expr:
+def _index(node: Node, importer: Any) -> relax.Expr:
     places = {axis: index for axis, index in enumerate(node.args[1]) if index is not None}
     return _gather(node.args[0], places, node, importer)
 
 
 def _gather(
-    table: fx.Node, places: dict[int, fx.Node], node: fx.Node, importer: Any
+    table: Node, places: dict[int, Node], node: Node, importer: Any
 ) -> relax.Expr:
     """Index some axes of a table by tensors that are broadcast against each other."""
     if any(index.meta["val"].dtype == torch.bool for index in places.values()):
@@ -211,7 +214,7 @@ def _is_one(extent: Any) -> bool:
     return isinstance(extent, (int, tirx.IntImm)) and int(extent) == 1
 
 
-def _index_put(node: fx.Node, importer: Any) -> relax.Expr:
+def _index_put(node: Node, importer: Any) -> relax.Expr:
     table, indices, values = node.args[:3]
     count = len(indices)
     if any(index is None or index.meta["val"].dtype == torch.bool for index in indices):
@@ -234,7 +237,7 @@ def _index_put(node: fx.Node, importer: Any) -> relax.Expr:
     return emit(relax.op.scatter_nd(importer.env[table], places, updates, reduction))
 
 
-def _scatter_add(node: fx.Node, importer: Any) -> relax.Expr:
+def _scatter_add(node: Node, importer: Any) -> relax.Expr:
     table, axis, index, source = node.args
     return importer.block_builder.emit(
         relax.op.scatter_elements(
@@ -253,7 +256,7 @@ def _axes(axes: Any) -> list[int] | None:
 def _reduction(op: _Op, through: str | None = None) -> Converter:
     """A reduction over axes; `through` is the dtype that booleans take on the way."""
 
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         dtype = _result_dtype(node)
         value = importer.env[node.args[0]]
         if through is not None:
@@ -269,7 +272,7 @@ def _reduction(op: _Op, through: str | None = None) -> Converter:
 
 
 def _extremum_along(values: _Op, places: _Op) -> Converter:
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         value = importer.env[node.args[0]]
         axis, keep = int(node.args[1]), bool(_argument(node, 2, "keepdim", False))
         emit = importer.block_builder.emit
@@ -279,7 +282,7 @@ def _extremum_along(values: _Op, places: _Op) -> Converter:
 
 
 def _variance(with_mean: bool) -> Converter:
-    def convert(node: fx.Node, importer: Any) -> relax.Expr:
+    def convert(node: Node, importer: Any) -> relax.Expr:
         value = importer.env[node.args[0]]
         shape = node.args[0].meta["val"].shape
         axes = _axes(_argument(node, 1, "dim")) or list(range(len(shape)))
@@ -300,14 +303,14 @@ def _variance(with_mean: bool) -> Converter:
     return convert
 
 
-def _matmul(node: fx.Node, importer: Any) -> relax.Expr:
+def _matmul(node: Node, importer: Any) -> relax.Expr:
     dtype = _result_dtype(node)
     return importer.block_builder.emit(
         relax.op.matmul(*(_read(argument, importer, dtype) for argument in node.args[:2]))
     )
 
 
-def _add_matmul(node: fx.Node, importer: Any) -> relax.Expr:
+def _add_matmul(node: Node, importer: Any) -> relax.Expr:
     """``beta * input + alpha * (a @ b)``."""
     dtype = _result_dtype(node)
     emit = importer.block_builder.emit
@@ -323,13 +326,13 @@ def _add_matmul(node: fx.Node, importer: Any) -> relax.Expr:
     return emit(relax.op.add(product, offset))
 
 
-def _exp2(node: fx.Node, importer: Any) -> relax.Expr:
+def _exp2(node: Node, importer: Any) -> relax.Expr:
     dtype = _result_dtype(node)
     value = _read(node.args[0], importer, dtype)
     return importer.block_builder.emit(relax.op.power(relax.const(2, dtype), value))
 
 
-def _hypotenuse(node: fx.Node, importer: Any) -> relax.Expr:
+def _hypotenuse(node: Node, importer: Any) -> relax.Expr:
     dtype = _result_dtype(node)
     emit = importer.block_builder.emit
     squares = [
@@ -338,7 +341,7 @@ def _hypotenuse(node: fx.Node, importer: Any) -> relax.Expr:
     return emit(relax.op.sqrt(emit(relax.op.add(*squares))))
 
 
-def _elu(node: fx.Node, importer: Any) -> relax.Expr:
+def _elu(node: Node, importer: Any) -> relax.Expr:
     """``scale * (max(x, 0) + alpha * (exp(input_scale * min(x, 0)) - 1))``, also for selu."""
     dtype = _result_dtype(node)
     emit = importer.block_builder.emit
@@ -418,7 +421,7 @@ CONVERTERS: dict[str, Converter] = {
 }
 
 
-def check_result(node: fx.Node, result: Any) -> None:
+def check_result(node: Node, result: Any) -> None:
     """Compare a translated node's type with torch's.
 
     Raises
@@ -436,10 +439,10 @@ def check_result(node: fx.Node, result: Any) -> None:
     same = str(kind.dtype) == wanted
     if isinstance(kind.shape, relax.ShapeExpr):
         extents = tuple(kind.shape)
-        same = same and len(extents) == expected.dim()
+        same &= len(extents) == expected.dim()
         for extent, size in zip(extents, expected.shape, strict=False):
             if isinstance(size, int) and isinstance(extent, (int, tirx.IntImm)):
-                same = same and int(extent) == size
+                same &= int(extent) == size
     if not same:
         raise TypeError(
             f"TVM's front end makes {kind} of {node.target}, where torch makes "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import tvm
 from tvm import relax, s_tir, tirx
 
@@ -13,7 +15,18 @@ from dyncc.backends.tvm.target import Cpu
 _MISFITS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)
 
 
-def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
+class Care(enum.Enum):
+    """How far schedules are trusted to survive code generation."""
+
+    TRUST = enum.auto()
+    """Schedule everything."""
+    VERIFY = enum.auto()
+    """Generate code for each scheduled function alone first, and leave it plain if that fails."""
+    PLAIN = enum.auto()
+    """Schedule nothing."""
+
+
+def lower(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
     """Legalise, fuse and schedule.
 
     Parameters
@@ -22,8 +35,8 @@ def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
         Relax functions, and the kernels they call.
     cpu
         The machine to schedule for.
-    scheduled
-        Whether to use dyncc's schedules; without them code is slow and plain.
+    care
+        Which of dyncc's schedules to use; without them code is slow and plain.
 
     Returns
     -------
@@ -34,7 +47,7 @@ def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
     passes = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps(LEGALIZATIONS if scheduled else None),
+        transform.LegalizeOps(None if care is Care.PLAIN else LEGALIZATIONS),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),
@@ -42,15 +55,15 @@ def lower(module: tvm.IRModule, cpu: Cpu, scheduled: bool) -> tvm.IRModule:
         transform.DeadCodeElimination(),
     ]
     lowered = tvm.transform.Sequential(passes)(module)
-    return _schedule_all(lowered, cpu) if scheduled else lowered
+    return lowered if care is Care.PLAIN else _schedule_all(lowered, cpu, care)
 
 
-def _schedule_all(module: tvm.IRModule, cpu: Cpu) -> tvm.IRModule:
+def _schedule_all(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
     result = tvm.IRModule(module.functions, attrs=module.attrs)
     for name, function in module.functions_items():
         if isinstance(function, tirx.PrimFunc):
             found = _schedule(function.with_attr("global_symbol", "main"), cpu)
-            if found is not None:
+            if found is not None and (care is Care.TRUST or _compiles(found.mod, cpu)):
                 body = found.mod["main"].with_attr("tirx.is_scheduled", True)
                 old = function.attrs.get("global_symbol") if function.attrs else None
                 result[name] = (
@@ -59,6 +72,14 @@ def _schedule_all(module: tvm.IRModule, cpu: Cpu) -> tvm.IRModule:
                     else body.without_attr("global_symbol")
                 )
     return result
+
+
+def _compiles(module: tvm.IRModule, cpu: Cpu) -> bool:
+    try:
+        tvm.compile(module, target=cpu.target())
+    except _MISFITS:
+        return False
+    return True
 
 
 def _schedule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:

@@ -269,6 +269,7 @@ class _Rewrite:
             return [(None, call)]
         if {_dtype(image), recipe.dtype, _dtype(call)} != {"float32"}:
             return [(None, call)]
+        top, left, bottom, right = (int(amount) for amount in attrs.padding)
         conv = ConvShape(
             batch=shape[0],
             inputs=shape[1],
@@ -277,7 +278,7 @@ class _Rewrite:
             width=result[3],
             kernel=(recipe.shape[2], recipe.shape[3]),
             stride=(int(attrs.strides[0]), int(attrs.strides[1])),
-            padding=tuple(int(amount) for amount in attrs.padding),
+            padding=(top, left, bottom, right),
         )
         block = conv.block(self._cpu)
         padded = round_up(conv.outputs, block)

@@ -36,11 +36,13 @@ def _last_consumer(
         if not consumers:
             # Nothing follows: a copy out of the tile takes the place of an epilogue.
             return schedule.cache_write(block, 0, "global")
-        if len(consumers) > 1:
-            raise ValueError("a kernel with several consumers has no schedule")
-        if not schedule.get_consumers(consumers[0]):
+        inner = [consumer for consumer in consumers if schedule.get_consumers(consumer)]
+        if inner:
+            schedule.compute_inline(inner[0])
+        elif len(consumers) == 1:
             return consumers[0]
-        schedule.compute_inline(consumers[0])
+        else:
+            raise ValueError("a kernel with several results has no schedule")
 
 
 def _inline_producers(

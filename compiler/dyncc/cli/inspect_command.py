@@ -1,0 +1,55 @@
+"""``dyncc inspect``."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "print or draw the control-flow graph of an artifact"
+DESCRIPTION = "Print the program of an artifact, with a table of its sub-networks, or draw it."
+EPILOG = """\
+examples:
+  dyncc inspect model.dyncc
+  dyncc inspect model.dyncc --html model.html"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("artifact", metavar="DIR")
+    parser.add_argument("--html", metavar="FILE", help="write a page with a drawing instead")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    from pathlib import Path
+
+    from dyncc.core.errors import ConfigError
+    from dyncc.ir.cost import region_cost
+    from dyncc.ir.drawing import quantity, to_html
+    from dyncc.ir.hcfg import RegionCall
+    from dyncc.ir.text import to_text
+    from dyncc.runtime.artifact import load
+    from dyncc.runtime.summary import summary
+
+    program = load(arguments.artifact)
+    hcfg = program.hcfg
+    if arguments.html:
+        try:
+            Path(arguments.html).write_text(to_html(hcfg), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{arguments.html} cannot be written: {error.strerror}") from error
+        print(f"{arguments.html}: {summary(program)}")
+        return 0
+    print(to_text(hcfg))
+    print(f"# {hcfg.name}: {summary(program)}")
+    for name, region in hcfg.regions.items():
+        sites = sum(
+            isinstance(op, RegionCall) and op.region == name
+            for block in hcfg.blocks.values()
+            for op in block.ops
+        )
+        cost = region_cost(region)
+        print(
+            f"#   @{name}: {len(region.ops)} operations, {quantity(cost.flops, 'FLOP')}, "
+            f"{quantity(cost.bytes, 'B')}, called from {sites} block{'s' if sites != 1 else ''}"
+        )
+    return 0

@@ -1,0 +1,92 @@
+"""``dyncc run``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+HELP = "run an artifact on arrays from a file"
+DESCRIPTION = """\
+Run an artifact once.
+
+The input file holds an array for each argument by its name. The output file gets out0, out1, ...
+in the order of the result; fields of a dict keep their names."""
+EPILOG = """\
+example:
+  dyncc run model.dyncc --input in.npz --output out.npz"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("artifact", metavar="DIR")
+    parser.add_argument("--input", required=True, metavar="FILE.npz")
+    parser.add_argument("--output", required=True, metavar="FILE.npz")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    import os
+    from pathlib import Path
+
+    import numpy
+
+    from dyncc.core.errors import InputError
+    from dyncc.runtime.artifact import load
+
+    inputs = read_arrays(arguments.input)
+    program = load(arguments.artifact)
+    result = program(**inputs)
+    arrays = name_outputs(result)
+    output = Path(arguments.output)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.npz")
+    try:
+        numpy.savez(unfinished, **arrays)
+        unfinished.replace(output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    for name, array in arrays.items():
+        print(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
+    return 0
+
+
+def read_arrays(path: str) -> dict[str, Any]:
+    """Arrays of an ``.npz`` file by name; raises InputError."""
+    import zipfile
+
+    import numpy
+
+    from dyncc.core.errors import InputError
+
+    try:
+        with numpy.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise InputError(f"{path} holds one array without a name", hint="Use numpy.savez.")
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="It must be a file made by numpy.savez."
+        ) from error
+
+
+def name_outputs(result: Any) -> dict[str, Any]:
+    """Arrays of a result by name: dict fields by key, others out0, out1, ..."""
+    import numpy
+
+    arrays: dict[str, Any] = {}
+
+    def visit(value: Any, name: str | None) -> None:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                visit(part, str(key))
+        elif isinstance(value, tuple | list):
+            for part in value:
+                visit(part, None)
+        elif value is not None:
+            arrays[name or f"out{len(arrays)}"] = numpy.asarray(value)
+
+    visit(result, None)
+    return arrays

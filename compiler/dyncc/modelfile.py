@@ -1,0 +1,216 @@
+"""Loads the network of a Python file, and example inputs written on a command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyncc.core.errors import ConfigError, ModelError
+
+_SPEC = re.compile(r"(?P<name>\w+):(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\]$")
+_DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A network and what its file says about it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    name
+        What was selected in it.
+    module
+        The network, in evaluation mode unless the file put it in training mode after building it.
+    namespace
+        The executed file.
+    """
+
+    path: Path
+    name: str
+    module: nn.Module
+    namespace: types.ModuleType
+
+    def example_inputs(self) -> tuple[Any, ...] | dict[str, Any] | None:
+        """What ``example_inputs()`` of the file gives, or None without it."""
+        found = getattr(self.namespace, "example_inputs", None)
+        if not callable(found):
+            return None
+        inputs = self._run(found, "example_inputs()")
+        if isinstance(inputs, torch.Tensor):
+            return (inputs,)
+        if not isinstance(inputs, tuple | list | dict):
+            raise ModelError(
+                f"example_inputs() gives a {type(inputs).__name__}",
+                hint="Return a tuple of arguments or a dict of keyword arguments.",
+                where=str(self.path),
+            )
+        return dict(inputs) if isinstance(inputs, dict) else tuple(inputs)
+
+    def coverage_inputs(self) -> list[tuple[Any, ...]] | None:
+        """What ``coverage_inputs()`` of the file gives, or None without it."""
+        found = getattr(self.namespace, "coverage_inputs", None)
+        return list(self._run(found, "coverage_inputs()")) if callable(found) else None
+
+    def _run(self, function: Callable[[], Any], what: str) -> Any:
+        return _guarded(function, what, self.path)
+
+
+def load_model(reference: str) -> ModelFile:
+    """Load ``model.py`` or ``model.py:name``.
+
+    Without a name, the function ``build()`` of the file makes the network; without that, the file
+    must hold exactly one module, or one module class that can be made without arguments.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or broken, or holds no network or several.
+    """
+    path_text, separator, name = reference.rpartition(":")
+    if not separator or "/" in name or name.endswith(".py"):
+        path_text, name = reference, ""
+    path = Path(path_text)
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}", hint="Give the path of a Python file.")
+    namespace = _execute(path)
+    if name:
+        if not hasattr(namespace, name):
+            raise ModelError(
+                f"{path} defines no {name!r}",
+                hint=f"It has {', '.join(_candidates(namespace)) or 'no modules'}.",
+            )
+        selected = getattr(namespace, name)
+    elif callable(getattr(namespace, "build", None)):
+        name, selected = "build", namespace.build
+    else:
+        names = _candidates(namespace)
+        if len(names) != 1:
+            what = "no torch.nn.Module" if not names else f"several modules: {', '.join(names)}"
+            raise ModelError(
+                f"{path} holds {what}",
+                hint=f"Define build(), or choose with {path}:NAME.",
+            )
+        name = names[0]
+        selected = getattr(namespace, name)
+    module = selected
+    if not isinstance(module, nn.Module):
+        if not callable(selected):
+            raise ModelError(f"{path}:{name} is no module and cannot be called to make one")
+        module = _guarded(selected, f"{name}()", path)
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"{path}:{name} gives a {type(module).__name__}, not a torch.nn.Module"
+        )
+    if name != "build":
+        module.eval()
+    return ModelFile(path, name, module, namespace)
+
+
+def _execute(path: Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(f"dyncc_model_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    namespace = importlib.util.module_from_spec(spec)
+    # Registered, so that classes find their module; the folder, so that it finds its neighbours.
+    sys.modules[namespace.__name__] = namespace
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(namespace)
+    except SyntaxError as error:
+        raise ModelError(
+            f"syntax error: {error.msg}",
+            where=f"{error.filename}:{error.lineno}:{error.offset}",
+            hint="Correct the file.",
+        ) from error
+    except BaseException as error:
+        _reraise(error, "importing the file", path)
+    finally:
+        sys.path.pop(0)
+    return namespace
+
+
+def _guarded(function: Callable[[], Any], what: str, path: Path) -> Any:
+    try:
+        return function()
+    except BaseException as error:
+        _reraise(error, what, path)
+
+
+def _reraise(error: BaseException, what: str, path: Path) -> None:
+    """Report an error of the user's code at the line of their file where it came from."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    where, trace = str(path), error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            where = f"{path}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    raise ModelError(
+        f"{what} raises {type(error).__name__}: {error}",
+        where=where,
+        hint="Correct the file; run it with python to see the traceback.",
+    ) from error
+
+
+def _candidates(namespace: types.ModuleType) -> list[str]:
+    """Names of the modules, or else of the module classes, that a file itself defines."""
+    content = vars(namespace)
+    instances = [name for name, value in content.items() if isinstance(value, nn.Module)]
+    if instances:
+        return instances
+    classes = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__ == namespace.__name__
+    }
+    # A class that others are built from or derive from is rarely the network itself.
+    return [name for name in classes if _without_arguments(classes[name])]
+
+
+def _without_arguments(kind: type) -> bool:
+    import inspect
+
+    parameters = list(inspect.signature(kind).parameters.values())
+    return all(
+        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    )
+
+
+def parse_input(text: str) -> tuple[str, torch.Tensor]:
+    """``x:float32[1,3,32,32]`` as a name and a random tensor of that shape.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not of this form.
+    """
+    match = _SPEC.match(text.strip())
+    if match is None or match["dtype"] not in _DTYPES:
+        raise ConfigError(
+            f"--input {text!r} is not NAME:DTYPE[SHAPE]",
+            hint=f"For example x:float32[1,3,32,32]; dtypes are {', '.join(_DTYPES)}.",
+        )
+    shape = [int(extent) for extent in match["shape"].split(",") if extent.strip()]
+    return match["name"], random_tensor(shape, getattr(torch, match["dtype"]))
+
+
+def random_tensor(
+    shape: list[int], dtype: torch.dtype, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Normal values for floats, 0 or 1 for other types."""
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(dtype)
