@@ -18,6 +18,7 @@ READY := $(VENV)/.installed
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PYTEST ?=
+GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
 .DELETE_ON_ERROR:
@@ -47,19 +48,20 @@ clean:
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	    echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; \
+	    echo "$(PYTHON) was not found. $(GET_PYTHON)" >&2; \
 	    exit 3; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "$$($(PYTHON) --version) is too old. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; \
+	    echo "$$($(PYTHON) --version) is too old. $(GET_PYTHON)" >&2; \
 	    exit 3; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	    exit 3; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
-# torch first and by itself, so that the extra index is asked for torch and what it needs only.
+# torch first and by itself: only torch is looked for in the extra index, not all that it needs.
 $(READY): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+	@echo "Installing into $(VENV): some 400 MB once, one to five minutes."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --retries 1 --no-deps \
 	    --extra-index-url $(TORCH_INDEX) $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@

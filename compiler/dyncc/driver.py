@@ -82,7 +82,9 @@ def compile(
     captured = capture(module, args, kwargs, name or type(module).__name__)
     program = run_passes(captured.program)
     weights = {
-        key: _array(key, tensor) for key, tensor in captured.weights.items() if key in program.weights
+        key: _array(key, tensor)
+        for key, tensor in captured.weights.items()
+        if key in program.weights
     }
     build = import_module(f"dyncc.backends.{backend}").build
 

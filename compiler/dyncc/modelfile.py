@@ -109,9 +109,7 @@ def load_model(reference: str) -> ModelFile:
             raise ModelError(f"{path}:{name} is no module and cannot be called to make one")
         module = _guarded(selected, f"{name}()", path)
     if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"{path}:{name} gives a {type(module).__name__}, not a torch.nn.Module"
-        )
+        raise ModelError(f"{path}:{name} gives a {type(module).__name__}, not a torch.nn.Module")
     if name != "build":
         module.eval()
     return ModelFile(path, name, module, namespace)
@@ -126,41 +124,52 @@ def _execute(path: Path) -> types.ModuleType:
     sys.modules[namespace.__name__] = namespace
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        spec.loader.exec_module(namespace)
-    except SyntaxError as error:
-        raise ModelError(
-            f"syntax error: {error.msg}",
-            where=f"{error.filename}:{error.lineno}:{error.offset}",
-            hint="Correct the file.",
-        ) from error
-    except BaseException as error:
-        _reraise(error, "importing the file", path)
+        with _UserCode("importing the file", path):
+            spec.loader.exec_module(namespace)
     finally:
         sys.path.pop(0)
     return namespace
 
 
 def _guarded(function: Callable[[], Any], what: str, path: Path) -> Any:
-    try:
+    with _UserCode(what, path):
         return function()
-    except BaseException as error:
-        _reraise(error, what, path)
 
 
-def _reraise(error: BaseException, what: str, path: Path) -> None:
-    """Report an error of the user's code at the line of their file where it came from."""
-    if isinstance(error, KeyboardInterrupt):
-        raise error
-    where, trace = str(path), error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
-            where = f"{path}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    raise ModelError(
-        f"{what} raises {type(error).__name__}: {error}",
-        where=where,
-        hint="Correct the file; run it with python to see the traceback.",
-    ) from error
+class _UserCode:
+    """Turns whatever the user's code raises into a ModelError at the line it came from."""
+
+    def __init__(self, what: str, path: Path) -> None:
+        self._what = what
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt | MemoryError):
+            return
+        if isinstance(error, SyntaxError):
+            raise ModelError(
+                f"syntax error: {error.msg}",
+                where=f"{error.filename}:{error.lineno}:{error.offset}",
+                hint="Correct the file.",
+            ) from error
+        where = str(self._path)
+        while trace is not None:
+            if Path(trace.tb_frame.f_code.co_filename) == self._path:
+                where = f"{self._path}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        raise ModelError(
+            f"{self._what} raises {type(error).__name__}: {error}",
+            where=where,
+            hint="Correct the file; run it with python to see the traceback.",
+        ) from error
 
 
 def _candidates(namespace: types.ModuleType) -> list[str]:

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyncc_models.steering import balanced_threshold, settle_batch_norm, textured_images
+from dyncc_models.steering import (
+    balanced_threshold,
+    one_by_one,
+    settle_batch_norm,
+    textured_images,
+)
 
 STAGES = (5, 5, 5)
 WIDTHS = (16, 32, 64)
@@ -33,8 +38,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, h, w) to (batch, out_channels, h / stride, w / stride)."""
-        out = F.relu(self.norm1(self.conv1(x)))
-        out = self.norm2(self.conv2(out))
+        out: Tensor = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return out
 
 
@@ -194,4 +198,4 @@ def coverage_inputs(seed: int = 0) -> list[tuple[torch.Tensor, ...]]:
     list of 32 tuples of one Tensor, shape (1, 3, 32, 32), float32
         Normalised intensity.
     """
-    return [(image.clone(),) for image in textured_images(COVERAGE, seed).split(1)]
+    return one_by_one(textured_images(COVERAGE, seed))

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyncc_models.steering import settle_batch_norm, stopping_threshold, textured_images
+from dyncc_models.steering import (
+    one_by_one,
+    settle_batch_norm,
+    stopping_threshold,
+    textured_images,
+)
 
 START_TOKEN = 0
 END_TOKEN = 1
@@ -185,4 +190,4 @@ def coverage_inputs(seed: int = 0) -> list[tuple[torch.Tensor, ...]]:
     list of 40 tuples of one Tensor, shape (1, 3, 32, 32), float32
         Normalised intensity.
     """
-    return [(image.clone(),) for image in textured_images(COVERAGE, seed).split(1)]
+    return one_by_one(textured_images(COVERAGE, seed))

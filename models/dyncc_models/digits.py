@@ -56,7 +56,7 @@ def digits_split(seed: int = 0) -> DigitsSplit:
         1078 training, 359 validation and 360 test images.
     """
     # Imported here so that the other networks do not need scikit-learn.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     images = torch.from_numpy(data.images).to(torch.float32).unsqueeze(1) / PIXEL_MAXIMUM

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dyncc_models.steering import one_by_one
+
 INPUT_SIZE = 16
 HIDDEN_SIZE = 32
 OUTPUT_SIZE = 8
@@ -113,7 +115,7 @@ def steer(network: AdaptiveComputation, inputs: Tensor) -> None:
     scale = HALTING_SPREAD / logits.std()
     network.halt.weight.mul_(scale)
     network.halt.bias.mul_(scale)
-    network.halt.bias += HALTING_MEAN - scale * logits.mean()
+    network.halt.bias.add_(HALTING_MEAN - scale * logits.mean())
 
 
 def build(seed: int = 0) -> nn.Module:
@@ -160,4 +162,4 @@ def coverage_inputs(seed: int = 0) -> list[tuple[torch.Tensor, ...]]:
     list of 40 tuples of one Tensor, shape (1, 16), float32
         Input features.
     """
-    return [(row.clone(),) for row in inputs_of_varied_size(seed).split(1)]
+    return one_by_one(inputs_of_varied_size(seed))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyncc_models.steering import stopping_threshold
+from dyncc_models.steering import one_by_one, stopping_threshold
 
 POINTS = 10
 HIDDEN_SIZE = 32
@@ -80,7 +80,7 @@ class PointerNetwork(nn.Module):
         """
         keys, hidden, cell = self.encode(points)
         mask = torch.zeros(1, POINTS + 1, dtype=torch.bool)
-        decoder_input = self.start
+        decoder_input: Tensor = self.start
         pointers: list[int] = []
         log_probs: list[Tensor] = []
         while len(pointers) < POINTS:
@@ -203,4 +203,4 @@ def coverage_inputs(seed: int = 0) -> list[tuple[torch.Tensor, ...]]:
     list of 40 tuples of one Tensor, shape (1, 10, 2), float32
         Coordinates in the plane.
     """
-    return [(points.clone(),) for points in scattered_points(seed).split(1)]
+    return one_by_one(scattered_points(seed))

@@ -146,7 +146,7 @@ def read_metadata(path: Path = WEIGHTS) -> dict[str, str]:
     dict of str to str
         The keys are listed in ``train_shallow_deep.describe``.
     """
-    with safe_open(str(path), framework="pt") as weights:  # type: ignore[no-untyped-call]
+    with safe_open(str(path), framework="pt") as weights:
         return dict(weights.metadata())
 
 

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyncc_models.steering import balanced_threshold, settle_batch_norm, textured_images
+from dyncc_models.steering import (
+    balanced_threshold,
+    one_by_one,
+    settle_batch_norm,
+    textured_images,
+)
 
 BLOCKS_PER_WIDTH = 6
 WIDTHS = (16, 32, 64)
@@ -198,4 +203,4 @@ def coverage_inputs(seed: int = 0) -> list[tuple[torch.Tensor, ...]]:
     list of 32 tuples of one Tensor, shape (1, 3, 32, 32), float32
         Normalised intensity.
     """
-    return [(image.clone(),) for image in textured_images(COVERAGE, seed).split(1)]
+    return one_by_one(textured_images(COVERAGE, seed))

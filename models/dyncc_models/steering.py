@@ -40,6 +40,22 @@ def textured_images(count: int, seed: int) -> Tensor:
     return contrast * (texture + 0.2 * grain) + 0.7 * colour
 
 
+def one_by_one(batch: Tensor) -> list[tuple[Tensor, ...]]:
+    """Cut a batch into arguments of forward calls with one row each.
+
+    Parameters
+    ----------
+    batch : Tensor, shape (count, ...)
+        The batch.
+
+    Returns
+    -------
+    list of count tuples of one Tensor, shape (1, ...)
+        Each with memory of its own.
+    """
+    return [(row.unsqueeze(0).clone(),) for row in batch.unbind(0)]
+
+
 def settle_batch_norm(module: nn.Module, inputs: Tensor) -> Tensor:
     """Give a module's batch normalisation layers the statistics of a calibration batch.
 

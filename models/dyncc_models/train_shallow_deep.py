@@ -84,7 +84,7 @@ def train(epochs: int, seed: int) -> ShallowDeepNetwork:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
     for _ in range(epochs):
         order = torch.randperm(len(parts.train.labels), generator=generator)
-        for index in order.split(BATCH):
+        for index in torch.split(order, BATCH):
             images = shifted(parts.train.images[index], generator)
             labels = parts.train.labels[index]
             answers = network.all_logits(images)

@@ -129,9 +129,8 @@ def run_region(
                 f"region {region.name}: {op.target} gave {len(outcomes)} results, "
                 f"not {len(op.results)}"
             )
-        for value, tensor in zip(op.results, outcomes, strict=True):
-            if value is not None:
-                values[value] = tensor
+        pairs = zip(op.results, outcomes, strict=True)
+        values.update({value: tensor for value, tensor in pairs if value is not None})
     return tuple(values[value] for value in region.results)
 
 

@@ -44,18 +44,23 @@ class Found:
     path: str | None
 
 
+_PACKAGES = (
+    ("torch", "capturing networks; eager reference", "torch==2.13.0"),
+    ("apache-tvm", "compiling sub-networks", "apache-tvm==0.27.0.post1"),
+    ("apache-tvm-ffi", "calling what TVM compiled", "apache-tvm-ffi==0.1.14.post1"),
+    ("numpy", "arrays", "numpy"),
+    ("safetensors", "weights files", "safetensors"),
+    ("scikit-learn", "the digits of the demonstration", "scikit-learn"),
+)
+
 NEEDS = (
-    Need("torch", "capturing networks; eager reference", "pip install torch==2.13.0", True, True),
-    Need("apache-tvm", "compiling sub-networks", "pip install apache-tvm==0.27.0.post1", True, True),
-    Need(
-        "apache-tvm-ffi", "TVM's calls", "pip install apache-tvm-ffi==0.1.14.post1", True, True
+    *(
+        Need(name, purpose, f"pip install {what}", name != "scikit-learn", package=True)
+        for name, purpose, what in _PACKAGES
     ),
-    Need("numpy", "arrays", "pip install numpy", True, True),
-    Need("safetensors", "weights files", "pip install safetensors", True, True),
-    Need("scikit-learn", "the digits of the demonstration", "pip install 'dyncc[models]'", False, True),
-    Need("g++", "linking compiled sub-networks", "your system's packages", True),
+    Need("g++", "linking compiled sub-networks", "your system's packages", required=True),
     Need("make", "make demo, make test", "your system's packages"),
-)  # fmt: skip
+)
 
 
 def find(need: Need) -> Found:

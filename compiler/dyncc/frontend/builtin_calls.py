@@ -165,7 +165,9 @@ def _range(run: Interpreter, *args: Any) -> Any:
     values = [run.scalar(arg) for arg in args]
     if not any(isinstance(value, Sym) for value in values):
         return range(*values)
-    start, stop, step = (0, values[0], 1) if len(values) == 1 else (*values[:2], *(values[2:] or [1]))
+    start, stop, step = (
+        (0, values[0], 1) if len(values) == 1 else (*values[:2], *(values[2:] or [1]))
+    )
     run.static(step, "the step of a range")
     return run.state.new(DynIterObj(None, start, stop, step))
 
@@ -212,7 +214,9 @@ def _dict(run: Interpreter, *args: Any, **kwargs: Any) -> Any:
         elif isinstance(found, dict):
             return NotImplemented
         else:
-            pairs = [_items(run, pair) for pair in _items(run, args[0])]  # type: ignore[misc]
+            for pair in _items(run, args[0]):
+                key, value = _items(run, pair)
+                pairs.append((key, value))
     result = DictObj(())
     for key, value in (*pairs, *kwargs.items()):
         result = result.set(run.static(key, "a dict key"), value)

@@ -97,9 +97,7 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
     """Run library code, or enter it where it branches on data."""
     everything = (*args, *kwargs.values())
     if is_static(run.state, everything) and not _is_torch(function):
-        run.done(
-            external_copy(run, evaluate(run, lambda: function(*args, **kwargs)))
-        )
+        run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
         return
     try:
         if any(scalars_in(run.state, arg) for arg in everything):
@@ -211,7 +209,9 @@ def arguments(
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise Unsupported(f"a call of `{_name(function)}`", str(error), "Correct the call.") from error
+        raise Unsupported(
+            f"a call of `{_name(function)}`", str(error), "Correct the call."
+        ) from error
     registers: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:

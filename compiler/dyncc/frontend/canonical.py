@@ -34,7 +34,7 @@ from dyncc.frontend.values import (
     tensor_type,
 )
 from dyncc.ir.hcfg import Value
-from dyncc.ir.types import SCALARS, ListType, ScalarType, Type
+from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
 
 #: A place in a state: a path of registers, indices and field names.
 Path = tuple[Any, ...]
@@ -136,6 +136,7 @@ class Canonicaliser:
         self._packed = packed
         self._read = read
         self._views: dict[Ref, set[Ref]] = {}
+        self._symbols = 0
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
@@ -199,6 +200,10 @@ class Canonicaliser:
                 self._count_views(part)
         elif isinstance(item, Bound):
             self._count_views(item.owner)
+
+    def _symbol(self) -> str:
+        self._symbols += 1
+        return f"s{self._symbols}"
 
     def _leaf(self, item: Any, kind: Type) -> Value:
         value = self._fresh(kind)
@@ -290,7 +295,7 @@ class Canonicaliser:
             key, rest = self._walk(item.items[item.position :], path)
             return ("iterator", *key[1:]), IterObj(rest)
         if isinstance(item, DynListObj):
-            types = [ListType(kind) for kind in item.element.leaves()]  # type: ignore[arg-type]
+            types = [ListType(kind) for kind in item.element.leaves()]
             params = tuple(
                 self._leaf(value, kind) for value, kind in zip(item.values, types, strict=True)
             )
@@ -298,8 +303,10 @@ class Canonicaliser:
         if isinstance(item, SymbolicTensor):
             kind = item.value.type
             assert isinstance(kind, TensorType)
-            names = {name: f"s{i}" for i, name in enumerate(kind.shape) if isinstance(name, str)}
-            shape = tuple(names.get(extent, extent) for extent in kind.shape)  # type: ignore[arg-type]
+            # Equal names in one block are equal extents, and nothing is known of two tensors.
+            shape = tuple(
+                extent if isinstance(extent, int) else self._symbol() for extent in kind.shape
+            )
             param = self._leaf(item.value, TensorType(kind.dtype, shape))
             return ("symbolic tensor", str(param.type)), SymbolicTensor(param)
         if isinstance(item, DynIterObj):
@@ -377,7 +384,7 @@ class _Differences:
         if kinds <= {"static", "dynamic"}:
             if a != b:
                 self.paths.add(path)
-            return a[1] == b[1] and (a == b or kinds != {"dynamic"})
+            return bool(a[1] == b[1] and (a == b or kinds != {"dynamic"}))
         if kinds <= {"weight", "tensor"}:
             self._numbers[a[1]] = b[1]
             if a[0] == b[0] == "tensor":
@@ -396,18 +403,18 @@ class _Differences:
     def _inside(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
         kind = a[0]
         if kind == "again":
-            return self._numbers.get(a[1]) == b[1]
+            return bool(self._numbers.get(a[1]) == b[1])
         if kind == "tuple":
             return self._each(a[1:], b[1:], path)
         if kind in ("constant", "object", "raised", "text", "slice", "bound"):
             return bool(a == b)
         self._numbers[a[1]] = b[1]
         if kind == "of":
-            return a[3] == b[3] and self.compare(a[2], b[2], (*path, "storage"))
+            return bool(a[3] == b[3]) and self.compare(a[2], b[2], (*path, "storage"))
         if kind in ("list", "iterator"):
             return self._each(a[2:], b[2:], path)
         if kind == "dict":
-            return a[2] == b[2] and self._each(a[3:], b[3:], path)
+            return bool(a[2] == b[2]) and self._each(a[3:], b[3:], path)
         if kind == "dynamic iterator":
             return self._each(a[2][1:], b[2][1:], path)
         return bool(a[2:] == b[2:])

@@ -18,7 +18,16 @@ from dyncc.frontend import calls, objects, operations
 from dyncc.frontend.decisions import ENTRY, Decisions, Restart, Unsupported
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
-from dyncc.frontend.values import DictObj, Frame, ListObj, State, Storage, Sym, TensorObj, tensor_type
+from dyncc.frontend.values import (
+    DictObj,
+    Frame,
+    ListObj,
+    State,
+    Storage,
+    Sym,
+    TensorObj,
+    tensor_type,
+)
 from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, StateSlot, Tree, Value
 from dyncc.ir.types import SCALARS, TensorType
 
@@ -134,9 +143,7 @@ class _Attempt:
     def run(self) -> None:
         """Explore the program."""
         forward = type(self.module).forward
-        function = inspect.unwrap(
-            forward, stop=lambda f: not calls.is_torch_wrapper(f)
-        )
+        function = inspect.unwrap(forward, stop=lambda f: not calls.is_torch_wrapper(f))
         if not isinstance(function, types.FunctionType):
             raise ModelError(f"{type(self.module).__name__}.forward is no Python function")
         try:
@@ -151,7 +158,7 @@ class _Attempt:
         self._enter_state()
         try:
             self.machine.explore(self.state, tuple(self.params))
-        except Unsupported as problem:
+        except Unsupported as problem:  # of the whole program, not of one path
             raise ModelError(
                 f"{problem.construct}: {problem.why}", hint=problem.hint, where=code.file
             ) from problem
@@ -220,12 +227,13 @@ class _Attempt:
             return self.state.new(DictObj(content)), record
         raise ModelError(
             f"the example argument {'.'.join(map(str, path))} is a {type(example).__name__}",
-            hint="Arguments are tensors, numbers, strings, None, and tuples, lists, dicts of these.",
+            hint="Arguments are tensors, numbers, strings, None, or tuples, lists, dicts of these.",
         )
 
     def _enter_state(self) -> None:
         """Entry parameters for the module state that earlier attempts saw change."""
-        tensors = dict(self.module.named_parameters(remove_duplicate=False))
+        tensors: dict[str, torch.Tensor] = {}
+        tensors |= dict(self.module.named_parameters(remove_duplicate=False))
         tensors |= dict(self.module.named_buffers(remove_duplicate=False))
         for name in sorted(self.decisions.state):
             if name in tensors:

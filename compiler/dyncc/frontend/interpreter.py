@@ -17,7 +17,17 @@ from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.machine import Machine, context_of, post_dominators
 from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder
-from dyncc.frontend.values import DynIterObj, DynListObj, Frame, Ref, State, Sym, TensorObj, Text, tensor_type
+from dyncc.frontend.values import (
+    DynIterObj,
+    DynListObj,
+    Frame,
+    Ref,
+    State,
+    Sym,
+    TensorObj,
+    Text,
+    tensor_type,
+)
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import Branch, Jump, Loc, Operand, Raise, Symbolic, Value
 from dyncc.ir.types import BOOL, INT, TensorType, Type, scalar_type_of
@@ -297,7 +307,10 @@ class Interpreter:
         return found
 
     def native(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run library code on fake tensors and record its operations.
 
@@ -316,12 +329,12 @@ class Interpreter:
             name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
         }
         try:
-            with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), recorder:
+            with torch.no_grad(), recorder:
                 out = function(*real_args, **real_kwargs)
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise Unsupported(
                 f"a call of `{getattr(function, '__name__', function)}`",
-                f"it raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
                 "Correct the call; shapes are those of the example inputs.",
             ) from error
         for name in recorder.written:

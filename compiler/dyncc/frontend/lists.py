@@ -6,13 +6,12 @@ import operator
 from typing import Any
 
 from dyncc.frontend.bridge import element
-from dyncc.frontend.canonical import Template
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.machine import element_leaves, mark_listed
 from dyncc.frontend.values import DynListObj, ListObj, Ref, Sym
 from dyncc.ir.hcfg import Symbolic, Value
-from dyncc.ir.types import ListType, TensorType
+from dyncc.ir.types import TensorType
 
 
 def dynamic_get(run: Interpreter, found: DynListObj, index: Any) -> Any:
@@ -190,5 +189,3 @@ def number_tensor(run: Interpreter, found: DynListObj, dtype: str) -> Value:
         "list.tensor", (found.values[0], Symbolic("dtype", dtype)), (kind,), run.loc
     )
     return value
-
-

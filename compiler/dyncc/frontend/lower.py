@@ -464,7 +464,7 @@ class _Lowerer:
                     isinstance(part, ast.Constant) for part in getattr(spec, "values", ())
                 ):
                     return self.unsupported(node, "nested format specification")
-                text = "".join(str(part.value) for part in getattr(spec, "values", ()))  # type: ignore[attr-defined]
+                text = "".join(str(part.value) for part in getattr(spec, "values", ()))
                 parts.append(self.expr(item.value))
                 formats.append((item.conversion, text))
         return self.value(node, "format", *parts, const=tuple(formats))

@@ -28,7 +28,17 @@ from dyncc.frontend.canonical import (
 )
 from dyncc.frontend.code import Code
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
-from dyncc.frontend.values import DynListObj, ListObj, Ref, State, Storage, Sym, TensorObj
+from dyncc.frontend.values import (
+    DictObj,
+    DynListObj,
+    IterObj,
+    ListObj,
+    Ref,
+    State,
+    Storage,
+    Sym,
+    TensorObj,
+)
 from dyncc.ir.hcfg import Block, Jump, Terminator, Value
 from dyncc.ir.types import SCALARS, Type
 
@@ -257,10 +267,13 @@ def lookup(state: State, path: Path) -> object:
             item = item.storage
         elif isinstance(step, int) and isinstance(item, tuple) and step < len(item):
             item = item[step]
-        elif isinstance(step, int) and hasattr(item, "items") and step < len(item.items):
+        elif isinstance(item, ListObj) and isinstance(step, int) and step < len(item.items):
             item = item.items[step]
-            if isinstance(item, tuple) and len(item) == 2 and not isinstance(item, ListObj):
-                item = item
+        elif isinstance(item, DictObj) and isinstance(step, int) and step < len(item.items):
+            item = item.items[step][1]
+        elif isinstance(item, IterObj) and isinstance(step, int):
+            # Items that were passed already are in no key.
+            item = item.items[item.position :][step]
         else:
             return None
     return state.heap[item] if isinstance(item, Ref) else item

@@ -88,7 +88,7 @@ def module_attribute(run: Interpreter, owner: nn.Module, name: str) -> None:
         if dotted in run.decisions.state and name not in owner._buffers:
             raise Unsupported(
                 f"reading `{dotted}`, which a call changes",
-                "its first value is neither a number nor a tensor, so it cannot be kept between calls",
+                "its first value is no number or tensor, so it cannot be kept between calls",
                 "Start it with a number or a registered buffer, or write it before it is read.",
             )
     descriptor = getattr(type(owner), name, None)
@@ -136,7 +136,9 @@ def _getitem(run: Interpreter, instr: Instr) -> None:
         _split(run, owner, index, instr.uses[1])
         return
     if isinstance(index, slice):
-        index = slice(*(run.static(part, "a slice") for part in (index.start, index.stop, index.step)))
+        index = slice(
+            *(run.static(part, "a slice") for part in (index.start, index.stop, index.step))
+        )
     if isinstance(found, ListObj):
         item = evaluate(run, operator.getitem, found.items, index)
         run.done(run.state.new(ListObj(item)) if isinstance(index, slice) else item)
@@ -180,9 +182,7 @@ def _tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
     for sym, dim in places:
         length = run.state.heap[view].fake.shape[dim]
         chosen = run.index_tensor(sym, length)
-        view = run.native(
-            lambda x, i, dim=dim: x.index_select(dim, i).squeeze(dim), (view, chosen)
-        )
+        view = run.native(lambda x, i, dim=dim: x.index_select(dim, i).squeeze(dim), (view, chosen))
         places = [(s, d - 1 if d > dim else d) for s, d in places]
     return view
 
@@ -339,9 +339,7 @@ def _loop(run: Interpreter, instr: Instr) -> None:
 def _next(run: Interpreter, instr: Instr) -> None:
     found = run.state.heap[run.use()]
     if isinstance(found, IterObj):
-        run.frame.pc = (
-            run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
-        )
+        run.frame.pc = run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
         return
     upward = run.static(found.step, "the step of a range") > 0
     if not isinstance(found.position, Sym) and not isinstance(found.stop, Sym):
@@ -379,7 +377,9 @@ def _unpack(run: Interpreter, instr: Instr) -> None:
     count, star = instr.const
     if len(items) != count if star is None else len(items) < count - 1:
         raise Unsupported(
-            "unpacking", f"there are {len(items)} values for {count} targets", "Correct the targets."
+            "unpacking",
+            f"there are {len(items)} values for {count} targets",
+            "Correct the targets.",
         )
     values = list(items)
     if star is not None:
@@ -388,4 +388,3 @@ def _unpack(run: Interpreter, instr: Instr) -> None:
     for name, value in zip(instr.dest, values, strict=True):
         run.frame.registers[name] = value
     run.frame.pc += 1
-

@@ -23,7 +23,7 @@ from dyncc.frontend.values import (
     Text,
     short_dtype,
 )
-from dyncc.ir.hcfg import Raise
+from dyncc.ir.hcfg import Raise, Value
 
 _BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "Add": (operator.add, operator.iadd, "add"),
@@ -95,9 +95,7 @@ def _global(run: Interpreter, instr: Instr) -> None:
     elif hasattr(builtins, instr.const):
         run.done(getattr(builtins, instr.const))
     else:
-        raise Unsupported(
-            f"the name `{instr.const}`", "it is not defined", "Define or import it."
-        )
+        raise Unsupported(f"the name `{instr.const}`", "it is not defined", "Define or import it.")
 
 
 def external(run: Interpreter, value: Any) -> Any:
@@ -162,17 +160,12 @@ def _raise(run: Interpreter, instr: Instr) -> None:
     for arg in error.args:
         for part in arg.parts if isinstance(arg, Text) else (arg,):
             part = part.value if isinstance(part, Sym) else part
-            parts.append(part if isinstance(part, int | float | str) or _is_value(part) else str(part))
+            known = isinstance(part, int | float | str | Value)
+            parts.append(part if known else str(part))
     kind = next(cls for cls in error.kind.__mro__ if getattr(builtins, cls.__name__, None) is cls)
     if kind is not error.kind:
         parts.insert(0, f"{error.kind.__name__}: ")
     run.finish(Raise(kind.__name__, tuple(parts), run.loc))
-
-
-def _is_value(part: Any) -> bool:
-    from dyncc.ir.hcfg import Value
-
-    return isinstance(part, Value)
 
 
 @handles("unsupported")
@@ -349,7 +342,9 @@ def contains(run: Interpreter, container: Any, value: Any) -> Any:
         if not isinstance(found, ListObj):
             raise Unsupported("`in`", "it is not compiled for this container", "Use a list.")
         container = found.items
-    if isinstance(value, Sym) or (isinstance(container, tuple) and scalars_in(run.state, container)):
+    if isinstance(value, Sym) or (
+        isinstance(container, tuple) and scalars_in(run.state, container)
+    ):
         answer: Any = False
         for item in container:
             equal = run.host("eq", value, item)
@@ -404,6 +399,10 @@ def _slice(run: Interpreter, instr: Instr) -> None:
     run.done(slice(*run.uses()))
 
 
+#: What `!s`, `!r` and `!a` do, by the number that ast gives them; -1 is for none.
+_CONVERSIONS: dict[int, Callable[[Any], Any]] = {-1: lambda v: v, 115: str, 114: repr, 97: ascii}
+
+
 @handles("format")
 def _format(run: Interpreter, instr: Instr) -> None:
     parts: list[Any] = []
@@ -411,8 +410,8 @@ def _format(run: Interpreter, instr: Instr) -> None:
         if isinstance(value, str) and conversion == -1 and not spec:
             parts.append(value)
         elif is_static(run.state, value):
-            convert = {-1: lambda v: v, 115: str, 114: repr, 97: ascii}[conversion]
-            parts.append(evaluate(run, format, convert(value), spec))
+            converted = _CONVERSIONS[conversion](value)
+            parts.append(evaluate(run, format, converted, spec))
         else:
             parts.append(run.scalar(value))
     if all(isinstance(part, str) for part in parts):

@@ -150,7 +150,7 @@ def _edge(
     label = ("true", "false")[way] if branch else ""
     if counts is not None:
         taken = counts.get((name, way), 0)
-        label += f" ×{taken}"
+        label += f" {taken} times"
         style += "" if taken else " untaken"
     return (
         f'<path class="{style}" d="{path}" marker-end="url(#tip)"/>'

@@ -51,7 +51,7 @@ class Symbolic:
 
 #: A literal, or a value, or a list of them: an argument of an operation.
 Operand: TypeAlias = (
-    "Value | Symbolic | None | bool | int | float | complex | str | tuple[Operand, ...]"
+    "Value | Symbolic | bool | int | float | complex | str | tuple[Operand, ...] | None"
 )
 
 

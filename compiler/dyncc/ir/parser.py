@@ -175,9 +175,7 @@ class _Parser:
                 self._fail(f"unknown keyword {keyword!r}")
         if not blocks:
             self._fail("it has no blocks")
-        return Hcfg(
-            name, tuple(signature), tuple(optional), tuple(state), weights, blocks, regions
-        )
+        return Hcfg(name, tuple(signature), tuple(optional), tuple(state), weights, blocks, regions)
 
     def _state(self) -> StateSlot:
         name = self._string()

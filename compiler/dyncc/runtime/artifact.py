@@ -156,7 +156,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             hint="Give a directory that `dyncc compile` wrote.",
         )
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest: Any = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{MANIFEST} is damaged: {error}", where=str(directory), hint="Compile the model again."
@@ -175,7 +175,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             where=str(directory),
             hint="Load it with the dyncc that wrote it, or compile the model again.",
         )
-    return manifest
+    found: dict[str, Any] = manifest
+    return found
 
 
 def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any:

@@ -188,14 +188,15 @@ class Executor:
         if op.op in SCALAR_FUNCTIONS:
             return SCALAR_FUNCTIONS[op.op]
         if op.op in LIST_FUNCTIONS:
-            return LIST_FUNCTIONS[op.op]
+            found: Callable[..., Any] = LIST_FUNCTIONS[op.op]
+            return found
         regions = self._regions
         if op.op == "item":
             return lambda tensor: regions.to_numpy(tensor).item()
         if op.op == "dim":
             return lambda tensor, dim: regions.to_numpy(tensor).shape[dim]
         if op.op in JOINERS:
-            join = JOINERS[op.op]
+            join: Callable[..., numpy.ndarray] = JOINERS[op.op]
             return lambda items, dim: regions.from_external(
                 join([regions.to_numpy(item) for item in items], axis=dim)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy
@@ -65,7 +65,7 @@ def _slice(items: HostList, start: Any, stop: Any, step: Any) -> HostList:
 
 
 #: Operations on lists that look at no tensor.
-LIST_FUNCTIONS = {
+LIST_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "list.of": lambda *items: HostList(items),
     "list.append": HostList.append,
     "list.get": HostList.__getitem__,
@@ -83,4 +83,7 @@ LIST_FUNCTIONS = {
 }
 
 #: Operations that make one array of a list of arrays.
-JOINERS = {"list.stack": numpy.stack, "list.cat": numpy.concatenate}
+JOINERS: dict[str, Callable[..., numpy.ndarray]] = {
+    "list.stack": numpy.stack,
+    "list.cat": numpy.concatenate,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,9 +86,7 @@ class Program:
             _has_torch(torch, value) for value in (*args, *kwargs.values())
         )
         inputs = {id(value) for value in arguments}
-        arguments += [
-            self._state[slot.name] for slot in self.hcfg.state if slot.value is not None
-        ]
+        arguments += [self._state[slot.name] for slot in self.hcfg.state if slot.value is not None]
         result, state = self._executor.run(arguments, self._counts)
         kept = {slot.name for slot in self.hcfg.state if slot.value is not None}
         # What a caller can reach must not be what the next call starts from.
@@ -213,4 +212,4 @@ def _number(kind: ScalarType, value: Any, where: str) -> Any:
 
 def tensor_bytes(kind: TensorType) -> int:
     """Size of a tensor of static shape."""
-    return ITEMSIZE[kind.dtype] * int(numpy.prod(kind.shape, dtype=numpy.int64))
+    return ITEMSIZE[kind.dtype] * math.prod(int(extent) for extent in kind.shape)

@@ -117,9 +117,10 @@ def build(
     Returns
     -------
     dict
-        JSON-able: ``library``, ``target`` (what the code needs of a machine), ``schedules``
-        (how far they were trusted, see `lowering.Care`) and ``regions``, by name: ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe
-        for each weight that the compiled function takes, see `dyncc.runtime.tvm_library`).
+        JSON-able. ``library``: file name; ``target``: what the code needs of a machine;
+        ``schedules``: how far they were trusted, see `lowering.Care`; ``regions``: by name,
+        ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe for
+        each weight that the compiled function takes, see `dyncc.runtime.tvm_library`).
 
     Raises
     ------

@@ -167,9 +167,7 @@ def _index(node: Node, importer: Any) -> relax.Expr:
     return _gather(node.args[0], places, node, importer)
 
 
-def _gather(
-    table: Node, places: dict[int, Node], node: Node, importer: Any
-) -> relax.Expr:
+def _gather(table: Node, places: dict[int, Node], node: Node, importer: Any) -> relax.Expr:
     """Index some axes of a table by tensors that are broadcast against each other."""
     if any(index.meta["val"].dtype == torch.bool for index in places.values()):
         raise TypeError("a boolean mask as an index gives a shape that depends on data")
@@ -191,9 +189,12 @@ def _gather(
                     continue
                 index = indices[axes.index(axis)]
                 own = chosen[len(common) - len(index.shape) :]
-                found = index(*(
-                    0 if _is_one(extent) else i for i, extent in zip(own, index.shape, strict=True)
-                ))
+                found = index(
+                    *(
+                        0 if _is_one(extent) else i
+                        for i, extent in zip(own, index.shape, strict=True)
+                    )
+                )
                 limit = tirx.IntImm(index.dtype, int(source.shape[axis]))
                 found = tirx.Select(found < 0, found + limit, found)
                 # Out of range torch raises; compiled code must at least not leave the table.
@@ -205,7 +206,9 @@ def _gather(
         return te.compute(_result_shape(node), element, name="gather")
 
     return importer.block_builder.emit_te(
-        compute, importer.env[table], *(importer.env[places[axis]] for axis in axes),
+        compute,
+        importer.env[table],
+        *(importer.env[places[axis]] for axis in axes),
         primfunc_name_hint="gather",
     )
 
@@ -376,12 +379,8 @@ CONVERTERS: dict[str, Converter] = {
     **_each(("floor_divide.default", "floor_divide.Scalar"), _arithmetic(relax.op.floor_divide)),
     **_both("remainder", _arithmetic(relax.op.floor_mod)),
     **_both("rsub", _reversed_subtraction),
-    **_each(
-        ("maximum.default", "max.other"), _arithmetic(relax.op.maximum, relax.op.logical_or)
-    ),
-    **_each(
-        ("minimum.default", "min.other"), _arithmetic(relax.op.minimum, relax.op.logical_and)
-    ),
+    **_each(("maximum.default", "max.other"), _arithmetic(relax.op.maximum, relax.op.logical_or)),
+    **_each(("minimum.default", "min.other"), _arithmetic(relax.op.minimum, relax.op.logical_and)),
     **_both("bitwise_left_shift", _arithmetic(relax.op.left_shift)),
     **_both("bitwise_right_shift", _arithmetic(relax.op.right_shift)),
     **_both("__lshift__", _arithmetic(relax.op.left_shift)),

@@ -6,6 +6,7 @@ Parameters come first and weights after them, all as arguments of the function.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,7 +93,9 @@ def import_region(region: Region) -> tvm.IRModule:
     values = (*region.params, *region.weights)
     extents: dict[str, int] = {}
     examples = tuple(_example(value, extents) for value in values)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch.export uses names of its own that it has deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
         program = torch.export.export(
             RegionModule(region).eval(), examples, dynamic_shapes=_dynamic(values), strict=False
         ).run_decompositions()

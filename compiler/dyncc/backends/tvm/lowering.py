@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 import tvm
 from tvm import relax, s_tir, tirx
@@ -84,7 +85,7 @@ def _compiles(module: tvm.IRModule, cpu: Cpu) -> bool:
 
 def _schedule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     """Return the first schedule that fits, or None: the function then stays as it is."""
-    rules = (
+    rules: tuple[Callable[[], s_tir.Schedule | None], ...] = (
         lambda: kernels.schedule_kernel(function, cpu),
         lambda: generic.schedule_elementwise(function, cpu),
         lambda: generic.schedule_window(function, cpu),

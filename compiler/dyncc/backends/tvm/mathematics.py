@@ -14,7 +14,13 @@ import tvm
 from tvm import relax, te, tirx
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-_TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
 
 #: Above, float32 overflows; below, the result is no normal number any more and becomes 0.
 _HIGHEST, _LOWEST = 88.722831, -87.336544
@@ -61,7 +67,9 @@ def exp(x: tirx.Expr) -> tirx.Expr:
 
             return _let("rest", rest, with_rest)
 
-        value = _let("n", tirx.floor(inside * _float(math.log2(math.e)) + _float(0.5)), with_exponent)
+        value = _let(
+            "n", tirx.floor(inside * _float(math.log2(math.e)) + _float(0.5)), with_exponent
+        )
         value = tirx.Select(x > _float(_HIGHEST), _float(math.inf), value)
         value = tirx.Select(x < _float(_LOWEST), _float(0.0), value)
         return tirx.Select(x == x, value, x)
@@ -92,7 +100,9 @@ def tanh(x: tirx.Expr) -> tirx.Expr:
     return _let("x", x, with_argument)
 
 
-def _elementwise(function: Callable[[tirx.Expr], tirx.Expr], name: str) -> Callable[..., relax.Expr]:
+def _elementwise(
+    function: Callable[[tirx.Expr], tirx.Expr], name: str
+) -> Callable[..., relax.Expr]:
     def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         def compute(x: te.Tensor) -> te.Tensor:
             return te.compute(x.shape, lambda *at: function(x(*at)), name=name)
@@ -117,9 +127,7 @@ def _softmax(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
 
         k = te.reduce_axis((0, x.shape[axis]), "k")
         highest = te.compute(rest, lambda *at: te.max(x(*whole(at, k)), axis=k), name="highest")
-        powers = te.compute(
-            x.shape, lambda *at: exp(x(*at) - highest(*others(at))), name="powers"
-        )
+        powers = te.compute(x.shape, lambda *at: exp(x(*at) - highest(*others(at))), name="powers")
         j = te.reduce_axis((0, x.shape[axis]), "j")
         total = te.compute(rest, lambda *at: te.sum(powers(*whole(at, j)), axis=j), name="total")
         return te.compute(x.shape, lambda *at: powers(*at) / total(*others(at)), name="softmax")

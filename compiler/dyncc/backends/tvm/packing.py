@@ -136,8 +136,11 @@ class Packer:
         cleaned = _without_dead_code(whole)
         used = set(relax.analysis.free_vars(cleaned.body))
         activations, arguments = cleaned.params[:params], cleaned.params[params:]
-        kept = [(var, old) for var, old in zip(
-            arguments, [*function.params[params:], *candidates], strict=True) if var in used]
+        kept = [
+            (var, old)
+            for var, old in zip(arguments, [*function.params[params:], *candidates], strict=True)
+            if var in used
+        ]
         self._entries[entry] = relax.Function(
             [*activations, *(var for var, _ in kept)], cleaned.body, cleaned.ret_ty
         )
@@ -196,7 +199,9 @@ class _Rewrite:
             if isinstance(binding, relax.VarBinding):
                 self._learn(binding.var, binding.value)
                 for extra, value in self._replacement(binding.value):
-                    bindings.append(relax.VarBinding(binding.var if extra is None else extra, value))
+                    bindings.append(
+                        relax.VarBinding(binding.var if extra is None else extra, value)
+                    )
             else:
                 bindings.append(binding)
         kind = relax.DataflowBlock if isinstance(block, relax.DataflowBlock) else relax.BindingBlock
@@ -251,7 +256,9 @@ class _Rewrite:
             self._made[recipe] = relax.Var(name, relax.TensorType(recipe.shape, recipe.dtype))
         return self._made[recipe]
 
-    def _kernel(self, compute: Callable[..., te.Tensor], name: str, *inputs: relax.Expr) -> relax.Call:
+    def _kernel(
+        self, compute: Callable[..., te.Tensor], name: str, *inputs: relax.Expr
+    ) -> relax.Call:
         return self._builder.call_te(
             compute,
             *inputs,
@@ -286,7 +293,12 @@ class _Rewrite:
         weights = self._argument(packed.transpose(0, 2, 3, 4, 1))
         compute = _by_rows if conv.by_rows(self._cpu) else _by_channels
         return [
-            (None, self._kernel(lambda x, w: compute(x, w, conv, block), "convolution", image, weights))
+            (
+                None,
+                self._kernel(
+                    lambda x, w: compute(x, w, conv, block), "convolution", image, weights
+                ),
+            )
         ]
 
     def _foldable(self, call: relax.Call) -> bool:
@@ -311,7 +323,9 @@ class _Rewrite:
         arguments = []
         for step in ("bn_scale", "bn_shift"):
             # The runtime computes in float64; the layout is the one that broadcasts.
-            recipe = Recipe(positions, ((step, float(call.attrs.epsilon)),), parts[0].shape, "float32")
+            recipe = Recipe(
+                positions, ((step, float(call.attrs.epsilon)),), parts[0].shape, "float32"
+            )
             recipe = recipe.then("astype", "float32", recipe.shape)
             arguments.append(self._argument(recipe.reshape(*recipe.shape, *ones)))
         scaled = relax.DataflowVar("scaled", image.ty)
@@ -325,7 +339,10 @@ class _Rewrite:
         recipe, shape = self._known.get(right), static_shape(left)
         if recipe is None or shape is None or len(recipe.shape) != 2 or len(shape) < 2:
             return [(None, call)]
-        if {_dtype(left), recipe.dtype, _dtype(call)} != {"float32"} or 0 in (*shape, *recipe.shape):
+        if {_dtype(left), recipe.dtype, _dtype(call)} != {"float32"} or 0 in (
+            *shape,
+            *recipe.shape,
+        ):
             return [(None, call)]
         rows = math.prod(shape[:-1])
         product = MatmulShape(rows, shape[-1], recipe.shape[1])
@@ -350,9 +367,7 @@ class _Rewrite:
 
 def _is_call(value: relax.Expr, *names: str) -> bool:
     return (
-        isinstance(value, relax.Call)
-        and isinstance(value.op, tvm.ir.Op)
-        and value.op.name in names
+        isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) and value.op.name in names
     )
 
 

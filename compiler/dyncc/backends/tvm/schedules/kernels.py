@@ -45,9 +45,7 @@ def _last_consumer(
             raise ValueError("a kernel with several results has no schedule")
 
 
-def _inline_producers(
-    schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV
-) -> None:
+def _inline_producers(schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> None:
     """Inline what is computed for `block` elementwise (except for itself)."""
     for producer in schedule.get_producers(block):
         _inline_producers(schedule, producer)
@@ -159,7 +157,7 @@ def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -
     work = _flops(schedule, kernel)
     epilogue = _last_consumer(schedule, kernel)
     _inline_side_inputs(schedule, epilogue, kernel)
-    _, blocks, h, w, inner, *_ = schedule.get_loops(kernel)
+    _, _, h, w, inner, *_ = schedule.get_loops(kernel)
     height, width, block = (extent(schedule, loop) for loop in (h, w, inner))
     limit = accumulators(cpu) if block >= cpu.lanes else accumulators(cpu) // 2
     columns = largest_divisor(width, min(limit, 14))

@@ -1,0 +1,89 @@
+"""dyncc's own schedules for convolutions and products, on awkward sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from backends.differential import Case, compare
+from torch import Tensor
+
+#: (height, width), kernel, stride, padding: along rows, along channels, and neither fits.
+GEOMETRIES = (
+    ((7, 7), 3, 1, 1),
+    ((8, 8), 3, 1, 1),
+    ((9, 5), 3, 2, 1),
+    ((8, 8), 1, 2, 0),
+    ((16, 16), 3, 1, 1),
+    ((6, 32), 3, 1, 1),
+    ((9, 5), 1, 1, 0),
+)
+#: (input channels, output channels).
+CHANNELS = ((3, 16), (7, 5), (16, 24))
+EPILOGUES = ("bare", "bias", "norm", "residual", "gated")
+
+
+def convolution(geometry: int, channels: tuple[int, int], epilogue: str) -> Case:
+    """A convolution and what follows it, batch 1 or 2."""
+    (height, width), kernel, stride, padding = GEOMETRIES[geometry]
+    inputs, outputs = channels
+    image = torch.randn(1 + geometry % 2, inputs, height, width)
+    weight = torch.randn(outputs, inputs, kernel, kernel) / (inputs * kernel * kernel) ** 0.5
+    shape = F.conv2d(image, weight, None, stride, padding).shape
+    vectors = [torch.rand(outputs) + 0.5 for _ in range(4)]
+
+    def run(
+        x: Tensor, shortcut: Tensor, w: Tensor, a: Tensor, b: Tensor, m: Tensor, v: Tensor
+    ) -> Tensor:
+        y = F.conv2d(x, w, a if epilogue == "bias" else None, stride, padding)
+        if epilogue in ("norm", "residual"):
+            y = F.batch_norm(y, m, v, a, b)
+        if epilogue == "residual":
+            y = y + shortcut
+        if epilogue == "gated":
+            y = y * torch.sigmoid(y)
+        return y if epilogue == "bare" else F.relu(y)
+
+    return Case(run, [image, torch.randn(shape)], [weight, *vectors])
+
+
+@pytest.mark.parametrize("channels", CHANNELS, ids=str)
+def test_convolutions(channels: tuple[int, int], tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    cases = {
+        f"{epilogue}{geometry}": convolution(geometry, channels, epilogue)
+        for geometry in range(len(GEOMETRIES))
+        for place, epilogue in enumerate(EPILOGUES)
+        if (geometry + place) % 2 == 0
+    }
+    report = compare(cases, tmp_path, rtol=1e-4, atol=1e-5)
+    assert report["schedules"] == "trust"
+
+
+def test_products(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    cases = {}
+    for rows, inner, columns in (
+        (1, 16, 10), (3, 7, 5), (1, 576, 1536), (5, 8, 40), (12, 33, 64), (64, 64, 100), (7, 5, 17),
+    ):  # fmt: skip
+        weights = [torch.randn(columns, inner) / inner**0.5, torch.randn(columns)]
+        cases[f"p{rows}x{inner}x{columns}"] = Case(F.linear, [torch.randn(rows, inner)], weights)
+        cases[f"r{rows}x{inner}x{columns}"] = Case(
+            lambda x, w, b: F.relu(F.linear(x, w, b)) + 1, [torch.randn(rows, inner)], weights
+        )
+    cases["three"] = Case(F.linear, [torch.randn(2, 3, 8)], [torch.randn(5, 8), torch.randn(5)])
+    report = compare(cases, tmp_path, rtol=1e-4, atol=1e-5)
+    assert report["schedules"] == "trust"
+
+
+def test_exponentials_keep_the_special_values(tmp_path: Path) -> None:
+    edges = torch.tensor([0.0, -0.0, 1e-30, -1e-6, 0.6249, 0.6251, 87.0, 88.7, 89.0, -87.0, -90.0,
+                          float("inf"), -float("inf"), float("nan")])  # fmt: skip
+    sweep = torch.cat([edges, torch.linspace(-88, 88, 4082)])
+    cases = {
+        "all": Case(lambda x: (x.exp(), x.tanh(), x.sigmoid(), F.silu(x)), [sweep]),
+        "masked": Case(lambda x: x.softmax(-1), [torch.tensor([[1.0, -float("inf"), 2.0, 100.0]])]),
+    }
+    compare(cases, tmp_path, rtol=2e-6, atol=1e-37)
