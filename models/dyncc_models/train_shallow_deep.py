@@ -92,7 +92,7 @@ def train(epochs: int, seed: int) -> ShallowDeepNetwork:
             for weight, logits in zip(LOSS_WEIGHTS, answers, strict=True):
                 loss = loss + weight * F.cross_entropy(logits, labels)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
     network.eval()

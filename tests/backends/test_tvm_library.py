@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
@@ -21,6 +22,10 @@ from dyncc.runtime.tvm_library import ALIGNMENT, TvmLibrary, from_external, to_n
 
 def normed(x: Tensor, w: Tensor, g: Tensor, b: Tensor, m: Tensor, v: Tensor) -> Tensor:
     return F.batch_norm(F.conv2d(x, w, None, 1, 1), m, v, g, b)
+
+
+def shifted_by(amount: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: x + amount
 
 
 def weights() -> list[Tensor]:
@@ -91,7 +96,7 @@ def test_a_library_compiled_again_in_place_is_loaded_anew(tmp_path: Path) -> Non
     results = []
     kept = []
     for amount in (1.0, 2.0):
-        region = trace("shift", lambda x, amount=amount: x + amount, [torch.zeros(4)])
+        region = trace("shift", shifted_by(amount), [torch.zeros(4)])
         library = TvmLibrary(tmp_path / LIBRARY, build(program_of(region), tmp_path, quiet))
         kept.append(library)
         (result,) = library.bind("shift", [], [])(from_external(torch.zeros(4)))

@@ -69,7 +69,7 @@ class Recorder(TorchDispatchMode):
         fakes: FakeTensorMode,
         name_of: Callable[[torch.Tensor], tuple[str, bool]],
     ) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.state = state
         self.builder = builder
         self.fakes = fakes

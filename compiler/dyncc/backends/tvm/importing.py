@@ -16,7 +16,8 @@ from torch import Tensor, fx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from dyncc.backends.aten import RegionModule
-from dyncc.backends.tvm.converters import CONVERTERS, Converter, check_result
+from dyncc.backends.tvm.converters import CONVERTERS
+from dyncc.backends.tvm.nodes import Converter, check_result
 from dyncc.ir.hcfg import Region, Value
 from dyncc.ir.types import DTYPES, TensorType
 

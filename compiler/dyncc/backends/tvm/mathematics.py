@@ -72,7 +72,7 @@ def exp(x: tirx.Expr) -> tirx.Expr:
         )
         value = tirx.Select(x > _float(_HIGHEST), _float(math.inf), value)
         value = tirx.Select(x < _float(_LOWEST), _float(0.0), value)
-        return tirx.Select(x == x, value, x)
+        return tirx.Select(tirx.isnan(x), x, value)
 
     return _let("x", x, with_argument)
 

@@ -12,17 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
-from tvm import relax, te, topi
+from tvm import relax, te
 
-from dyncc.backends.tvm.schedules.shapes import (
-    CONV_CHANNELS,
-    CONV_ROWS,
-    MATMUL,
-    PAD,
-    ConvShape,
-    MatmulShape,
-    round_up,
-)
+from dyncc.backends.tvm.computations import convolution_by_channels, convolution_by_rows
+from dyncc.backends.tvm.computations import product as multiply
+from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
 
 #: Kernels of this kind may swallow the elementwise operations after them.
@@ -291,7 +285,7 @@ class _Rewrite:
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])
         weights = self._argument(packed.transpose(0, 2, 3, 4, 1))
-        compute = _by_rows if conv.by_rows(self._cpu) else _by_channels
+        compute = convolution_by_rows if conv.by_rows(self._cpu) else convolution_by_channels
         return [
             (
                 None,
@@ -352,7 +346,7 @@ class _Rewrite:
         weights = self._argument(packed.transpose(1, 0, 2))
 
         def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return _product(x, w, product, block)
+            return multiply(x, w, product, block)
 
         if len(shape) == 2:
             return [(None, self._kernel(compute, "matmul", left, weights))]
@@ -368,69 +362,4 @@ class _Rewrite:
 def _is_call(value: relax.Expr, *names: str) -> bool:
     return (
         isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) and value.op.name in names
-    )
-
-
-def _padded_image(image: te.Tensor, conv: ConvShape) -> te.Tensor:
-    top, left, bottom, right = conv.padding
-    if not any(conv.padding):
-        return image
-    return topi.nn.pad(image, [0, 0, top, left], [0, 0, bottom, right], name=PAD)
-
-
-def _axes(conv: ConvShape) -> tuple[te.IterVar, te.IterVar, te.IterVar]:
-    return (
-        te.reduce_axis((0, conv.inputs), "ic"),
-        te.reduce_axis((0, conv.kernel[0]), "kh"),
-        te.reduce_axis((0, conv.kernel[1]), "kw"),
-    )
-
-
-def _by_rows(image: te.Tensor, weights: te.Tensor, conv: ConvShape, block: int) -> te.Tensor:
-    padded = _padded_image(image, conv)
-    ic, kh, kw = _axes(conv)
-    down, right = conv.stride
-    return te.compute(
-        (conv.batch, conv.outputs, conv.height, conv.width),
-        lambda n, o, h, w: te.sum(
-            padded[n, ic, h * down + kh, w * right + kw]
-            * weights[o // block, ic, kh, kw, o % block],
-            axis=[ic, kh, kw],
-        ),
-        name=CONV_ROWS,
-    )
-
-
-def _by_channels(image: te.Tensor, weights: te.Tensor, conv: ConvShape, block: int) -> te.Tensor:
-    padded = _padded_image(image, conv)
-    ic, kh, kw = _axes(conv)
-    down, right = conv.stride
-    blocks = round_up(conv.outputs, block) // block
-    tiles = te.compute(
-        (conv.batch, blocks, conv.height, conv.width, block),
-        lambda n, oo, h, w, oi: te.sum(
-            padded[n, ic, h * down + kh, w * right + kw] * weights[oo, ic, kh, kw, oi],
-            axis=[ic, kh, kw],
-        ),
-        name=CONV_CHANNELS,
-    )
-    return te.compute(
-        (conv.batch, conv.outputs, conv.height, conv.width),
-        lambda n, o, h, w: tiles[n, o // block, h, w, o % block],
-        name="unpack",
-    )
-
-
-def _product(left: te.Tensor, weights: te.Tensor, product: MatmulShape, block: int) -> te.Tensor:
-    k = te.reduce_axis((0, product.inner), "k")
-    blocks = round_up(product.columns, block) // block
-    tiles = te.compute(
-        (product.rows, blocks, block),
-        lambda i, jo, ji: te.sum(left[i, k] * weights[jo, k, ji], axis=k),
-        name=MATMUL,
-    )
-    return te.compute(
-        (product.rows, product.columns),
-        lambda i, j: tiles[i, j // block, j % block],
-        name="unpack",
     )

@@ -63,11 +63,6 @@ class ConvShape:
         half = cpu.lanes // 2
         return half if self.outputs <= half else cpu.lanes
 
-    @property
-    def padded_outputs(self) -> int:
-        """Not below `outputs`."""
-        return self.outputs
-
 
 def accumulators(cpu: Cpu) -> int:
     """Return how many vector registers a tile may accumulate in."""
@@ -94,8 +89,3 @@ class MatmulShape:
             if (padded - self.columns) * 8 <= self.columns:
                 return vectors * lanes
         return lanes
-
-    def row_tile(self, cpu: Cpu) -> int:
-        """Return how many rows one tile computes."""
-        vectors = self.block(cpu) // cpu.lanes
-        return largest_divisor(self.rows, max(1, accumulators(cpu) // vectors))

@@ -1,0 +1,104 @@
+"""Drops block parameters and host operations that nothing needs, also around loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dyncc.ir.hcfg import (
+    Block,
+    BlockOp,
+    Branch,
+    Hcfg,
+    HostOp,
+    Jump,
+    Operand,
+    Raise,
+    Return,
+    Terminator,
+    Value,
+    jumps,
+    tree_leaves,
+)
+
+#: Host operations that may raise; they stay, as they do in eager Python.
+_MAY_RAISE = frozenset(
+    {
+        "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "position", "range.len",
+        "int", "list.get", "list.set", "list.pop", "list.min", "list.max", "list.slice",
+        "list.stack", "list.cat",
+    }
+)  # fmt: skip
+
+
+def drop_dead_values(program: Hcfg) -> Hcfg:
+    """`program` without parameters and host operations whose values are never needed.
+
+    A region's results are left as they are: a result that nothing needs was never made one by
+    the front end, and dropping one later would make equal regions differ.
+    """
+    needed: set[Value] = set(program.entry.params)
+    changed = True
+    while changed:
+        before = len(needed)
+        for block in program.blocks.values():
+            _mark(program, block, needed)
+        changed = len(needed) != before
+    blocks = {name: _rewrite(program, block, needed) for name, block in program.blocks.items()}
+    return replace(program, blocks=blocks)
+
+
+def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
+    terminator = block.terminator
+    match terminator:
+        case Branch(condition):
+            needed.add(condition)
+        case Return(result, state):
+            needed.update(tree_leaves(result))
+            for _, tree in state:
+                needed.update(tree_leaves(tree))
+        case Raise(_, message):
+            needed.update(_values(message))
+    for jump in jumps(terminator):
+        target = program.blocks[jump.target]
+        needed.update(
+            arg for arg, param in zip(jump.args, target.params, strict=True) if param in needed
+        )
+    for op in reversed(block.ops):
+        if _stays(op, needed):
+            needed.update(_values(op.args))
+
+
+def _stays(op: BlockOp, needed: set[Value]) -> bool:
+    if isinstance(op, HostOp) and op.op in _MAY_RAISE:
+        return True
+    return any(value in needed for value in op.results)
+
+
+def _rewrite(program: Hcfg, block: Block, needed: set[Value]) -> Block:
+    params = tuple(value for value in block.params if value in needed)
+    ops = tuple(op for op in block.ops if _stays(op, needed))
+    return replace(
+        block, params=params, ops=ops, terminator=_retarget(program, block.terminator, needed)
+    )
+
+
+def _retarget(program: Hcfg, terminator: Terminator, needed: set[Value]) -> Terminator:
+    def shorten(jump: Jump) -> Jump:
+        params = program.blocks[jump.target].params
+        kept = tuple(arg for arg, param in zip(jump.args, params, strict=True) if param in needed)
+        return Jump(jump.target, kept)
+
+    if isinstance(terminator, Jump):
+        return shorten(terminator)
+    if isinstance(terminator, Branch):
+        return replace(terminator, then=shorten(terminator.then), orelse=shorten(terminator.orelse))
+    return terminator
+
+
+def _values(operands: Iterable[Operand]) -> Iterable[Value]:
+    for operand in operands:
+        if isinstance(operand, Value):
+            yield operand
+        elif isinstance(operand, tuple):
+            yield from _values(operand)
