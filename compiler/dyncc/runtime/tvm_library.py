@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -145,12 +146,12 @@ def _load(path: Path) -> Any:
     """Load a library, also where another one was loaded from the same path before.
 
     The dynamic loader knows libraries by name: after a model is compiled again into the same
-    directory, it would hand out the old code. A new name makes it look at the file.
+    directory, it would hand out the old code. A copy of its own name makes it look at the file
+    (TVM follows links); it stays mapped after it is deleted.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        link = Path(directory) / path.name
-        link.symlink_to(path.resolve())
-        return tvm.runtime.load_module(str(link))
+    with tempfile.TemporaryDirectory(prefix="dyncc.") as directory:
+        copy = shutil.copy(path, directory)
+        return tvm.runtime.load_module(str(copy))
 
 
 class TvmLibrary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -75,13 +75,14 @@ def check_result(node: Node, result: Any) -> None:
     if not isinstance(kind, relax.TensorType):
         return
     wanted = dtype_name(expected.dtype)
-    same = bool(str(kind.dtype) == wanted)
+    same = str(kind.dtype) == wanted
     if isinstance(kind.shape, relax.ShapeExpr):
         extents = tuple(kind.shape)
-        same &= len(extents) == expected.dim()
-        for extent, size in zip(extents, expected.shape, strict=False):
+        same = same and len(extents) == expected.dim()
+        sizes: Sequence[Any] = expected.shape  # torch's types leave symbolic extents out
+        for extent, size in zip(extents, sizes, strict=False):
             if isinstance(size, int) and isinstance(extent, (int, tirx.IntImm)):
-                same &= int(extent) == size
+                same = same and int(extent) == size
     if not same:
         raise TypeError(
             f"TVM's front end makes {kind} of {node.target}, where torch makes "
