@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _measure(name: str, backend: str) -> tuple[str, list[str]]:
     """A row of the table, and the edges that were not taken."""
+    from functools import partial
     from importlib import import_module
 
     import torch
@@ -82,8 +83,7 @@ def _measure(name: str, backend: str) -> tuple[str, list[str]]:
                 run(*args)
 
     eager, compiled = (
-        1e3 * median_seconds(lambda run=run: answer_all(run)) / len(inputs)
-        for run in (network, program)
+        1e3 * median_seconds(partial(answer_all, run)) / len(inputs) for run in (network, program)
     )
     missed = [describe_edge(program.hcfg, edge) for edge in found.untaken(program.hcfg)]
     return _row(name, program, found, eager, compiled), missed

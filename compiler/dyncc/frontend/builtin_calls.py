@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.lists import join_tensors, number_tensor
+from dyncc.frontend.objects import heap_attribute
 from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
@@ -86,6 +88,13 @@ for _name in ("floor", "ceil", "trunc", "sqrt", "exp", "log", "log2", "log10", "
               "tanh", "isnan", "isinf", "isfinite"):  # fmt: skip
     KNOWN[getattr(math, _name)] = _scalar_function(f"math.{_name}")
 KNOWN[round] = _scalar_function("round")
+
+
+@knows(divmod)
+def _divmod(run: Interpreter, left: Any, right: Any) -> Any:
+    if isinstance(left, Sym) or isinstance(right, Sym):
+        return run.host("floordiv", left, right), run.host("mod", left, right)
+    return NotImplemented
 
 
 @knows(abs)
@@ -204,7 +213,7 @@ def _tuple(run: Interpreter, values: Any = ()) -> Any:
     return _items(run, values)
 
 
-@knows(dict)
+@knows(dict, OrderedDict)
 def _dict(run: Interpreter, *args: Any, **kwargs: Any) -> Any:
     pairs: list[tuple[Any, Any]] = []
     if args:
@@ -261,8 +270,8 @@ def _getattr(run: Interpreter, owner: Any, name: str, *default: Any) -> Any:
         label = run.machine.module_names.get(id(owner))
         if label is not None and (label, name) in run.state.attributes:
             return run.state.attributes[label, name][0]
-    if isinstance(owner, Ref | Sym):
-        raise Unsupported("getattr()", "the object is a tensor or a list", "Write `.name`.")
+    if isinstance(owner, Ref) and is_static(run.state, name):
+        return heap_attribute(run, owner, name)
     return NotImplemented
 
 

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from dyncc.frontend.bridge import is_static, scalars_in
@@ -246,7 +247,7 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
     if isinstance(found, ListObj):
         return static_method(run, owner, name, args)
     if isinstance(found, DictObj):
-        return _dict_method(run, owner, found, name, args)
+        return _dict_method(run, owner, found, name, args, kwargs)
     if isinstance(found, tuple) and name in ("index", "count") and is_static(run.state, found):
         return evaluate(run, getattr(found, name), *args)
     if isinstance(found, Text):
@@ -254,6 +255,11 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
             "a string made from tensor data", "only messages may hold it", "Use it in raise only."
         )
     raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")
+
+
+_IN_PLACE_VIEWS = {
+    "transpose_", "swapaxes_", "swapdims_", "t_", "squeeze_", "unsqueeze_",
+}  # fmt: skip
 
 
 def _tensor_method(
@@ -273,10 +279,12 @@ def _tensor_method(
         raise Unsupported(
             f"`.{name}()` of a tensor", "it leaves the compiled program", "Use torch operations."
         )
+    if name in _IN_PLACE_VIEWS:
+        view = run.native(getattr(torch.Tensor, name.removesuffix("_")), (owner, *args), kwargs)
+        run.state.heap[owner] = run.state.heap[view]
+        return owner
     everything = promote(run, (owner, *args, *kwargs.values()))
     try:
-        import torch
-
         count = 1 + len(args)
         named = dict(zip(kwargs, everything[count:], strict=True))
         return run.native(getattr(torch.Tensor, name), everything[:count], named)
@@ -298,9 +306,14 @@ def _to_list(run: Interpreter, owner: Ref) -> Any:
 
 
 def _dict_method(
-    run: Interpreter, owner: Ref, found: DictObj, name: str, args: tuple[Any, ...]
+    run: Interpreter,
+    owner: Ref,
+    found: DictObj,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
-    if args:
+    if args and name != "update":
         run.static(args[0], "a dict key")
     keys = [key for key, _ in found.items]
     if name in ("keys", "values", "items"):
@@ -314,7 +327,8 @@ def _dict_method(
     if name == "copy":
         return run.state.new(found)
     if name == "update":
-        for key, value in _mapping(run, args[0]).items():
+        pairs = _mapping(run, args[0]) if args else {}
+        for key, value in (pairs | kwargs).items():
             found = found.set(key, value)
         run.state.heap[owner] = found
         return None

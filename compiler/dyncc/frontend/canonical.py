@@ -151,23 +151,19 @@ class Canonicaliser:
                 self._count_views(frame.registers[name])
         for value in self._old.attributes.values():
             self._count_views(value)
-        key: list[Any] = []
-        for depth, frame in enumerate(self._old.frames):
-            live = frame.code.live[frame.pc]
-            registers: dict[str, Any] = {}
-            part: list[Any] = []
-            for name in sorted(live & frame.registers.keys()):
-                if name == frame.result and depth + 1 < len(self._old.frames):
-                    continue
-                sub, registers[name] = self._walk(frame.registers[name], (depth, name))
-                part.append((name, sub))
-            # Where paths are expected to join decides the cut into blocks, never the meaning.
-            key.append((frame.code.serial, frame.pc, frame.result, tuple(part)))
-            self._new.frames.append(replace(frame, registers=registers, visits=dict(frame.visits)))
+        self._new.frames = [
+            replace(frame, registers={}, visits=dict(frame.visits)) for frame in self._old.frames
+        ]
+        entries: list[tuple[Path, Any]] = []
+        for depth, name in self._registers():
+            path: Path = (depth, name)
+            key, item = self._walk(self._old.frames[depth].registers[name], path)
+            self._new.frames[depth].registers[name] = item
+            entries.append((path, key))
         for (owner, name), value in sorted(self._old.attributes.items(), key=lambda kv: kv[0]):
-            sub, new = self._walk(value, ("attribute", owner, name))
-            self._new.attributes[owner, name] = new
-            key.append(("attribute", owner, name, sub))
+            path = ("attribute", owner, name)
+            key, self._new.attributes[owner, name] = self._walk(value, path)
+            entries.append((path, key))
         # A changed buffer belongs to the state even where no register leads to it.
         changed = {
             storage.owner: (identity, ref)
@@ -176,12 +172,33 @@ class Canonicaliser:
             if storage.owner and storage.source != storage.owner
         }
         for owner, (identity, ref) in sorted(changed.items()):
-            sub, self._new.externals[identity] = self._walk(ref, ("external", owner))
-            key.append(("external", owner, sub))
+            path = ("external", owner)
+            key, self._new.externals[identity] = self._walk(ref, path)
+            entries.append((path, key))
         for identity, ref in self._old.externals.items():
             if ref in self._numbers:
                 self._new.externals[identity] = self._numbers[ref]
-        return Canonical(tuple(key), self._leaves, self._new, self._params)
+        # Where paths are expected to join decides the cut into blocks, never the meaning.
+        points = tuple((frame.code.serial, frame.pc, frame.result) for frame in self._old.frames)
+        return Canonical((points, tuple(entries)), self._leaves, self._new, self._params)
+
+    def _registers(self) -> list[tuple[int, str]]:
+        """Depth and name of the live registers, lists last.
+
+        So a tensor that also is in a list is met outside of it first, and keeps its key when the
+        list is widened.
+        """
+        found = []
+        for depth, frame in enumerate(self._old.frames):
+            for name in frame.code.live[frame.pc] & frame.registers.keys():
+                if name == frame.result and depth + 1 < len(self._old.frames):
+                    continue
+                item = frame.registers[name]
+                is_list = isinstance(item, Ref) and isinstance(
+                    self._old.heap[item], ListObj | DynListObj
+                )
+                found.append((is_list, depth, name))
+        return [(depth, name) for _, depth, name in sorted(found)]
 
     def _count_views(self, item: Any) -> None:
         """Note which live tensors look at each storage."""
@@ -352,21 +369,12 @@ def differences(left: Any, right: Any) -> set[Path] | None:
     A path to a list that must become one of run-time length ends in ``"*"``.
     """
     found = _Differences()
-    if len(left) != len(right):
+    (points, entries), (other_points, other_entries) = left, right
+    if points != other_points or len(entries) != len(other_entries):
         return None
-    for depth, (a, b) in enumerate(zip(left, right, strict=True)):
-        if a[0] == "attribute" or b[0] == "attribute":
-            if a[:3] != b[:3] or not found.compare(a[3], b[3], a[:3]):
-                return None
-        elif a[0] == "external" or b[0] == "external":
-            if a[:2] != b[:2] or not found.compare(a[2], b[2], a[:2]):
-                return None
-        elif a[:3] != b[:3] or len(a[3]) != len(b[3]):
+    for (path, key), (other_path, other_key) in zip(entries, other_entries, strict=True):
+        if path != other_path or not found.compare(key, other_key, path):
             return None
-        else:
-            for (name, x), (other, y) in zip(a[3], b[3], strict=True):
-                if name != other or not found.compare(x, y, (depth, name)):
-                    return None
     return found.paths
 
 
@@ -387,8 +395,12 @@ class _Differences:
             return bool(a[1] == b[1] and (a == b or kinds != {"dynamic"}))
         if kinds <= {"weight", "tensor"}:
             self._numbers[a[1]] = b[1]
+            if a[0] == b[0] == "tensor" and a[2:] != b[2:]:
+                # That a list holds one of them forbids writes to both, where they meet.
+                self.paths.add(path)
+                return bool(a[2] == b[2] and a[3] is b[3] is None)
             if a[0] == b[0] == "tensor":
-                return bool(a[2:] == b[2:])
+                return True
             if a[0] != b[0] or a[2] != b[2]:
                 self.paths.add(path)
             return True

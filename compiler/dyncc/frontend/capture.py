@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +30,19 @@ from dyncc.frontend.values import (
     TensorObj,
     tensor_type,
 )
-from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, StateSlot, Tree, Value
+from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Series, StateSlot, Tree, Value
 from dyncc.ir.types import SCALARS, TensorType
 
 HANDLER_MODULES = (calls, objects, operations)
 
 #: A capture that still changes its mind after so many attempts does not converge.
 MAX_ATTEMPTS = 200
+
+
+_STARS: dict[Any, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def capture(
         attempt = _Attempt(module, args, kwargs, decisions)
         decisions.changed = False
         try:
-            attempt.run()
+            with _silent_fakes():
+                attempt.run()
         except Restart:
             continue
         if not decisions.changed:
@@ -90,6 +99,17 @@ def capture(
         f"the capture of {name} does not settle after {MAX_ATTEMPTS} attempts",
         hint="A loop makes values of ever new kinds; please report it with the model.",
     )
+
+
+@contextmanager
+def _silent_fakes() -> Iterator[None]:
+    """Keep torch from logging shape errors: those that matter become diagnostics."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class _Attempt:
@@ -180,9 +200,10 @@ class _Attempt:
             if position == 0:
                 registers[name] = self.module
             elif name in bound.arguments:
-                value, tree = self._argument(bound.arguments[name], (name,))
+                shown = _STARS.get(parameter.kind, "") + name
+                value, tree = self._argument(bound.arguments[name], (shown,))
                 registers[name] = value
-                self.signature.append((name, tree))
+                self.signature.append((shown, tree))
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 registers[name] = ()
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -206,8 +227,15 @@ class _Attempt:
             with self.fakes:
                 fake = torch.empty(tuple(example.shape), dtype=example.dtype)
             value = self._param(tensor_type(fake))
-            storage = self.state.new(Storage(value, fake))
-            return self.state.new(TensorObj(storage, (), fake)), Leaf(value)
+            owned = self.decisions.owned_arguments
+            owner = ARGUMENT + path[0] + "".join(f"[{step!r}]" for step in path[1:])
+            storage = self.state.new(
+                Storage(value, fake, owner if owned else None, listed=not owned)
+            )
+            ref = self.state.new(TensorObj(storage, (), fake))
+            if owned:
+                self.state.externals[id(example)] = ref
+            return ref, Leaf(value)
         if isinstance(example, bool | int | float):
             if (ENTRY, path) in self.decisions.kept:
                 return example, Literal(example)
@@ -236,6 +264,8 @@ class _Attempt:
         tensors |= dict(self.module.named_parameters(remove_duplicate=False))
         tensors |= dict(self.module.named_buffers(remove_duplicate=False))
         for name in sorted(self.decisions.state):
+            if name.startswith(ARGUMENT):
+                continue
             if name in tensors:
                 tensor = tensors[name]
                 self.name_of(tensor)

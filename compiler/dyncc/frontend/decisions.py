@@ -50,6 +50,8 @@ class Decisions:
         Heads of loops whose trip count depends on data.
     state
         Dotted names of buffers and attributes that a call changes.
+    owned_arguments
+        Whether tensors of the caller carry their place along, since a call may change one.
     changed
         Whether this attempt added to any of them.
     """
@@ -58,6 +60,7 @@ class Decisions:
     kept: set[tuple[Context, Path]] = field(default_factory=set)
     loops: set[Context] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
+    owned_arguments: bool = False
     changed: bool = False
 
     def widen(self, context: Context, path: Path, template: Template | None) -> bool:
@@ -80,6 +83,13 @@ class Decisions:
         if context not in self.loops:
             self.loops.add(context)
             self.changed = True
+
+    def own_arguments(self) -> bool:
+        """Let arguments carry their place from now on; return whether that is news."""
+        news = not self.owned_arguments
+        self.owned_arguments = True
+        self.changed |= news
+        return news
 
     def add_state(self, name: str) -> None:
         """Note a buffer or attribute that a call changes."""

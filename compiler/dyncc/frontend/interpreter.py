@@ -16,7 +16,7 @@ from dyncc.frontend.builder import BlockBuilder, Late
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.machine import Machine, context_of, post_dominators
-from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder
+from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder, WriteToShared
 from dyncc.frontend.values import (
     DynIterObj,
     DynListObj,
@@ -121,6 +121,10 @@ class Interpreter:
                     "Use a tensor operation that takes the value as a tensor, or a constant.",
                 ),
             )
+        except WriteToShared as problem:
+            if self.decisions.own_arguments():
+                raise Restart from problem
+            self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
         except CannotRecord as problem:
             self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
         except Unsupported as problem:

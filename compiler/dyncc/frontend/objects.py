@@ -43,7 +43,7 @@ _FIELDS = {"values": 0, "indices": 1}
 def _getattr(run: Interpreter, instr: Instr) -> None:
     owner, name = run.use(), instr.const
     if isinstance(owner, Ref):
-        run.done(_heap_attribute(run, owner, name))
+        run.done(heap_attribute(run, owner, name))
     elif isinstance(owner, tuple) and name in _FIELDS and len(owner) == 2:
         run.done(owner[_FIELDS[name]])
     elif isinstance(owner, nn.Module):
@@ -60,7 +60,8 @@ def _getattr(run: Interpreter, instr: Instr) -> None:
         run.done(external(run, evaluate(run, getattr, owner, name)))
 
 
-def _heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
+def heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
+    """Read an attribute of a tensor, list or dict."""
     if not run.is_tensor(owner):
         return Bound(owner, name)
     if name in _TENSOR_VIEWS:

@@ -10,6 +10,7 @@ where an alias is written in a later block.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,6 +47,10 @@ class CannotRecord(Exception):
         self.hint = hint
 
 
+class WriteToShared(CannotRecord):
+    """A change of a tensor that something else sees too, as far as is known."""
+
+
 class Recorder(TorchDispatchMode):
     """The dispatch mode under which one instruction's native call runs.
 
@@ -77,12 +82,14 @@ class Recorder(TorchDispatchMode):
         self.written: set[str] = set()
         self._refs: dict[int, Ref] = {}
         self._keep: list[torch.Tensor] = []
+        self._handed_out: set[int] = set()
 
     # -- tensors in and out of native calls ----------------------------------------------------
 
     def fake_of(self, ref: Ref) -> torch.Tensor:
         """The fake tensor to hand to native code for a heap tensor."""
         fake: torch.Tensor = self.state.heap[ref].fake
+        self._handed_out.add(id(fake))
         self._refs[id(fake)] = ref
         self._keep.append(fake)
         return fake
@@ -175,11 +182,7 @@ class Recorder(TorchDispatchMode):
                 "Draw them outside of forward and pass them in, or call eval() on the module.",
             )
         if torch.Tag.inplace_view in func.tags:
-            raise CannotRecord(
-                f"`{func}`",
-                "it changes the shape of a tensor in place",
-                "Use the out-of-place method of the same name.",
-            )
+            return self._view_in_place(func, args, kwargs)
         fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
         with self.fakes:
             try:
@@ -237,6 +240,27 @@ class Recorder(TorchDispatchMode):
             self._refs[id(item)] = ref
             self._keep.append(item)
         return out
+
+    def _view_in_place(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """A change of a tensor's shape in place, as library code makes it to its own tensors."""
+        pure = _PURE_VIEWS.get(func)
+        if pure is None or id(args[0]) in self._handed_out:
+            raise CannotRecord(
+                f"`{func}`",
+                "it changes the shape of a tensor in place",
+                "Use the out-of-place method of the same name.",
+            )
+        ref = self.ref_of(args[0])
+        tensor: TensorObj = self.state.heap[ref]
+        base: Storage = self.state.heap[tensor.storage]
+        with self.fakes:
+            if base.fake is args[0]:
+                fake = torch.empty_strided(args[0].shape, args[0].stride(), dtype=args[0].dtype)
+                self.state.heap[tensor.storage] = replace(base, fake=fake)
+            func(*args, **kwargs)
+        step = ViewStep(pure, tuple(args[1:]), tuple(kwargs.items()), None)
+        self.state.heap[ref] = TensorObj(tensor.storage, (*tensor.chain, step), args[0])
+        return args[0]
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -320,9 +344,9 @@ class Recorder(TorchDispatchMode):
         tensor: TensorObj = self.state.heap[target]
         base: Storage = self.state.heap[tensor.storage]
         if base.listed:
-            raise CannotRecord(
+            raise WriteToShared(
                 "an in-place change of a tensor that was passed on by value",
-                "a list built in a loop, or a parameter of the module, would not change with it",
+                "a list built in a loop, or an argument or parameter, would not change with it",
                 "Use an operation that returns a new tensor, or clone() it first.",
             )
         fakes = [base.fake]
@@ -363,6 +387,14 @@ class Recorder(TorchDispatchMode):
 
 
 _IDENTITY = {aten.lift_fresh.default, aten.lift.default}
+_PURE_VIEWS = {
+    aten.transpose_.default: aten.transpose.int,
+    aten.t_.default: aten.t.default,
+    aten.squeeze_.default: aten.squeeze.default,
+    aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims,
+    aten.unsqueeze_.default: aten.unsqueeze.default,
+}
 _SAME = {aten.alias.default, aten.detach.default}
 _RESHAPES = {
     aten.view.default, aten._unsafe_view.default, aten.squeeze.default, aten.squeeze.dim,

@@ -176,6 +176,28 @@ def map_leaves(tree: Tree, values: Mapping[Value, Value]) -> Tree:
             return tree
 
 
+#: Begins the name, among the state that a call sets, of an argument that it changes in place.
+ARGUMENT = "&"
+
+
+def argument_leaves(signature: tuple[tuple[str, Tree], ...]) -> Iterator[tuple[str, Value]]:
+    """Every value of the arguments with its place, as in ``batch['x'][0]``."""
+    for name, tree in signature:
+        yield from _places(name, tree)
+
+
+def _places(where: str, tree: Tree) -> Iterator[tuple[str, Value]]:
+    match tree:
+        case Leaf(value):
+            yield where, value
+        case Series(_, items):
+            for index, item in enumerate(items):
+                yield from _places(f"{where}[{index}]", item)
+        case Record(pairs):
+            for key, item in pairs:
+                yield from _places(f"{where}[{key!r}]", item)
+
+
 # --- terminators ------------------------------------------------------------------------------
 
 
@@ -200,7 +222,10 @@ class Branch:
 
 @dataclass(frozen=True)
 class Return:
-    """Leave the program with `result`, and with new values for state (by its name)."""
+    """Leave the program with `result`, and with new values for state (by its name).
+
+    A name that starts with `ARGUMENT` is the place of an argument, whose tensor gets the value.
+    """
 
     result: Tree
     state: tuple[tuple[str, Tree], ...] = ()
@@ -271,7 +296,8 @@ class Hcfg:
     name
         Name of the network.
     signature
-        Entry parameters in the order of ``forward``: name and tree of values and literals.
+        Entry parameters in the order of ``forward``: name and tree of values and literals. A name
+        that starts with ``*`` or ``**`` takes the other positional or keyword arguments.
     optional
         Names in `signature` that may be left out in a call (they have a default in ``forward``).
     state

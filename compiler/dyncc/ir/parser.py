@@ -41,7 +41,7 @@ _TOKEN = re.compile(
   | (?P<newline>\n)
   | (?P<string>"(?:[^"\\\n]|\\.)*")
   | (?P<number>-?(?:inf|nan|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.]))
-  | (?P<name>[%@^]?[\w.]+)
+  | (?P<name>(?:[%@^]|\*{1,2})?[\w.]+)
   | (?P<mark>[-+=:,()\[\]{}<>])
     """,
     re.VERBOSE,

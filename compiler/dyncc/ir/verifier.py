@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dyncc.core.errors import InternalError
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import (
+    ARGUMENT,
     Block,
     Branch,
     Hcfg,
@@ -19,6 +20,7 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Return,
     Value,
+    argument_leaves,
     jumps,
     tree_leaves,
 )
@@ -132,6 +134,7 @@ def _block(program: Hcfg, block: Block) -> Iterable[str]:
         yield f"it branches on a {terminator.condition.type}"
     if isinstance(terminator, Return):
         slots = {slot.name for slot in program.state}
+        slots |= {ARGUMENT + place for place, _ in argument_leaves(program.signature)}
         yield from (
             f"it updates the unknown state {name!r}"
             for name, _ in terminator.state

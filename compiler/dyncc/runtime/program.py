@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy
 
 from dyncc.core.errors import InputError
-from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, Tree
+from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series, Tree
 from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
 from dyncc.runtime.executor import Executor, Regions
 
@@ -44,6 +45,14 @@ class Program:
         self._weights = weights
         self._executor = Executor(hcfg, regions, weights)
         self._signature = dict(hcfg.signature)
+        self._parameters = _parameters(hcfg)
+        self._has_rest = any(name.startswith("*") for name in self._signature)
+        self._changes_arguments = any(
+            name.startswith(ARGUMENT)
+            for block in hcfg.blocks.values()
+            if isinstance(block.terminator, Return)
+            for name, _ in block.terminator.state
+        )
         self._counts: dict[tuple[str, int], int] | None = None
         self._state: dict[str, Any] = {}
         self.reset_state()
@@ -79,8 +88,9 @@ class Program:
             If the arguments do not fit; names the argument and what was expected.
         """
         arguments: list[Any] = []
+        places: dict[str, Any] = {}
         for name, value in self._bind(args, kwargs).items():
-            self._flatten(self._signature[name], value, name, arguments)
+            self._flatten(self._signature[name], value, name, arguments, places)
         torch = sys.modules.get("torch")
         use_torch = torch is not None and any(
             _has_torch(torch, value) for value in (*args, *kwargs.values())
@@ -98,35 +108,31 @@ class Program:
         }
         outputs = self._convert(result, torch if use_torch else None)
         self._state.update(fresh)
+        if self._changes_arguments:
+            self._change_arguments(state, places)
         return outputs
 
     # -- inputs --------------------------------------------------------------------------------
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        names = list(self._signature)
-        if len(args) > len(names):
-            raise InputError(f"{self.hcfg.name} takes {len(names)} arguments, not {len(args)}")
-        given = dict(zip(names, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in self._signature:
-                raise InputError(
-                    f"{self.hcfg.name} has no argument {name!r}",
-                    hint=f"Its arguments are {', '.join(names) or 'none'}.",
-                )
-            if name in given:
-                raise InputError(f"the argument {name!r} is given twice")
-            given[name] = value
-        for name in names:
-            if name not in given:
-                tree = self._signature[name]
-                if name not in self.hcfg.optional or not isinstance(tree, Literal):
-                    raise InputError(f"the argument {name!r} is missing")
-                given[name] = tree.value
-        return {name: given[name] for name in names}
+        if not kwargs and len(args) == len(self._signature) and not self._has_rest:
+            return dict(zip(self._signature, args, strict=True))
+        try:
+            bound = self._parameters.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputError(
+                f"{self.hcfg.name}: {error}",
+                hint=f"Its arguments are {', '.join(self._signature) or 'none'}.",
+            ) from error
+        bound.apply_defaults()
+        return dict(zip(self._signature, bound.arguments.values(), strict=True))
 
-    def _flatten(self, tree: Tree, value: Any, where: str, leaves: list[Any]) -> None:
+    def _flatten(
+        self, tree: Tree, value: Any, where: str, leaves: list[Any], places: dict[str, Any]
+    ) -> None:
         match tree:
             case Leaf(leaf):
+                places[where] = value
                 if isinstance(leaf.type, TensorType):
                     leaves.append(self._tensor(leaf.type, value, where))
                 else:
@@ -143,14 +149,14 @@ class Program:
                 if not isinstance(value, tuple | list) or len(value) != len(items):
                     raise InputError(f"expected a {kind} of {len(items)}", where=where)
                 for i, (item, part) in enumerate(zip(items, value, strict=True)):
-                    self._flatten(item, part, f"{where}[{i}]", leaves)
+                    self._flatten(item, part, f"{where}[{i}]", leaves, places)
             case Record(pairs):
                 if not isinstance(value, dict) or set(value) != {key for key, _ in pairs}:
                     raise InputError(
                         f"expected a dict with the keys {[key for key, _ in pairs]}", where=where
                     )
                 for key, item in pairs:
-                    self._flatten(item, value[key], f"{where}[{key!r}]", leaves)
+                    self._flatten(item, value[key], f"{where}[{key!r}]", leaves, places)
 
     def _tensor(self, kind: TensorType, value: Any, where: str) -> Any:
         dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
@@ -162,6 +168,19 @@ class Program:
             found = f"{dtype}[{','.join(map(str, shape))}]"
             raise InputError(f"expected {expected}, got {found}", where=where)
         return self._regions.from_external(value)
+
+    def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            if name.startswith(ARGUMENT):
+                target = places[name.removeprefix(ARGUMENT)]
+                if not isinstance(target, numpy.ndarray):
+                    target = target.detach().numpy()  # shares the memory of the torch tensor
+                if not target.flags.writeable:
+                    raise InputError(
+                        "the network changes this argument in place, and it is read-only",
+                        where=name.removeprefix(ARGUMENT),
+                    )
+                numpy.copyto(target, self._regions.to_numpy(value))
 
     # -- outputs -------------------------------------------------------------------------------
 
@@ -178,6 +197,29 @@ class Program:
         if value is None or isinstance(value, bool | int | float | complex | str):
             return value
         return torch.from_dlpack(value) if torch is not None else self._regions.to_numpy(value)
+
+
+def _parameters(program: Hcfg) -> inspect.Signature:
+    """The arguments of a program, to bind those of a call to them."""
+    kinds = inspect.Parameter
+    found: list[inspect.Parameter] = []
+    kind: Any = kinds.POSITIONAL_OR_KEYWORD
+    optional = False
+    for name, tree in program.signature:
+        if name.startswith("**"):
+            found.append(kinds(name.removeprefix("**"), kinds.VAR_KEYWORD))
+        elif name.startswith("*"):
+            found.append(kinds(name.removeprefix("*"), kinds.VAR_POSITIONAL))
+            kind = kinds.KEYWORD_ONLY
+        else:
+            has_default = name in program.optional and isinstance(tree, Literal)
+            default = tree.value if has_default and isinstance(tree, Literal) else kinds.empty
+            # Only keyword-only arguments without a default can follow one that has a default.
+            if optional and not has_default:
+                kind = kinds.KEYWORD_ONLY
+            optional = optional or has_default
+            found.append(kinds(name, kind, default=default))
+    return inspect.Signature(found)
 
 
 def _has_torch(torch: Any, value: Any) -> bool:
