@@ -43,6 +43,8 @@ from dyncc.ir.hcfg import Block, Jump, Terminator, Value
 from dyncc.ir.types import SCALARS, Type
 
 MAX_BLOCKS = 4000
+#: More copies of one place than any unrolled network needs; a loop that never closes makes more.
+MAX_VARIANTS = 400
 
 
 class Machine:
@@ -149,7 +151,15 @@ class Machine:
             name = self._memo.get(canonical.key)
         if name is None:
             name = self._memo[canonical.key] = self._new_name()
-            self._variants.setdefault(context, []).append((canonical.key, canonical))
+            variants = self._variants.setdefault(context, [])
+            variants.append((canonical.key, canonical))
+            if len(variants) > MAX_VARIANTS:
+                raise Unsupported(
+                    "this statement",
+                    f"it is reached in more than {MAX_VARIANTS} different states",
+                    "Bound the loop around it with a smaller constant, or keep what it changes in "
+                    "tensors or numbers.",
+                )
             self._pending.append((name, canonical))
         return Jump(name, tuple(self._argument(leaf, builder) for leaf in canonical.leaves))
 
