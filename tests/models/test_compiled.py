@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from dyncc_models import NETWORKS
 
 import dyncc
 from dyncc.ir.parser import parse
 from dyncc.ir.text import to_text
 from dyncc.verification import ATOL, RTOL, compare, describe_edge
+from dyncc_models import NETWORKS
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -88,6 +88,13 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if isinstance(function, type) and issubclass(function, BaseException):
         run.done(Raised(function, args))
         return
+    if _is_impure(function):
+        raise Unsupported(
+            f"a call of `{_name(function)}`",
+            "each call may give another result or act outside of the network, and compiled code "
+            "would do so once, at compile time",
+            "Do it outside of forward and pass the result in.",
+        )
     if isinstance(function, types.FunctionType) and not _is_library(function):
         inline(run, function, args, kwargs)
         return
@@ -148,6 +155,33 @@ def _module(
         native(run, module, args, kwargs)
     else:
         inline(run, type(module).forward, (module, *args), kwargs)
+
+
+#: Modules whose functions depend on or change the world outside.
+_IMPURE_MODULES = frozenset(
+    {
+        "datetime", "io", "os", "pathlib", "posix", "random", "secrets", "shutil", "socket",
+        "subprocess", "sys", "tempfile", "threading", "time", "uuid", "logging", "warnings",
+    }
+)  # fmt: skip
+_IMPURE_BUILTINS = frozenset({input, open, eval, exec, id})
+
+
+def _is_impure(function: Any) -> bool:
+    try:
+        if function in _IMPURE_BUILTINS:
+            return True
+    except TypeError:
+        return False
+    owner = getattr(function, "__self__", None)
+    owners = (function, type(owner), owner if isinstance(owner, type | types.ModuleType) else None)
+    names = {str(getattr(item, "__module__", None) or "") for item in owners}
+    if isinstance(owner, types.ModuleType):
+        names.add(owner.__name__)
+    return any(
+        name.split(".")[0].lstrip("_") in _IMPURE_MODULES or name.startswith("numpy.random")
+        for name in names
+    )
 
 
 def _is_torch(function: Any) -> bool:

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 # Importing a module of handlers registers them.
 from dyncc.core.errors import ModelError, UnsupportedError
 from dyncc.frontend import calls, objects, operations
-from dyncc.frontend.decisions import ENTRY, Decisions, Restart, Unsupported
+from dyncc.frontend.decisions import ENTRY, Decisions, Restart
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.values import (
@@ -176,12 +176,7 @@ class _Attempt:
         registers = self._registers(function)
         self.state.frames.append(Frame(code, function, 0, registers))
         self._enter_state()
-        try:
-            self.machine.explore(self.state, tuple(self.params))
-        except Unsupported as problem:  # of the whole program, not of one path
-            raise ModelError(
-                f"{problem.construct}: {problem.why}", hint=problem.hint, where=code.file
-            ) from problem
+        self.machine.explore(self.state, tuple(self.params))
         if self.machine.diagnostics and not self.decisions.changed:
             raise UnsupportedError(self.machine.diagnostics)
 

@@ -7,7 +7,7 @@ be run again from the start of a new block, so they leave the state as it was wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -130,19 +130,24 @@ class Interpreter:
         except Unsupported as problem:
             self._give_up(before, problem)
 
-    def _give_up(self, before: State, problem: Unsupported) -> None:
+    def _give_up(self, before: State, problem: Unsupported) -> NoReturn:
         self.state = before
         self.machine.diagnose(self.state, problem)
         self.finish(Raise("NotImplementedError", (problem.construct,), self.loc))
 
-    def finish(self, terminator: Any) -> None:
+    def finish(self, terminator: Any) -> NoReturn:
         """End the block."""
         self.machine.finish(self.builder, terminator)
         raise Finished
 
     def cut(self) -> None:
         """End the block here and go on in another."""
-        self.finish(self.edge(self.state))
+        before = self.state.copy()
+        try:
+            jump = self.edge(self.state)
+        except Unsupported as problem:
+            self._give_up(before, problem)
+        self.finish(jump)
 
     def edge(self, state: State) -> Jump:
         """An edge to the block for `state`."""

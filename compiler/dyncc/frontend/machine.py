@@ -15,7 +15,7 @@ import networkx
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dyncc.core.errors import Diagnostic
+from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import (
     Canonical,
@@ -119,12 +119,6 @@ class Machine:
 
     def _new_name(self) -> str:
         self._block_count += 1
-        if self._block_count > MAX_BLOCKS:
-            raise Unsupported(
-                "this network",
-                f"it unrolls to more than {MAX_BLOCKS} blocks",
-                "Bound the loop with a smaller constant, or let its counter not index a list.",
-            )
         return f"b{self._block_count - 1}"
 
     # -- edges ---------------------------------------------------------------------------------
@@ -153,13 +147,18 @@ class Machine:
             name = self._memo[canonical.key] = self._new_name()
             variants = self._variants.setdefault(context, [])
             variants.append((canonical.key, canonical))
-            if len(variants) > MAX_VARIANTS:
-                raise Unsupported(
-                    "this statement",
-                    f"it is reached in more than {MAX_VARIANTS} different states",
-                    "Bound the loop around it with a smaller constant, or keep what it changes in "
-                    "tensors or numbers.",
+            if len(variants) > MAX_VARIANTS or self._block_count > MAX_BLOCKS:
+                self.diagnose(
+                    state,
+                    Unsupported(
+                        "this statement",
+                        f"it is reached in {len(variants)} different states, and the program has "
+                        f"{self._block_count} blocks",
+                        "Bound the loop around it with a smaller constant, or keep what it changes "
+                        "in tensors of constant shape or in numbers.",
+                    ),
                 )
+                raise UnsupportedError(self.diagnostics)
             self._pending.append((name, canonical))
         return Jump(name, tuple(self._argument(leaf, builder) for leaf in canonical.leaves))
 
