@@ -79,15 +79,17 @@ def _tensor_op(op: TensorOp) -> str:
 
 
 def _host(op: HostOp) -> str:
-    results = ", ".join(map(_typed, op.results))
-    left = f"{results} = " if op.results else ""
-    return f"{left}{op.op}({', '.join(map(_operand, op.args))}){_at(op.loc)}"
+    return f"{_left(op.results)}{op.op}({', '.join(map(_operand, op.args))}){_at(op.loc)}"
 
 
 def _call(call: RegionCall) -> str:
-    results = ", ".join(map(_typed, call.results))
+    args = ", ".join(map(str, call.args))
     weights = ", ".join(map(json.dumps, call.weights))
-    return f"{results} = call @{call.region}({', '.join(map(str, call.args))}) weights ({weights})"
+    return f"{_left(call.results)}call @{call.region}({args}) weights ({weights})"
+
+
+def _left(results: tuple[Value, ...]) -> str:
+    return f"{', '.join(map(_typed, results))} = " if results else ""
 
 
 def _jump(jump: Jump) -> str:

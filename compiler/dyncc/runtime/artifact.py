@@ -169,6 +169,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
                 where=str(directory),
                 hint="Compile the model again.",
             )
+    for name in (PROGRAM, WEIGHTS):
+        if name not in manifest["files"]:
+            raise ArtifactError(
+                f"{MANIFEST} has no hash of {name}",
+                where=str(directory),
+                hint="Compile the model again.",
+            )
     if manifest["format"] != FORMAT:
         raise ArtifactError(
             f"the artifact has format {manifest['format']}, and this dyncc reads {FORMAT}",
