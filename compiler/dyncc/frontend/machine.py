@@ -184,9 +184,11 @@ class Machine:
         """Widen where this state differs from an earlier one at the same place."""
         any_widened = False
         for key, earlier in self._variants.get(context, []):
-            paths = differences(key, canonical.key)
-            if not paths:
+            found_paths = differences(key, canonical.key)
+            if not found_paths:
                 continue
+            # In an order of its own, so that the same model always gives the same program.
+            paths = sorted(found_paths, key=repr)
             if any((context, without_mark(path)) in self.decisions.kept for path in paths):
                 continue
             templates = [_template(path, earlier.state, state) for path in paths]

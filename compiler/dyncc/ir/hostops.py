@@ -114,6 +114,8 @@ def result_types(op: str, args: tuple[Operand, ...]) -> tuple[Type, ...] | None:
 def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) -> ScalarType:
     if op in _TO_BOOL:
         return BOOL
+    if op in ("position", "range.len") and not set(kinds) <= {INT, BOOL}:
+        raise ValueError(f"{op} takes integers")
     if op in _TO_INT:
         return INT
     if op in _TO_FLOAT:
@@ -121,7 +123,7 @@ def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) 
     if op == "const":
         return kinds[0]
     if op == "round":
-        return INT if len(kinds) == 1 else kinds[0]
+        return FLOAT if len(kinds) == 2 and kinds[0] == FLOAT else INT
     if op in ("min", "max"):
         if len(set(kinds)) != 1:
             raise ValueError(f"{op} takes scalars of one type")

@@ -1,0 +1,102 @@
+"""Passes keep the meaning of a program and do what they are for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+import torch
+from hypothesis import given, settings
+from ir.programs import programs
+
+from dyncc.backends.eager import EagerRegions
+from dyncc.frontend import capture
+from dyncc.ir.hcfg import Hcfg
+from dyncc.ir.parser import parse
+from dyncc.ir.text import to_text
+from dyncc.ir.verifier import verify
+from dyncc.passes import PASSES, run_passes
+from dyncc.passes.drop_dead_values import drop_dead_values
+from dyncc.passes.forward_jumps import forward_jumps
+from dyncc.runtime.program import Program
+from dyncc.verification import compare
+from dyncc_models import NETWORKS
+
+
+@given(programs())
+@settings(max_examples=100)
+def test_passes_keep_the_rules_and_have_nothing_left_to_do_when_repeated(program: Hcfg) -> None:
+    for run in PASSES:
+        after = run(program)
+        verify(after)
+        assert run(after) == after
+        assert run_passes(program).signature == program.signature
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_mean_the_same_before_and_after(name: str) -> None:
+    model = import_module(f"dyncc_models.{name}")
+    network = model.build()
+    captured = capture(network, model.example_inputs(), {}, name)
+    weights = {key: tensor.numpy() for key, tensor in captured.weights.items()}
+    programs = captured.program, run_passes(captured.program)
+    for hcfg in programs:
+        with torch.no_grad():
+            program = Program(hcfg, EagerRegions(hcfg), weights, {})
+            assert compare(network, program, model.coverage_inputs(), 0, 0).max_abs_error == 0
+    assert len(programs[1].blocks) <= len(programs[0].blocks)
+
+
+def test_empty_blocks_are_bypassed_but_empty_loops_stay() -> None:
+    program = parse(
+        """\
+hcfg 1 "p"
+input n = %n: int
+block ^b0(%n: int) {
+  %p: bool = gt(%n, 0)
+  branch %p then ^b1(%n, %p) else ^b3() ""
+}
+block ^b1(%a: int, %b: bool) {
+  jump ^b2(%b, %a)
+}
+block ^b2(%c: bool, %d: int) {
+  return %d
+}
+block ^b3() {
+  jump ^b3()
+}
+"""
+    )
+    text = to_text(forward_jumps(program))
+    assert "^b1" not in text
+    assert "branch %p then ^b2(%p, %n) else ^b3()" in text
+    assert "jump ^b3()" in text
+
+
+def test_dead_values_go_around_loops_but_what_may_raise_stays() -> None:
+    program = parse(
+        """\
+hcfg 1 "p"
+input n = %n: int
+block ^b0(%n: int) {
+  %zero: int = const(0)
+  jump ^b1(%n, %zero, %n)
+}
+block ^b1(%i: int, %dead: int, %also: int) {
+  %more: int = add(%dead, %also)
+  %raises: int = floordiv(%i, %n2)
+  %j: int = sub(%i, 1)
+  %p: bool = gt(%j, 0)
+  branch %p then ^b1(%j, %more, %also) else ^b2(%j) ""
+}
+block ^b2(%k: int) {
+  return %k
+}
+""".replace("%n2", "%also")
+    )
+    text = to_text(drop_dead_values(program))
+    assert "%dead" not in text
+    assert "%more" not in text
+    assert "%zero" not in text
+    assert "%raises: int = floordiv(%i, %also)" in text
+    assert "then ^b1(%j, %also)" in text
