@@ -116,7 +116,8 @@ def load_model(reference: str) -> ModelFile:
 
 
 def _execute(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(f"dyncc_model_{path.stem}", path)
+    # In full, for the place of an error must not depend on the current directory.
+    spec = importlib.util.spec_from_file_location(f"dyncc_model_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
     namespace = importlib.util.module_from_spec(spec)
@@ -162,7 +163,7 @@ class _UserCode:
             ) from error
         where = str(self._path)
         while trace is not None:
-            if Path(trace.tb_frame.f_code.co_filename) == self._path:
+            if Path(trace.tb_frame.f_code.co_filename) == self._path.resolve():
                 where = f"{self._path}:{trace.tb_lineno}"
             trace = trace.tb_next
         raise ModelError(

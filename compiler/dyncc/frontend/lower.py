@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from dyncc.frontend.code import Code, Instr, Label
 
-_CACHE: dict[types.CodeType, Code] = {}
+# Equal code of two files is equal to Python, but stands in different places.
+_CACHE: dict[tuple[types.CodeType, str], Code] = {}
 
 
 class SourceUnavailable(Exception):
@@ -22,16 +23,17 @@ class SourceUnavailable(Exception):
 
 
 def code_of(function: types.FunctionType) -> Code:
-    """Flat code of a Python function, cached by its code object.
+    """Flat code of a Python function, cached by its code object and file.
 
     Raises
     ------
     SourceUnavailable
         If the source cannot be read.
     """
-    found = _CACHE.get(function.__code__)
+    key = (function.__code__, function.__code__.co_filename)
+    found = _CACHE.get(key)
     if found is None:
-        found = _CACHE[function.__code__] = _lower_function(function)
+        found = _CACHE[key] = _lower_function(function)
         found.serial = len(_CACHE)
     return found
 
