@@ -18,6 +18,7 @@ from dyncc.ir.verifier import verify
 from dyncc.passes import PASSES, run_passes
 from dyncc.passes.drop_dead_values import drop_dead_values
 from dyncc.passes.forward_jumps import forward_jumps
+from dyncc.passes.merge_blocks import merge_blocks
 from dyncc.runtime.program import Program
 from dyncc.verification import compare
 from dyncc_models import NETWORKS
@@ -100,3 +101,38 @@ block ^b2(%k: int) {
     assert "%zero" not in text
     assert "%raises: int = floordiv(%i, %also)" in text
     assert "then ^b1(%j, %also)" in text
+
+
+def test_chains_are_merged_up_to_one_region_call() -> None:
+    program = parse(
+        """\
+hcfg 1 "p"
+input x = %x: f32[4]
+region @r0 (%a: f32[4]) weights () {
+  %b: f32[4] = aten.neg.default(%a)
+  yield (%b)
+}
+block ^b0(%x: f32[4]) {
+  %one: int = const(1)
+  jump ^b1(%x, %one)
+}
+block ^b1(%y: f32[4], %n: int) {
+  %z: f32[4] = call @r0(%y) weights ()
+  jump ^b2(%z, %n)
+}
+block ^b2(%p: f32[4], %m: int) {
+  %k: int = add(%m, 1)
+  jump ^b3(%p, %k)
+}
+block ^b3(%q: f32[4], %j: int) {
+  %w: f32[4] = call @r0(%q) weights ()
+  return tuple(%w, %j)
+}
+"""
+    )
+    after = merge_blocks(program)
+    verify(after)
+    assert list(after.blocks) == ["b0", "b3"]
+    text = to_text(after)
+    assert "%z: f32[4] = call @r0(%x)" in text
+    assert "%k: int = add(%one, 1)\n  jump ^b3(%z, %k)" in text

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dyncc.cli.progress import progress
     from dyncc.driver import compile
-    from dyncc.ir.drawing import to_html
+    from dyncc.ir.drawing import to_svg
     from dyncc.runtime.summary import summary
     from dyncc.timing import median_seconds
     from dyncc.verification import compare
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = [(image.unsqueeze(0).clone(),) for image in images]
     # Raises where any logit or exit differs.
     compared = compare(network, program, inputs)
-    drawing = output.parent / "digits.html"
-    drawing.write_text(to_html(program.hcfg, compared.counts), encoding="utf-8")
+    drawing = output.parent / "digits.svg"
+    drawing.write_text(to_svg(program.hcfg, compared.counts), encoding="utf-8")
 
     def classify(run: object) -> list[tuple[int, int]]:
         answers = []

@@ -9,13 +9,15 @@ DESCRIPTION = "Print the program of an artifact, with a table of its sub-network
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
-  dyncc inspect model.dyncc --html model.html"""
+  dyncc inspect model.dyncc --html model.html
+  dyncc inspect model.dyncc --svg model.svg"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("artifact", metavar="DIR")
     parser.add_argument("--html", metavar="FILE", help="write a page with a drawing instead")
+    parser.add_argument("--svg", metavar="FILE", help="write the drawing alone instead")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dyncc.core.errors import ConfigError
     from dyncc.ir.cost import region_cost
-    from dyncc.ir.drawing import quantity, to_html
+    from dyncc.ir.drawing import quantity, to_html, to_svg
     from dyncc.ir.hcfg import RegionCall
     from dyncc.ir.text import to_text
     from dyncc.runtime.artifact import load
@@ -32,12 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     program = load(arguments.artifact)
     hcfg = program.hcfg
-    if arguments.html:
-        try:
-            Path(arguments.html).write_text(to_html(hcfg), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{arguments.html} cannot be written: {error.strerror}") from error
-        print(f"{arguments.html}: {summary(program)}")
+    for target, draw in ((arguments.html, to_html), (arguments.svg, to_svg)):
+        if target is not None:
+            try:
+                Path(target).write_text(draw(hcfg), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+            print(f"{target}: {summary(program)}")
+    if arguments.html or arguments.svg:
         return 0
     print(to_text(hcfg))
     print(f"# {hcfg.name}: {summary(program)}")

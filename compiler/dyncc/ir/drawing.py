@@ -1,4 +1,4 @@
-"""Draws an HCFG as one HTML page with an SVG picture, for people to look at."""
+"""Draws an HCFG as an SVG picture, alone or on an HTML page with the program's text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from dyncc.ir.hcfg import Block, Branch, Hcfg, Raise, RegionCall, Return, jumps
 from dyncc.ir.text import to_text
 
 _WIDTH, _LINE, _GAP_X, _GAP_Y = 270, 16, 40, 56
-_STYLE = """
+_PAGE_STYLE = """
 body { font: 14px system-ui, sans-serif; margin: 24px; color: #1b1f24; background: #fff }
 pre { font-size: 12px; background: #f6f8fa; padding: 12px; overflow-x: auto }
 svg { max-width: 100%; height: auto }
+"""
+_STYLE = """
 text { font: 12px ui-monospace, monospace }
 .name { font-weight: bold } .note { fill: #57606a } .edge { fill: none; stroke: #57606a }
 .back { stroke: #bc4c00 } .untaken { stroke: #cf222e; stroke-dasharray: 5 4 }
@@ -31,8 +33,8 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.0f} {unit}"
 
 
-def to_html(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -> str:
-    """The page.
+def to_svg(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -> str:
+    """The picture.
 
     Parameters
     ----------
@@ -58,14 +60,21 @@ def to_html(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) 
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
         'markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>'
     )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top}" '
+        f'viewBox="0 0 {width} {top}"><style>{_STYLE}</style>{arrow}{"".join(parts)}</svg>\n'
+    )
+
+
+def to_html(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -> str:
+    """The picture of `to_svg`, and the text of the program, on one page."""
     title = html.escape(program.name)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>"
+        f"<style>{_PAGE_STYLE}</style><h1>{title}</h1>"
         f"<p>{len(program.blocks)} blocks, {len(program.regions)} sub-networks. Orange edges close "
         f"loops; green blocks return.</p>"
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top}" '
-        f'viewBox="0 0 {width} {top}">{arrow}{"".join(parts)}</svg>'
+        f"{to_svg(program, counts)}"
         f"<h2>Program</h2><pre>{html.escape(to_text(program))}</pre></html>\n"
     )
 
@@ -143,6 +152,15 @@ def _edge(
             f"{to_x} {to_y + to_height // 2}"
         )
         label_x, label_y = x - 40, y + height // 2 - 6
+    elif depth[target] > depth[name] + 1 and to_x <= x:
+        # Past other blocks, so around them.
+        out = x - 12 - 14 * min(7, depth[target] - depth[name])
+        path = (
+            f"M{start} {y + height}C{start} {y + height + 30} {out} {y + height + 10} "
+            f"{out} {y + height + 60}L{out} {to_y - 50}"
+            f"C{out} {to_y - 5} {to_x} {to_y + to_height // 2 - 20} {to_x} {to_y + to_height // 2}"
+        )
+        label_x, label_y = start + 6, y + height + 16
     else:
         end = to_x + _WIDTH // 2 + (way - 0.5) * 24 * branch
         path = f"M{start} {y + height}C{start} {y + height + 40} {end} {to_y - 40} {end} {to_y}"

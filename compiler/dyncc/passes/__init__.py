@@ -8,9 +8,10 @@ from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.verifier import verify
 from dyncc.passes.drop_dead_values import drop_dead_values
 from dyncc.passes.forward_jumps import forward_jumps
+from dyncc.passes.merge_blocks import merge_blocks
 
 #: In the order in which they run.
-PASSES: tuple[Callable[[Hcfg], Hcfg], ...] = (forward_jumps, drop_dead_values)
+PASSES: tuple[Callable[[Hcfg], Hcfg], ...] = (forward_jumps, merge_blocks, drop_dead_values)
 
 
 def run_passes(program: Hcfg) -> Hcfg:
