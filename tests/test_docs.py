@@ -1,0 +1,60 @@
+"""Every command and program in the documents works, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def fenced(page: str, language: str) -> list[str]:
+    """The blocks of code of a language in a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory like the project's, in which commands may write."""
+    path = tmp_path_factory.mktemp("project")
+    (path / "models").symlink_to(ROOT / "models")
+    (path / "out").mkdir()
+    return path
+
+
+def run(folder: Path, *command: str) -> None:
+    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(places)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_commands_of_the_readme(folder: Path) -> None:
+    commands = [line for block in fenced("README.md", "sh") for line in block.splitlines()]
+    assert commands[:2] == ["make demo", "make test"]  # which the continuous integration runs
+    assert len(commands) > 5
+    for command in commands[2:]:
+        run(folder, "sh", "-ec", command)
+
+
+def test_programs_of_the_readme(folder: Path) -> None:
+    programs = [block for block in fenced("README.md", "python") if "import dyncc" in block]
+    assert programs
+    for program in programs:
+        run(folder, sys.executable, "-c", program)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
