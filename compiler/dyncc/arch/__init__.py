@@ -1,0 +1,1 @@
+"""Contracts between compiler, models, hardware and simulation: specs, layouts, number formats."""

@@ -1,0 +1,1 @@
+"""Spiking neurons: float reference models, integer twins of the NeuroCoreX core, and learning."""

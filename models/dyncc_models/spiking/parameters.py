@@ -1,0 +1,172 @@
+r"""Parameter sets of the core for the neurons of NIR, SuperNeuroMAT and NeuroCoreX.
+
+Potentials are scaled so that the core's weights can be integers: `weight_unit` is the input that a
+delivered weight of one stands for.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dyncc.arch.fixed import quantise
+from dyncc.arch.neurocorex import (
+    CURRENT_FRACTION_BITS,
+    FACTOR_BITS,
+    STATE_FRACTION_BITS,
+    Dynamics,
+    Reset,
+)
+from dyncc_models.spiking.neurons import decay
+
+ParameterSet = dict[str, int]
+
+
+def _state(value: float) -> int:
+    return int(quantise(value, STATE_FRACTION_BITS))
+
+
+def _gain(value: float) -> int:
+    return int(quantise(value, CURRENT_FRACTION_BITS))
+
+
+def _factor(tau: float, dt: float, method: str) -> tuple[int, float]:
+    """Decay factor of the core, and what it leaves for the input.
+
+    The second is one minus the *rounded* factor: so a constant input leads to the same state as
+    with the exact one, and firing rates do not drift.
+    """
+    found = int(quantise(float(decay(tau, dt, method)), FACTOR_BITS))
+    return found, 1.0 - found / (1 << FACTOR_BITS)
+
+
+def lif(
+    tau: float,
+    dt: float,
+    *,
+    resistance: float = 1.0,
+    v_leak: float = 0.0,
+    threshold: float = 1.0,
+    v_reset: float = 0.0,
+    subtract: bool = False,
+    refractory: int = 0,
+    weight_unit: float = 1.0,
+    method: str = "exact",
+) -> ParameterSet:
+    """`neurons.Lif`: the weights are its input current."""
+    beta, share = _factor(tau, dt, method)
+    return {
+        "dynamics": Dynamics.EXPONENTIAL,
+        "decay_v": beta,
+        "couple": 1 << FACTOR_BITS,
+        "gain": _gain(share * resistance * weight_unit),
+        "rest": _state(v_leak),
+        "threshold": _state(threshold),
+        "reset_to": _state(v_reset),
+        "reset": Reset.BY_SUBTRACTION if subtract else Reset.TO_VALUE,
+        "refractory": refractory,
+        "fires": 1,
+    }
+
+
+def cuba_lif(
+    tau_syn: float,
+    tau: float,
+    dt: float,
+    *,
+    w_in: float = 1.0,
+    resistance: float = 1.0,
+    v_leak: float = 0.0,
+    threshold: float = 1.0,
+    v_reset: float = 0.0,
+    subtract: bool = False,
+    refractory: int = 0,
+    weight_unit: float = 1.0,
+    method: str = "exact",
+) -> ParameterSet:
+    """`neurons.CubaLif`."""
+    alpha, share = _factor(tau_syn, dt, method)
+    found = lif(
+        tau,
+        dt,
+        resistance=share * w_in * resistance,
+        v_leak=v_leak,
+        threshold=threshold,
+        v_reset=v_reset,
+        subtract=subtract,
+        refractory=refractory,
+        weight_unit=weight_unit,
+        method=method,
+    )
+    return found | {"decay_i": alpha}
+
+
+def integrate_and_fire(
+    dt: float,
+    *,
+    resistance: float = 1.0,
+    threshold: float = 1.0,
+    v_reset: float = 0.0,
+    subtract: bool = False,
+    weight_unit: float = 1.0,
+) -> ParameterSet:
+    """`neurons.If`."""
+    found = lif(math.inf, dt, threshold=threshold, v_reset=v_reset, subtract=subtract)
+    return found | {"gain": _gain(dt * resistance * weight_unit)}
+
+
+def leaky_integrator(
+    tau: float,
+    dt: float,
+    *,
+    resistance: float = 1.0,
+    v_leak: float = 0.0,
+    weight_unit: float = 1.0,
+    method: str = "exact",
+) -> ParameterSet:
+    """`neurons.Li`."""
+    found = lif(
+        tau, dt, resistance=resistance, v_leak=v_leak, weight_unit=weight_unit, method=method
+    )
+    return found | {"fires": 0}
+
+
+def superneuromat(
+    leak: float = 0.0,
+    threshold: float = 0.0,
+    reset_state: float = 0.0,
+    refractory: int = 0,
+    weight_unit: float = 1.0,
+    state_bits: int = 24,
+) -> ParameterSet:
+    """A neuron of SuperNeuroMAT (Date et al., ICONS 2023); a leak of infinity forgets at once."""
+    largest = (1 << state_bits) - 1
+    return {
+        "dynamics": Dynamics.LINEAR_CLAMPED,
+        "couple": 1 << FACTOR_BITS,
+        "gain": _gain(weight_unit),
+        "leak": min(_state(leak), largest) if math.isfinite(leak) else largest,
+        "threshold": _state(threshold),
+        "reset_to": _state(reset_state),
+        "refractory": refractory,
+        "fires": 1,
+    }
+
+
+def neurocorex(
+    bias: float = 0.0,
+    leak: float = 0.0,
+    threshold: float = 1.0,
+    refractory: int = 0,
+    weight_unit: float = 1.0,
+) -> ParameterSet:
+    """A neuron of NeuroCoreX as published: linear leak without a bound, reset to zero."""
+    return {
+        "dynamics": Dynamics.LINEAR,
+        "couple": 1 << FACTOR_BITS,
+        "gain": _gain(weight_unit),
+        "bias": _state(bias),
+        "leak": _state(leak),
+        "threshold": _state(threshold),
+        "refractory": refractory,
+        "fires": 1,
+    }

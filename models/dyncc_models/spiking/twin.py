@@ -1,0 +1,195 @@
+r"""Integer twin of the NeuroCoreX core: the same bits as the hardware, a step at a time.
+
+Order of operations in step :math:`t`, for every neuron :math:`j`. Potentials are Q.16 in
+``state_bits`` bits, currents Q.24 in 32; ``sat`` limits to that width and never wraps, ``rs`` drops
+bits, rounding to nearest, halves up:
+
+1. Synapses: :math:`a_j = \sum_i s^{in}_i[t] W^{in}_{ij} + \sum_k s_k[t-1] W^{rec}_{kj}`, exact.
+2. Current: :math:`I_j = sat(rs(decay_i I_j, 16) + gain\, a_j)`.
+3. Membrane, by the neuron's dynamics:
+
+   - exponential:
+     :math:`v_j = sat(rest + rs(decay_v (v_j - rest), 16) + rs(couple\, I_j, 24) + bias)`
+   - linear, clamped: :math:`v_j` moves by `leak` towards ``reset_to`` and not past it, then
+     :math:`v_j = sat(v_j + rs(couple\, I_j, 24) + bias)`
+   - linear: :math:`v_j = sat(v_j + bias - leak + rs(couple\, I_j, 24))`
+
+4. Fire: :math:`s_j[t] = fires \wedge v_j > threshold \wedge r_j = 0`.
+5. Refractory: :math:`r_j` counts down to 0; a spike sets it to ``refractory``.
+6. Reset of neurons that fired: :math:`v_j =` ``reset_to``, or :math:`v_j - threshold`.
+7. Learning, if on: see `dyncc_models.spiking.learning`.
+
+The exponential mode holds NIR's LIF, CubaLIF, IF and LI (see `parameters`); the clamped one is
+SuperNeuroMAT's neuron tick for tick; the linear one is NeuroCoreX as published (Gautam et al.,
+arXiv:2506.14138), whose refractory period blocks firing only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from dyncc.arch.fixed import Integers, round_shift, saturate
+from dyncc.arch.neurocorex import (
+    CURRENT_BITS,
+    CURRENT_FRACTION_BITS,
+    FACTOR_BITS,
+    CoreImage,
+    Dynamics,
+    Reset,
+)
+from dyncc_models.spiking.learning import Synapses
+
+Spikes = NDArray[numpy.bool_]
+
+
+@dataclass
+class Counters:
+    """What the core counts, for estimates of energy.
+
+    Attributes
+    ----------
+    steps
+        Steps carried out.
+    input_spikes, spikes
+        Spikes that came in, and that neurons fired.
+    synaptic_operations
+        Weights added: non-zero or not, every weight of a row that a spike fetched.
+    """
+
+    steps: int = 0
+    input_spikes: int = 0
+    spikes: int = 0
+    synaptic_operations: int = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Spikes (steps, neurons) and, if asked for, potentials and currents of the same shape."""
+
+    spikes: Spikes
+    potentials: Integers | None = None
+    currents: Integers | None = None
+
+
+class CoreTwin:
+    """A core that was programmed with an image.
+
+    Attributes
+    ----------
+    v, i
+        Membrane potentials (Q.16) and currents (Q.24), int64 of shape (neurons,).
+    refractory
+        Steps left in which a neuron cannot fire, shape (neurons,).
+    spikes
+        Spikes of the last step, shape (neurons,).
+    synapses
+        Weights and traces.
+    counters
+        What was done so far.
+    """
+
+    def __init__(self, image: CoreImage) -> None:
+        self.image = image
+        self.spec = image.spec
+        sets = image.assignment
+        self._parameters = {name: values[sets] for name, values in image.parameters.items()}
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the state after programming: rest, no spikes, initial weights."""
+        spec, neuron = self.spec, self._parameters
+        exponential = neuron["dynamics"] == Dynamics.EXPONENTIAL
+        self.v: Integers = numpy.where(exponential, neuron["rest"], neuron["reset_to"])
+        self.i: Integers = numpy.zeros(spec.neurons, numpy.int64)
+        self.refractory: Integers = numpy.zeros(spec.neurons, numpy.int64)
+        self.spikes: Spikes = numpy.zeros(spec.neurons, bool)
+        self.synapses = Synapses(self.image)
+        self.counters = Counters()
+
+    def step(self, inputs: Any = None) -> Spikes:
+        """Carry out one step.
+
+        Parameters
+        ----------
+        inputs
+            Input spikes, bool of shape (inputs,); None for none.
+
+        Returns
+        -------
+        ndarray of bool, shape (neurons,)
+            The spikes of this step.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit the core.
+        """
+        spec, neuron = self.spec, self._parameters
+        given = numpy.zeros(spec.inputs, bool) if inputs is None else numpy.asarray(inputs, bool)
+        if given.shape != (spec.inputs,):
+            raise ValueError(f"inputs must have shape ({spec.inputs},), not {given.shape}")
+        sources = numpy.concatenate((given, self.spikes))
+
+        accumulated = self.synapses.delivered[sources].sum(axis=0)
+        self.i = saturate(
+            round_shift(neuron["decay_i"] * self.i, FACTOR_BITS) + neuron["gain"] * accumulated,
+            CURRENT_BITS,
+        )
+        self.v = self._membrane(round_shift(neuron["couple"] * self.i, CURRENT_FRACTION_BITS))
+        ready = self.refractory == 0
+        fired: Spikes = (self.v > neuron["threshold"]) & ready & (neuron["fires"] == 1)
+        self.refractory = numpy.where(
+            fired, neuron["refractory"], numpy.maximum(self.refractory - 1, 0)
+        )
+        subtract = neuron["reset"] == Reset.BY_SUBTRACTION
+        after = numpy.where(subtract, self.v - neuron["threshold"], neuron["reset_to"])
+        self.v = numpy.where(fired, saturate(after, spec.state_bits), self.v)
+        self.synapses.learn(sources, fired)
+
+        self.counters.steps += 1
+        self.counters.input_spikes += int(given.sum())
+        self.counters.spikes += int(fired.sum())
+        self.counters.synaptic_operations += int(sources.sum()) * spec.neurons
+        self.spikes = fired
+        return fired
+
+    def _membrane(self, drive: Integers) -> Integers:
+        neuron, v = self._parameters, self.v
+        rest, target, leak = neuron["rest"], neuron["reset_to"], neuron["leak"]
+        exponential = rest + round_shift(neuron["decay_v"] * (v - rest), FACTOR_BITS)
+        clamped = numpy.where(
+            v > target, numpy.maximum(v - leak, target), numpy.minimum(v + leak, target)
+        )
+        moved = numpy.choose(neuron["dynamics"], [exponential, clamped, v - leak])
+        return saturate(moved + drive + neuron["bias"], self.spec.state_bits)
+
+    def run(self, inputs: Any, record: bool = False) -> Recording:
+        """Carry out a step for each row of `inputs`, bool of shape (steps, inputs).
+
+        Parameters
+        ----------
+        record
+            Also record potentials (after reset) and currents.
+        """
+        rows = numpy.asarray(inputs, bool)
+        if rows.ndim != 2 or rows.shape[1] != self.spec.inputs:
+            raise ValueError(
+                f"inputs must have shape (steps, {self.spec.inputs}), not {rows.shape}"
+            )
+        shape = (len(rows), self.spec.neurons)
+        spikes = numpy.zeros(shape, bool)
+        potentials = numpy.zeros(shape, numpy.int64) if record else None
+        currents = numpy.zeros(shape, numpy.int64) if record else None
+        for t, row in enumerate(rows):
+            spikes[t] = self.step(row)
+            if potentials is not None and currents is not None:
+                potentials[t], currents[t] = self.v, self.i
+        return Recording(spikes, potentials, currents)
+
+    def report(self) -> dict[str, int]:
+        """The counters by name."""
+        return asdict(self.counters)
