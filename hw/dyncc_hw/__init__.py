@@ -1,6 +1,5 @@
-"""Amaranth components for the accelerators that dyncc will compile to.
+"""Amaranth components for the accelerators that dyncc compiles to.
 
-Nothing is here yet: this release compiles to the CPU only. The package fixes the place and the
-import rules, which are that hardware reads ``dyncc.core`` and ``dyncc.arch`` and needs neither
-torch nor tvm.
+Hardware reads ``dyncc.core`` and ``dyncc.arch`` and needs neither torch nor tvm. Each component
+has an integer twin in ``dyncc_models`` with the same bits.
 """

@@ -1,5 +1,4 @@
-"""Test benches and simulators of the hardware in ``dyncc_hw``.
+"""Benches of the hardware in ``dyncc_hw``: cocotb tests, drivers, and what runs them.
 
-Nothing is here yet: this release compiles to the CPU only. The package fixes the place; benches
-may import all of the other packages, and none of those imports a bench.
+``xxx_bench.py`` runs inside of the simulator, `runner` starts it from pytest.
 """

@@ -101,6 +101,11 @@ class CoreSpec:
         return self.weight_bits + (self.neurons + self.inputs).bit_length()
 
     @property
+    def row_words(self) -> int:
+        """Words of weight memory for the synapses of one source."""
+        return -(-self.neurons // self.lanes)
+
+    @property
     def weight_range(self) -> tuple[int, int]:
         """Smallest and largest delivered weight."""
         high = (1 << (self.weight_bits - 1)) - 1
@@ -135,6 +140,76 @@ def parameter_fields(spec: CoreSpec) -> tuple[Field, ...]:
         Field("reset", 1, False, "see Reset"),
         Field("fires", 1, False, "whether the neuron fires at all"),
     )
+
+
+def state_fields(spec: CoreSpec) -> tuple[Field, ...]:
+    """Layout of a neuron's state, lowest bits first."""
+    return (
+        Field("v", spec.state_bits, True, "membrane potential"),
+        Field("i", CURRENT_BITS, True, "current"),
+        Field("refractory", 8, False, "steps left in which the neuron cannot fire"),
+    )
+
+
+class Space(IntEnum):
+    """Memories of a core as its bus addresses them."""
+
+    WEIGHTS = 1
+    STATE = 2
+    PARAMETERS = 3
+    ASSIGNMENT = 4
+
+
+#: Words of the bus.
+BUS_BITS = 32
+#: An address holds, from the low bits: the bus word in a memory word, the memory word, the memory.
+CHUNK_BITS, INDEX_BITS, SPACE_BITS = 5, 22, 5
+
+
+def address(space: Space, index: int, chunk: int = 0) -> int:
+    """Bus address of a part of a memory word."""
+    return chunk | index << CHUNK_BITS | space << (CHUNK_BITS + INDEX_BITS)
+
+
+def memory_bits(spec: CoreSpec, space: Space) -> int:
+    """Width of a memory's words."""
+    if space == Space.WEIGHTS:
+        return spec.lanes * spec.weight_bits
+    if space == Space.ASSIGNMENT:
+        return max(1, (spec.parameter_sets - 1).bit_length())
+    layout = state_fields(spec) if space == Space.STATE else parameter_fields(spec)
+    return sum(item.bits for item in layout)
+
+
+def memory_depth(spec: CoreSpec, space: Space) -> int:
+    """Number of a memory's words."""
+    return {
+        Space.WEIGHTS: (spec.inputs + spec.neurons) * spec.row_words,
+        Space.STATE: spec.neurons,
+        Space.PARAMETERS: spec.parameter_sets,
+        Space.ASSIGNMENT: spec.neurons,
+    }[space]
+
+
+def pack(layout: tuple[Field, ...], values: dict[str, int]) -> int:
+    """A memory word from the values of its fields."""
+    word = shift = 0
+    for item in layout:
+        word |= (int(values[item.name]) & ((1 << item.bits) - 1)) << shift
+        shift += item.bits
+    return word
+
+
+def unpack(layout: tuple[Field, ...], word: int) -> dict[str, int]:
+    """The values of the fields of a memory word."""
+    found = {}
+    for item in layout:
+        value = word & ((1 << item.bits) - 1)
+        if item.signed and value >> (item.bits - 1):
+            value -= 1 << item.bits
+        found[item.name] = value
+        word >>= item.bits
+    return found
 
 
 @dataclass(frozen=True)
@@ -251,6 +326,35 @@ class CoreImage:
             raise ConfigError(
                 f"{name} must be in {low}..{high}, and spans {values.min()}..{values.max()}"
             )
+
+
+def memory_words(image: CoreImage) -> dict[Space, list[int]]:
+    """Contents of every memory after programming, at rest."""
+    spec = image.spec
+    mask = (1 << spec.weight_bits) - 1
+    weights = []
+    for row in numpy.concatenate((image.input_weights, image.recurrent_weights)).tolist():
+        for first in range(0, spec.neurons, spec.lanes):
+            lanes = row[first : first + spec.lanes]
+            weights.append(
+                sum((int(w) & mask) << (lane * spec.weight_bits) for lane, w in enumerate(lanes))
+            )
+    sets = [
+        {name: int(values[index]) for name, values in image.parameters.items()}
+        for index in range(spec.parameter_sets)
+    ]
+    assignment = [int(index) for index in image.assignment]
+    states = []
+    for index in assignment:
+        exponential = sets[index]["dynamics"] == Dynamics.EXPONENTIAL
+        v = sets[index]["rest" if exponential else "reset_to"]
+        states.append(pack(state_fields(spec), {"v": v, "i": 0, "refractory": 0}))
+    return {
+        Space.WEIGHTS: weights,
+        Space.STATE: states,
+        Space.PARAMETERS: [pack(parameter_fields(spec), values) for values in sets],
+        Space.ASSIGNMENT: assignment,
+    }
 
 
 def parameter_sets(spec: CoreSpec, sets: list[dict[str, int]]) -> dict[str, Integers]:

