@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -21,7 +23,7 @@ from dyncc.arch.neurocorex import (
     state_fields,
     unpack,
 )
-from dyncc_models.spiking.random_images import random_image
+from dyncc_models.spiking.random_images import quiet_image, random_image
 from dyncc_models.spiking.twin import CoreTwin
 from dyncc_sim.runner import settings
 
@@ -157,7 +159,7 @@ async def equals_twin(dut: Any) -> None:
             await RisingEdge(dut.clk)
         assert driver.fired[taken:] == expected
         # Waiting for events to be taken comes on top of the bound.
-        coverage["within the cycle bound"] += cycles <= spec.neurons * 4 + _bound(spec, sources)
+        coverage["within the cycle bound"] += cycles <= _bound(spec, sources) + len(expected) * 8
         coverage["spikes"] += len(expected)
         coverage["silent steps"] += not expected
         coverage["refractory"] += int((twin.refractory > 0).sum())
@@ -173,10 +175,28 @@ async def equals_twin(dut: Any) -> None:
             assert state == wanted, (index, state, wanted)
             compared += 1
     assert compared == options["steps"] * spec.neurons
+    assert coverage["spikes"] >= options.get("least_spikes", 1)
     assert coverage["within the cycle bound"] == options["steps"]
     assert int(dut.spike_count.value) == twin.counters.spikes
     assert int(dut.synaptic_operations.value) == twin.counters.synaptic_operations
     cocotb.log.info("coverage: %d states compared, %s", compared, dict(coverage))
+
+
+@cocotb.test()
+async def step_cost(dut: Any) -> None:
+    """Cycles of a step by the number of spikes, measured, against the documented bound."""
+    options = settings()
+    spec = CoreSpec(**options["spec"])
+    driver = Driver(dut, spec, options["seed"])
+    await driver.reset()
+    await driver.program(quiet_image(spec))
+    measured = {}
+    for spikes in sorted({0, 1, min(10, spec.inputs), spec.inputs}):
+        measured[spikes] = await driver.step(numpy.arange(spec.inputs) < spikes)
+        assert measured[spikes] <= _bound(spec, spikes), (spikes, measured[spikes])
+    cocotb.log.info("coverage: cycles of a step by spikes: %s", measured)
+    if "record" in options:
+        Path(options["record"]).write_text(json.dumps(measured), encoding="utf-8")
 
 
 def _bound(spec: CoreSpec, sources: int) -> int:

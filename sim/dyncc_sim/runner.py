@@ -20,8 +20,8 @@ from dyncc.core.errors import MismatchError, MissingToolError, ToolError
 SETTINGS = "DYNCC_BENCH"
 SIMULATORS = ("verilator", "icarus")
 
-#: Amaranth's Verilog extends and cuts operands implicitly, and its case statements rely on defaults assigned
-#: before them; every other warning is an error.
+#: Amaranth's Verilog extends and cuts operands implicitly, and its case statements rely on defaults
+#: assigned before them; every other warning is an error.
 VERILATOR_ARGUMENTS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-O3"]
 
 

@@ -52,3 +52,15 @@ def random_image(spec: CoreSpec, seed: int) -> CoreImage:
         draw.integers(low, high + 1, (spec.inputs, spec.neurons)),
         draw.integers(low, high + 1, (spec.neurons, spec.neurons)),
     )
+
+
+def quiet_image(spec: CoreSpec) -> CoreImage:
+    """An image whose neurons never fire, and whose weights are all one."""
+    nothing = parameter_sets(spec, [])
+    return CoreImage(
+        spec,
+        nothing,
+        numpy.zeros(spec.neurons, numpy.int64),
+        numpy.ones((spec.inputs, spec.neurons), numpy.int64),
+        numpy.ones((spec.neurons, spec.neurons), numpy.int64),
+    )
