@@ -13,7 +13,8 @@ from spiking.cores import image_of
 
 from dyncc.arch.neurocorex import CoreSpec, Learning
 from dyncc.core.errors import ConfigError
-from dyncc_models.spiking import neurons, parameters
+from dyncc.spiking import parameters
+from dyncc_models.spiking import neurons
 from dyncc_models.spiking.twin import CoreTwin
 
 with warnings.catch_warnings():

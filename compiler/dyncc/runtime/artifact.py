@@ -15,7 +15,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,7 @@ def write(
     ConfigError
         If `path` holds something that is not an artifact.
     """
-    path = Path(path)
-    check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with replacing(Path(path)) as unfinished:
         report = build(unfinished)
         (unfinished / PROGRAM).write_text(to_text(program), encoding="utf-8")
         save_file(dict(weights), unfinished / WEIGHTS)
@@ -72,16 +69,45 @@ def write(
             "backend": backend,
             "report": report,
             **extra,
-            "files": {
-                item.name: _sha256(item) for item in sorted(unfinished.iterdir()) if item.is_file()
-            },
         }
-        text = json.dumps(manifest, indent=1)
-        (unfinished / MANIFEST).write_text(text, encoding="utf-8")
+        seal(unfinished, manifest)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new directory that replaces `path` if the block ends well, and is removed if it fails."""
+    check_target(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield unfinished
         unfinished.chmod(0o755)
         _replace(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def seal(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest with the hash of every other file."""
+    hashes = {item.name: _sha256(item) for item in sorted(directory.iterdir()) if item.is_file()}
+    text = json.dumps({**manifest, "files": hashes}, indent=1)
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def check_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every file with its hash; raises ArtifactError."""
+    for name, digest in manifest["files"].items():
+        file = directory / name
+        if not file.is_file():
+            raise ArtifactError(
+                f"the file {name} is missing", where=str(directory), hint="Compile the model again."
+            )
+        if _sha256(file) != digest:
+            raise ArtifactError(
+                f"the file {name} is damaged: its hash differs from the manifest's",
+                where=str(directory),
+                hint="Copy the artifact again, or compile the model again.",
+            )
 
 
 def check_target(path: Path) -> None:
@@ -123,19 +149,9 @@ def load(path: str | os.PathLike[str]) -> Program:
         If it is missing, damaged, of another format, or compiled for another machine.
     """
     directory = Path(path)
-    manifest = read_manifest(directory)
-    for name, digest in manifest["files"].items():
-        file = directory / name
-        if not file.is_file():
-            raise ArtifactError(
-                f"the file {name} is missing", where=str(directory), hint="Compile the model again."
-            )
-        if _sha256(file) != digest:
-            raise ArtifactError(
-                f"the file {name} is damaged: its hash differs from the manifest's",
-                where=str(directory),
-                hint="Copy the artifact again, or compile the model again.",
-            )
+    fields = {"name": str, "backend": str, "report": dict}
+    manifest = read_manifest(directory, fields, (PROGRAM, WEIGHTS), FORMAT)
+    check_files(directory, manifest)
     program = parse((directory / PROGRAM).read_text(encoding="utf-8"))
     try:
         weights = load_file(directory / WEIGHTS)
@@ -147,8 +163,25 @@ def load(path: str | os.PathLike[str]) -> Program:
     return Program(program, _regions(directory, program, manifest), weights, manifest)
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of an artifact; raises ArtifactError."""
+def read_manifest(
+    directory: Path, fields: Mapping[str, type], files: tuple[str, ...], number: int
+) -> dict[str, Any]:
+    """The manifest of an artifact.
+
+    Parameters
+    ----------
+    fields
+        Fields that it must have, and their types.
+    files
+        Files of which it must have the hash.
+    number
+        The format that is read.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing or damaged, or of another format.
+    """
     file = directory / MANIFEST
     if not file.is_file():
         raise ArtifactError(
@@ -161,24 +194,23 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{MANIFEST} is damaged: {error}", where=str(directory), hint="Compile the model again."
         ) from error
-    wanted = {"format": int, "name": str, "backend": str, "report": dict, "files": dict}
-    for field, kind in wanted.items():
+    for field, kind in {"format": int, "files": dict, **fields}.items():
         if not isinstance(manifest, dict) or not isinstance(manifest.get(field), kind):
             raise ArtifactError(
                 f"{MANIFEST} has no valid field {field!r}",
                 where=str(directory),
                 hint="Compile the model again.",
             )
-    for name in (PROGRAM, WEIGHTS):
+    for name in files:
         if name not in manifest["files"]:
             raise ArtifactError(
                 f"{MANIFEST} has no hash of {name}",
                 where=str(directory),
                 hint="Compile the model again.",
             )
-    if manifest["format"] != FORMAT:
+    if manifest["format"] != number:
         raise ArtifactError(
-            f"the artifact has format {manifest['format']}, and this dyncc reads {FORMAT}",
+            f"the artifact has format {manifest['format']}, and this dyncc reads {number}",
             where=str(directory),
             hint="Load it with the dyncc that wrote it, or compile the model again.",
         )

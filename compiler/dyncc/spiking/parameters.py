@@ -16,7 +16,7 @@ from dyncc.arch.neurocorex import (
     Dynamics,
     Reset,
 )
-from dyncc_models.spiking.neurons import decay
+from dyncc.core.errors import ConfigError
 
 ParameterSet = dict[str, int]
 
@@ -35,7 +35,12 @@ def _factor(tau: float, dt: float, method: str) -> tuple[int, float]:
     The second is one minus the *rounded* factor: so a constant input leads to the same state as
     with the exact one, and firing rates do not drift.
     """
-    found = int(quantise(float(decay(tau, dt, method)), FACTOR_BITS))
+    if not (tau > 0 and dt > 0):
+        raise ConfigError(f"time constants and the step must be positive, not {tau:g} and {dt:g}")
+    if method == "euler" and tau < dt:
+        raise ConfigError(f"an Euler step of {dt:g} s is longer than a time constant of {tau:g} s")
+    real = math.exp(-dt / tau) if method == "exact" else 1.0 - dt / tau
+    found = int(quantise(real, FACTOR_BITS))
     return found, 1.0 - found / (1 << FACTOR_BITS)
 
 
@@ -49,16 +54,18 @@ def lif(
     v_reset: float = 0.0,
     subtract: bool = False,
     refractory: int = 0,
+    bias: float = 0.0,
     weight_unit: float = 1.0,
     method: str = "exact",
 ) -> ParameterSet:
-    """`neurons.Lif`: the weights are its input current."""
+    """A LIF neuron of NIR, whose input current are the weights, plus `bias`."""
     beta, share = _factor(tau, dt, method)
     return {
         "dynamics": Dynamics.EXPONENTIAL,
         "decay_v": beta,
         "couple": 1 << FACTOR_BITS,
         "gain": _gain(share * resistance * weight_unit),
+        "bias": _state(share * resistance * bias),
         "rest": _state(v_leak),
         "threshold": _state(threshold),
         "reset_to": _state(v_reset),
@@ -83,7 +90,7 @@ def cuba_lif(
     weight_unit: float = 1.0,
     method: str = "exact",
 ) -> ParameterSet:
-    """`neurons.CubaLif`."""
+    """A CubaLIF neuron of NIR."""
     alpha, share = _factor(tau_syn, dt, method)
     found = lif(
         tau,
@@ -107,11 +114,15 @@ def integrate_and_fire(
     threshold: float = 1.0,
     v_reset: float = 0.0,
     subtract: bool = False,
+    bias: float = 0.0,
     weight_unit: float = 1.0,
 ) -> ParameterSet:
-    """`neurons.If`."""
+    """An IF neuron of NIR."""
     found = lif(math.inf, dt, threshold=threshold, v_reset=v_reset, subtract=subtract)
-    return found | {"gain": _gain(dt * resistance * weight_unit)}
+    return found | {
+        "gain": _gain(dt * resistance * weight_unit),
+        "bias": _state(dt * resistance * bias),
+    }
 
 
 def leaky_integrator(
@@ -120,12 +131,19 @@ def leaky_integrator(
     *,
     resistance: float = 1.0,
     v_leak: float = 0.0,
+    bias: float = 0.0,
     weight_unit: float = 1.0,
     method: str = "exact",
 ) -> ParameterSet:
-    """`neurons.Li`."""
+    """A leaky integrator of NIR."""
     found = lif(
-        tau, dt, resistance=resistance, v_leak=v_leak, weight_unit=weight_unit, method=method
+        tau,
+        dt,
+        resistance=resistance,
+        v_leak=v_leak,
+        bias=bias,
+        weight_unit=weight_unit,
+        method=method,
     )
     return found | {"fires": 0}
 
