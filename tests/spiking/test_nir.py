@@ -234,3 +234,14 @@ def test_inputs_that_do_not_fit(spikes: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         program.run(*spikes)
     assert issubclass(InputError, UserError)
+
+
+def test_the_hardware_gives_the_same_bits() -> None:
+    program = spiking.map_network(spiking.from_nir(two_layers(lif(3)), DT))
+    spikes = numpy.random.default_rng(7).random((40, 6)) < 0.3
+    twin, rtl = (program.run(spikes, engine=engine) for engine in ("twin", "rtl"))
+    assert twin["spikes"].sum() > 20
+    for name, values in twin.items():
+        assert (rtl[name] == values).all()
+    with pytest.raises(ConfigError, match="engine must be one of twin, rtl, not 'gpu'"):
+        program.run(spikes, engine="gpu")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, metavar="FILE.npz")
     parser.add_argument("--output", required=True, metavar="FILE.npz")
     parser.add_argument(
-        "--engine", default="twin", choices=("twin",), help="what runs a spiking network"
+        "--engine", default="twin", choices=("twin", "rtl"), help="what runs a spiking network"
     )
 
 

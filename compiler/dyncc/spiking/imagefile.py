@@ -36,23 +36,15 @@ def save(program: SpikingProgram, path: str | Path) -> None:
     ConfigError
         If `path` holds something that is not an artifact.
     """
-    image = program.image
-    arrays = {f"parameter.{name}": values for name, values in image.parameters.items()}
-    arrays |= {
-        "assignment": image.assignment,
-        "input_weights": image.input_weights,
-        "recurrent_weights": image.recurrent_weights,
-    }
     with replacing(Path(path)) as unfinished:
-        contiguous = {name: numpy.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, unfinished / IMAGE)
+        save_image(program.image, unfinished / IMAGE)
         seal(
             unfinished,
             {
                 "format": FORMAT,
                 "target": TARGET,
                 "dyncc": dyncc.__version__,
-                "spec": asdict(image.spec),
+                "spec": asdict(program.image.spec),
                 "dt": float(program.dt),
                 "inputs": program.inputs,
                 "outputs": {name: asdict(output) for name, output in program.outputs.items()},
@@ -72,15 +64,7 @@ def load(path: str | Path) -> SpikingProgram:
     manifest = read_manifest(directory, _FIELDS, (IMAGE,), FORMAT)
     check_files(directory, manifest)
     try:
-        arrays = load_file(directory / IMAGE)
-        spec = CoreSpec(**manifest["spec"])
-        image = CoreImage(
-            spec,
-            {item.name: arrays[f"parameter.{item.name}"] for item in parameter_fields(spec)},
-            arrays["assignment"],
-            arrays["input_weights"],
-            arrays["recurrent_weights"],
-        )
+        image = load_image(directory / IMAGE, CoreSpec(**manifest["spec"]))
         outputs = {name: Output(**fields) for name, fields in manifest["outputs"].items()}
         inputs = {name: _pair(place) for name, place in manifest["inputs"].items()}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -90,6 +74,35 @@ def load(path: str | Path) -> SpikingProgram:
             hint="Compile the network again.",
         ) from error
     return SpikingProgram(image, manifest["dt"], inputs, outputs)
+
+
+def save_image(image: CoreImage, path: Path) -> None:
+    """Write the arrays of an image without learning."""
+    arrays = {f"parameter.{name}": values for name, values in image.parameters.items()}
+    arrays |= {
+        "assignment": image.assignment,
+        "input_weights": image.input_weights,
+        "recurrent_weights": image.recurrent_weights,
+    }
+    save_file({name: numpy.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def load_image(path: Path, spec: CoreSpec) -> CoreImage:
+    """Read what `save_image` wrote.
+
+    Raises
+    ------
+    SafetensorError, KeyError, ConfigError
+        If the file is damaged or does not fit the core.
+    """
+    arrays = load_file(path)
+    return CoreImage(
+        spec,
+        {item.name: arrays[f"parameter.{item.name}"] for item in parameter_fields(spec)},
+        arrays["assignment"],
+        arrays["input_weights"],
+        arrays["recurrent_weights"],
+    )
 
 
 def _pair(place: Any) -> tuple[int, int]:

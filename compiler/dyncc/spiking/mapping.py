@@ -19,6 +19,10 @@ from dyncc.core.errors import ConfigError, InputError
 from dyncc.spiking import parameters
 from dyncc.spiking.network import Network, Population, Reals
 
+#: Modules with ``simulate(image, lines)``, which gives spikes (bool) and potentials (Q.16) of shape
+#: (steps, neurons) for input spikes of shape (steps, inputs).
+ENGINES = {"twin": "dyncc_models.spiking.twin", "rtl": "dyncc_sim.neurocorex"}
+
 
 @dataclass(frozen=True)
 class Output:
@@ -69,7 +73,8 @@ class SpikingProgram:
         args, kwargs
             Spikes of each input, zeros and ones of shape (steps, size), in order or by name.
         engine
-            ``twin``: the integer model.
+            ``twin``, the integer model, or ``rtl``, the hardware in a simulator. Both give the
+            same bits.
 
         Returns
         -------
@@ -81,24 +86,23 @@ class SpikingProgram:
         InputError
             If an array does not fit.
         """
-        if engine != "twin":
-            raise ConfigError(f"engine must be twin, not {engine!r}")
+        if engine not in ENGINES:
+            raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
         given = dict(zip(self.inputs, args, strict=False)) | kwargs
         lines = self._lines(given)
         steps = len(lines)
         late = max((output.level for output in self.outputs.values()), default=0)
         padded = numpy.concatenate((lines, numpy.zeros((late, lines.shape[1]), bool)))
-        twin = import_module("dyncc_models.spiking.twin").CoreTwin(self.image)
-        found = twin.run(padded, record=True)
+        # By name, since the compiler does not depend on models or benches.
+        simulate = import_module(ENGINES[engine]).simulate
+        spikes, potentials = simulate(self.image, padded)
         scale = 1 << STATE_FRACTION_BITS
         results: dict[str, Any] = {}
         for name, output in self.outputs.items():
             rows = slice(output.level, output.level + steps)
             columns = slice(output.first, output.first + output.size)
             results[name] = (
-                found.spikes[rows, columns]
-                if output.spiking
-                else found.potentials[rows, columns] / scale
+                spikes[rows, columns] if output.spiking else potentials[rows, columns] / scale
             )
         return results
 

@@ -193,3 +193,10 @@ class CoreTwin:
     def report(self) -> dict[str, int]:
         """The counters by name."""
         return asdict(self.counters)
+
+
+def simulate(image: CoreImage, lines: Any) -> tuple[Spikes, Integers]:
+    """Spikes and potentials, both (steps, neurons), for input spikes (steps, inputs)."""
+    found = CoreTwin(image).run(lines, record=True)
+    assert found.potentials is not None
+    return found.spikes, found.potentials
