@@ -40,12 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.action == "list":
         for name, design in DESIGNS.items():
-            sizes = ", ".join(f"{size}={number}" for size, number in design.sizes.items())
-            print(f"{name:<14}{design.summary} ({sizes})")
+            shown = ", ".join(f"{size}={number}" for size, number in design.sizes.items())
+            print(f"{name:<14}{design.summary} ({shown})")
         return 0
     if arguments.design is None:
         raise ConfigError("the design is missing", hint=f"Designs: {', '.join(DESIGNS)}.")
-    sizes: dict[str, int] = dict(_size(text) for text in arguments.size)
+    sizes = dict(_size(text) for text in arguments.size)
     component = build(arguments.design, sizes)
     if arguments.action == "emit":
         text = verilog_of(component)
