@@ -3,15 +3,13 @@
 import hashlib
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from dyncc.core.errors import MissingToolError, ToolError
+from dyncc.core.errors import ToolError
+from dyncc.core.tools import NEXTPNR_ECP5, YOSYS, program
 
 #: Where results are kept.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dyncc" / "hw"
@@ -52,8 +50,8 @@ def ecp5_report(component: Any, clock_mhz: int = 50) -> dict[str, Any]:
     from amaranth.back import rtlil
 
     text = rtlil.convert(component, name="top", emit_src=False)
-    yosys, nextpnr = _find("yosys"), _find("nextpnr-ecp5")
-    tools = {"yosys": _version(yosys), "nextpnr": _version(nextpnr)}
+    yosys, nextpnr = program(YOSYS), program(NEXTPNR_ECP5)
+    tools = {"yosys": yosys.version, "nextpnr": nextpnr.version}
     settings = json.dumps([tools, _YOSYS, _NEXTPNR, clock_mhz])
     digest = hashlib.sha256(f"{settings}\n{text}".encode()).hexdigest()[:24]
     kept = CACHE / f"{digest}.json"
@@ -63,8 +61,8 @@ def ecp5_report(component: Any, clock_mhz: int = 50) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
         place = Path(folder)
         (place / "top.il").write_text(text, encoding="utf-8")
-        _run([yosys, "-q", "-p", _YOSYS], place)
-        _run([nextpnr, *_NEXTPNR, "--freq", str(clock_mhz)], place)
+        _run([str(yosys.path), "-q", "-p", _YOSYS], place)
+        _run([str(nextpnr.path), *_NEXTPNR, "--freq", str(clock_mhz)], place)
         report = json.loads((place / "report.json").read_text(encoding="utf-8"))
     (clock,) = report["fmax"].values()
     result = {
@@ -82,26 +80,6 @@ def ecp5_report(component: Any, clock_mhz: int = 50) -> dict[str, Any]:
     unfinished.write_text(json.dumps(result), encoding="utf-8")
     unfinished.replace(kept)
     return result
-
-
-def _find(tool: str) -> str:
-    """A program: from its environment variable, from PATH, or from its WebAssembly package."""
-    variable = "DYNCC_" + re.sub(r"[^A-Z0-9]", "", tool.upper())
-    beside = Path(sys.executable).parent / f"yowasp-{tool}"
-    candidates = (os.environ.get(variable), tool, f"yowasp-{tool}", str(beside))
-    for candidate in candidates:
-        path = shutil.which(candidate) if candidate else None
-        if path is not None:
-            return path
-    raise MissingToolError(
-        f"{tool} was not found", hint=f"Set {variable}, or: pip install yowasp-{tool}"
-    )
-
-
-def _version(path: str) -> str:
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
-    return found.group() if found else "unknown"
 
 
 def _run(command: list[str], folder: Path) -> None:

