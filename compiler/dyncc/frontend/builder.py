@@ -15,17 +15,14 @@ from dyncc.ir.hcfg import (
     HostOp,
     Loc,
     Operand,
-    Raise,
     Region,
     RegionCall,
-    Return,
     TensorOp,
     Terminator,
     Value,
-    jumps,
-    tree_leaves,
+    operand_values,
+    terminator_values,
 )
-from dyncc.ir.hcfg import Branch as BranchTerm
 from dyncc.ir.text import region_body
 from dyncc.ir.types import TensorType, Type
 
@@ -116,11 +113,11 @@ class BlockBuilder:
         types: Iterable[TensorType | None],
     ) -> tuple[Value | None, ...]:
         """Append a tensor operation to the region and return its results."""
-        for value in _values(args):
+        for value in operand_values(args):
             if value in self._after_region:
                 raise Late
         for _, arg in kwargs:
-            if any(value in self._after_region for value in _values(arg)):
+            if any(value in self._after_region for value in operand_values(arg)):
                 raise Late
         results = tuple(None if kind is None else self.fresh(kind) for kind in types)
         self._tensor_ops.append(TensorOp(target, args, kwargs, results))
@@ -149,8 +146,8 @@ class BlockBuilder:
     def finish(self, terminator: Terminator, regions: Regions) -> Block:
         """The block; its region goes to `regions`."""
         late = self._late
-        wanted = dict.fromkeys(value for op in late for value in _values(op.args))
-        wanted |= dict.fromkeys(_terminator_values(terminator))
+        wanted = dict.fromkeys(value for op in late for value in operand_values(op.args))
+        wanted |= dict.fromkeys(terminator_values(terminator))
         results = tuple(value for value in wanted if value in self._in_region)
         ops: list[BlockOp] = list(self._early)
         if results:
@@ -164,8 +161,8 @@ class BlockBuilder:
         for op in reversed(self._tensor_ops):
             if any(value in needed for value in op.results):
                 kept.append(op)
-                needed.update(_values(op.args))
-                needed.update(value for _, arg in op.kwargs for value in _values(arg))
+                needed.update(operand_values(op.args))
+                needed.update(value for _, arg in op.kwargs for value in operand_values(arg))
         kept.reverse()
         weights_by_value = {value: name for name, value in self.weight_values.items()}
         params: dict[Value, Value] = {}
@@ -208,25 +205,3 @@ def map_operand(operand: Operand, change: Callable[[Value], Value]) -> Operand:
     if isinstance(operand, tuple):
         return tuple(map_operand(item, change) for item in operand)
     return operand
-
-
-def _values(operand: Any) -> Iterable[Value]:
-    if isinstance(operand, Value):
-        yield operand
-    elif isinstance(operand, tuple):
-        for item in operand:
-            yield from _values(item)
-
-
-def _terminator_values(terminator: Terminator) -> Iterable[Value]:
-    for jump in jumps(terminator):
-        yield from jump.args
-    match terminator:
-        case BranchTerm(condition):
-            yield condition
-        case Return(result, state):
-            yield from tree_leaves(result)
-            for _, tree in state:
-                yield from tree_leaves(tree)
-        case Raise(_, message):
-            yield from _values(message)

@@ -266,6 +266,30 @@ def jumps(terminator: Terminator) -> tuple[Jump, ...]:
             return ()
 
 
+def operand_values(operand: Operand) -> Iterator[Value]:
+    """All values of an operand, left to right; several operands are given as a tuple."""
+    if isinstance(operand, Value):
+        yield operand
+    elif isinstance(operand, tuple):
+        for part in operand:
+            yield from operand_values(part)
+
+
+def terminator_values(terminator: Terminator) -> Iterator[Value]:
+    """All values that a terminator uses, edges first."""
+    for jump in jumps(terminator):
+        yield from jump.args
+    match terminator:
+        case Branch(condition):
+            yield condition
+        case Return(result, state):
+            yield from tree_leaves(result)
+            for _, tree in state:
+                yield from tree_leaves(tree)
+        case Raise(_, message):
+            yield from operand_values(message)
+
+
 @dataclass(frozen=True)
 class StateSlot:
     """Module state that a call changes: a buffer (tensor) or an attribute.

@@ -14,7 +14,6 @@ from dyncc.ir.hcfg import (
     Hcfg,
     HostOp,
     Jump,
-    Operand,
     Raise,
     Region,
     RegionCall,
@@ -22,6 +21,8 @@ from dyncc.ir.hcfg import (
     Value,
     argument_leaves,
     jumps,
+    operand_values,
+    terminator_values,
     tree_leaves,
 )
 from dyncc.ir.types import BOOL, Dim, ListType, TensorType, Type
@@ -99,7 +100,7 @@ def _region(region: Region) -> Iterable[str]:
         if not isinstance(value.type, TensorType):
             yield f"%{value.name} is no tensor"
     for op in region.ops:
-        for value in _values((*op.args, *(arg for _, arg in op.kwargs))):
+        for value in operand_values((*op.args, *(arg for _, arg in op.kwargs))):
             yield from _use(value, known)
         for result in op.results:
             if result is None:
@@ -115,7 +116,7 @@ def _block(program: Hcfg, block: Block) -> Iterable[str]:
     known: dict[str, Value] = {value.name: value for value in block.params}
     calls = 0
     for op in block.ops:
-        for value in _values(op.args):
+        for value in operand_values(op.args):
             yield from _use(value, known)
         if isinstance(op, RegionCall):
             calls += 1
@@ -126,7 +127,7 @@ def _block(program: Hcfg, block: Block) -> Iterable[str]:
     if calls > 1:
         yield f"it calls {calls} regions"
     terminator = block.terminator
-    for value in _terminator_values(program, block):
+    for value in terminator_values(terminator):
         yield from _use(value, known)
     for jump in jumps(terminator):
         yield from _jump(program, jump)
@@ -144,21 +145,6 @@ def _block(program: Hcfg, block: Block) -> Iterable[str]:
         kind = getattr(builtins, terminator.exception, None)
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             yield f"it raises {terminator.exception}, which is no builtin exception"
-
-
-def _terminator_values(program: Hcfg, block: Block) -> Iterable[Value]:
-    terminator = block.terminator
-    for jump in jumps(terminator):
-        yield from jump.args
-    match terminator:
-        case Branch(condition):
-            yield condition
-        case Return(result, state):
-            yield from tree_leaves(result)
-            for _, tree in state:
-                yield from tree_leaves(tree)
-        case Raise(_, message):
-            yield from _values(message)
 
 
 def _use(value: Value, known: Mapping[str, Value]) -> Iterable[str]:
@@ -229,11 +215,3 @@ def _fits(given: Type, wanted: Type, extents: dict[str, Dim]) -> bool:
             for extent, slot in zip(given.shape, wanted.shape, strict=True)
         )
     )
-
-
-def _values(operands: Iterable[Operand]) -> Iterable[Value]:
-    for operand in operands:
-        if isinstance(operand, Value):
-            yield operand
-        elif isinstance(operand, tuple):
-            yield from _values(operand)

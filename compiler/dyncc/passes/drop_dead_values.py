@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from dyncc.ir.hcfg import (
@@ -12,12 +11,12 @@ from dyncc.ir.hcfg import (
     Hcfg,
     HostOp,
     Jump,
-    Operand,
     Raise,
     Return,
     Terminator,
     Value,
     jumps,
+    operand_values,
     tree_leaves,
 )
 
@@ -58,7 +57,7 @@ def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
             for _, tree in state:
                 needed.update(tree_leaves(tree))
         case Raise(_, message):
-            needed.update(_values(message))
+            needed.update(operand_values(message))
     for jump in jumps(terminator):
         target = program.blocks[jump.target]
         needed.update(
@@ -66,7 +65,7 @@ def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
         )
     for op in reversed(block.ops):
         if _stays(op, needed):
-            needed.update(_values(op.args))
+            needed.update(operand_values(op.args))
 
 
 def _stays(op: BlockOp, needed: set[Value]) -> bool:
@@ -94,11 +93,3 @@ def _retarget(program: Hcfg, terminator: Terminator, needed: set[Value]) -> Term
     if isinstance(terminator, Branch):
         return replace(terminator, then=shorten(terminator.then), orelse=shorten(terminator.orelse))
     return terminator
-
-
-def _values(operands: Iterable[Operand]) -> Iterable[Value]:
-    for operand in operands:
-        if isinstance(operand, Value):
-            yield operand
-        elif isinstance(operand, tuple):
-            yield from _values(operand)
