@@ -15,7 +15,7 @@ from dyncc.arch.neurocorex import (
     CoreSpec,
     Space,
     address,
-    memory_bits,
+    bus_words,
     memory_words,
 )
 
@@ -82,7 +82,7 @@ class Driver:
 
     async def write(self, space: Space, index: int, value: int) -> None:
         """Store a memory word."""
-        for chunk in range(-(-memory_bits(self.spec, space) // BUS_BITS)):
+        for chunk in range(bus_words(self.spec, space)):
             self.dut.bus__address.value = address(space, index, chunk)
             self.dut.bus__write_data.value = value >> (BUS_BITS * chunk) & WORD
             self.dut.bus__write.value = 1
@@ -91,7 +91,7 @@ class Driver:
     async def read(self, space: Space, index: int) -> int:
         """Read a memory word."""
         found = 0
-        for chunk in range(-(-memory_bits(self.spec, space) // BUS_BITS)):
+        for chunk in range(bus_words(self.spec, space)):
             self.dut.bus__address.value = address(space, index, chunk)
             self.dut.bus__read.value = 1
             await self._request()

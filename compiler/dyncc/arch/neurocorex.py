@@ -181,6 +181,11 @@ def memory_bits(spec: CoreSpec, space: Space) -> int:
     return sum(item.bits for item in layout)
 
 
+def bus_words(spec: CoreSpec, space: Space) -> int:
+    """Bus words that make one word of a memory."""
+    return -(-memory_bits(spec, space) // BUS_BITS)
+
+
 def memory_depth(spec: CoreSpec, space: Space) -> int:
     """Number of a memory's words."""
     return {

@@ -30,7 +30,18 @@ from dyncc.frontend.values import (
     TensorObj,
     tensor_type,
 )
-from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Series, StateSlot, Tree, Value
+from dyncc.ir.hcfg import (
+    ARGUMENT,
+    Hcfg,
+    Leaf,
+    Literal,
+    Record,
+    Series,
+    StateSlot,
+    Tree,
+    Value,
+    jumps,
+)
 from dyncc.ir.types import SCALARS, TensorType
 
 HANDLER_MODULES = (calls, objects, operations)
@@ -306,8 +317,6 @@ class _Attempt:
 
 
 def _in_reverse_post_order(blocks: Mapping[str, Any]) -> dict[str, Any]:
-    from dyncc.ir.hcfg import jumps
-
     order: list[str] = []
     seen: set[str] = set()
     entry = next(iter(blocks))

@@ -11,8 +11,8 @@ The graph and its name follow Chen et al., "DyCL", ISSTA 2023 (arXiv 2307.04963)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from dyncc.ir.types import TensorType, Type
@@ -264,6 +264,29 @@ def jumps(terminator: Terminator) -> tuple[Jump, ...]:
             return (then, orelse)
         case _:
             return ()
+
+
+def map_jumps(terminator: Terminator, change: Callable[[Jump], Jump]) -> Terminator:
+    """`terminator` with each of its edges changed."""
+    match terminator:
+        case Jump():
+            return change(terminator)
+        case Branch(_, then, orelse):
+            return replace(terminator, then=change(then), orelse=change(orelse))
+        case _:
+            return terminator
+
+
+def reachable(blocks: Mapping[str, Block]) -> set[str]:
+    """Names of the blocks to which edges lead from the first; edges into nowhere lead nowhere."""
+    found: set[str] = set()
+    pending = [next(iter(blocks))]
+    while pending:
+        name = pending.pop()
+        if name in blocks and name not in found:
+            found.add(name)
+            pending += [jump.target for jump in jumps(blocks[name].terminator)]
+    return found
 
 
 def operand_values(operand: Operand) -> Iterator[Value]:

@@ -22,6 +22,7 @@ from dyncc.ir.hcfg import (
     argument_leaves,
     jumps,
     operand_values,
+    reachable,
     terminator_values,
     tree_leaves,
 )
@@ -73,13 +74,7 @@ def _program(program: Hcfg) -> Iterable[str]:
             if value.name in defined:
                 yield f"%{value.name} is defined twice"
             defined.add(value.name)
-    reached, pending = set(), [program.entry.name]
-    while pending:
-        name = pending.pop()
-        if name in reached or name not in program.blocks:
-            continue
-        reached.add(name)
-        pending += [jump.target for jump in jumps(program.blocks[name].terminator)]
+    reached = reachable(program.blocks)
     for name in program.blocks:
         if name not in reached:
             yield f"^{name} is never reached"

@@ -13,9 +13,9 @@ from dyncc.ir.hcfg import (
     Jump,
     Raise,
     Return,
-    Terminator,
     Value,
     jumps,
+    map_jumps,
     operand_values,
     tree_leaves,
 )
@@ -75,21 +75,14 @@ def _stays(op: BlockOp, needed: set[Value]) -> bool:
 
 
 def _rewrite(program: Hcfg, block: Block, needed: set[Value]) -> Block:
-    params = tuple(value for value in block.params if value in needed)
-    ops = tuple(op for op in block.ops if _stays(op, needed))
-    return replace(
-        block, params=params, ops=ops, terminator=_retarget(program, block.terminator, needed)
-    )
-
-
-def _retarget(program: Hcfg, terminator: Terminator, needed: set[Value]) -> Terminator:
     def shorten(jump: Jump) -> Jump:
         params = program.blocks[jump.target].params
         kept = tuple(arg for arg, param in zip(jump.args, params, strict=True) if param in needed)
         return Jump(jump.target, kept)
 
-    if isinstance(terminator, Jump):
-        return shorten(terminator)
-    if isinstance(terminator, Branch):
-        return replace(terminator, then=shorten(terminator.then), orelse=shorten(terminator.orelse))
-    return terminator
+    return replace(
+        block,
+        params=tuple(value for value in block.params if value in needed),
+        ops=tuple(op for op in block.ops if _stays(op, needed)),
+        terminator=map_jumps(block.terminator, shorten),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dyncc.ir.hcfg import Block, Branch, Hcfg, Jump, Terminator, jumps
+from dyncc.ir.hcfg import Block, Hcfg, Jump, map_jumps, reachable
 
 
 def forward_jumps(program: Hcfg) -> Hcfg:
@@ -29,28 +29,9 @@ def forward_jumps(program: Hcfg) -> Hcfg:
             jump = Jump(onward.target, tuple(values[arg] for arg in onward.args))
         return jump
 
-    def redirect(terminator: Terminator) -> Terminator:
-        if isinstance(terminator, Jump):
-            return follow(terminator)
-        if isinstance(terminator, Branch):
-            return replace(
-                terminator, then=follow(terminator.then), orelse=follow(terminator.orelse)
-            )
-        return terminator
-
     blocks: dict[str, Block] = {
-        name: replace(block, terminator=redirect(block.terminator))
+        name: replace(block, terminator=map_jumps(block.terminator, follow))
         for name, block in program.blocks.items()
     }
-    return replace(program, blocks=_reached(blocks))
-
-
-def _reached(blocks: dict[str, Block]) -> dict[str, Block]:
-    reached: set[str] = set()
-    pending = [next(iter(blocks))]
-    while pending:
-        name = pending.pop()
-        if name not in reached:
-            reached.add(name)
-            pending += [jump.target for jump in jumps(blocks[name].terminator)]
-    return {name: block for name, block in blocks.items() if name in reached}
+    reached = reachable(blocks)
+    return replace(program, blocks={name: blocks[name] for name in blocks if name in reached})

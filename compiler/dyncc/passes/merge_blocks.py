@@ -18,6 +18,7 @@ from dyncc.ir.hcfg import (
     Return,
     Terminator,
     Value,
+    map_jumps,
     map_leaves,
 )
 
@@ -74,16 +75,10 @@ def _rename(terminator: Terminator, values: Mapping[Value, Value]) -> Terminator
     def jump(edge: Jump) -> Jump:
         return Jump(edge.target, tuple(values.get(arg, arg) for arg in edge.args))
 
+    terminator = map_jumps(terminator, jump)
     match terminator:
-        case Jump():
-            return jump(terminator)
-        case Branch(condition, then, orelse):
-            return replace(
-                terminator,
-                condition=values.get(condition, condition),
-                then=jump(then),
-                orelse=jump(orelse),
-            )
+        case Branch(condition):
+            return replace(terminator, condition=values.get(condition, condition))
         case Return(result, state):
             return replace(
                 terminator,
@@ -92,3 +87,5 @@ def _rename(terminator: Terminator, values: Mapping[Value, Value]) -> Terminator
             )
         case Raise(_, message):
             return replace(terminator, message=tuple(_operand(part, values) for part in message))
+        case Jump():
+            return terminator

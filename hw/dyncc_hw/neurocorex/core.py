@@ -14,6 +14,7 @@ from dyncc.arch.neurocorex import (
     SPACE_BITS,
     CoreSpec,
     Space,
+    bus_words,
     memory_bits,
     memory_depth,
 )
@@ -274,15 +275,14 @@ class Core(wiring.Component):
         chunk = bus.address[:CHUNK_BITS]
         index = bus.address[CHUNK_BITS : CHUNK_BITS + INDEX_BITS]
         space = bus.address[CHUNK_BITS + INDEX_BITS :]
-        widest = max(memory_bits(spec, item) for item in Space)
         # Lower parts of a word that is being written.
-        staged = Signal(-(-widest // BUS_BITS) * BUS_BITS)
+        staged = Signal(max(bus_words(spec, item) for item in Space) * BUS_BITS)
         asked = Signal()
         request = idle & (bus.read | bus.write) & ~asked & ~bus.done
         m.d.sync += [asked.eq(request & bus.read), bus.done.eq(asked | (request & bus.write))]
         for item in Space:
             bits = memory_bits(spec, item)
-            last = -(-bits // BUS_BITS) - 1
+            last = bus_words(spec, item) - 1
             with m.If(request & (space == item)):
                 m.d.comb += [
                     reads[item].addr.eq(index),
