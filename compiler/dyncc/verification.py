@@ -46,6 +46,11 @@ class Comparison:
             (block, way) for block, way, _ in program.edges() if not self.counts.get((block, way))
         ]
 
+    def taken(self, program: Hcfg) -> str:
+        """How many edges were taken, of how many: ``6/7``."""
+        edges = sum(1 for _ in program.edges())
+        return f"{edges - len(self.untaken(program))}/{edges}"
+
 
 def compare(
     module: torch.nn.Module,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dyncc.core.errors import ToolError
+from dyncc.core.files import write_text
 from dyncc.core.tools import NEXTPNR_ECP5, YOSYS, program
 
 #: Where results are kept.
@@ -76,9 +77,7 @@ def ecp5_report(component: Any, clock_mhz: int = 50) -> dict[str, Any]:
         "tools": tools,
     }
     kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(result), encoding="utf-8")
-    unfinished.replace(kept)
+    write_text(kept, json.dumps(result))
     return result
 
 

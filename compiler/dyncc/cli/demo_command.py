@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from dyncc.cli.progress import progress
+    from dyncc.core.files import write_text
     from dyncc.driver import compile
     from dyncc.ir.drawing import to_svg
     from dyncc.runtime.summary import summary
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Raises where any logit or exit differs.
     compared = compare(network, program, inputs)
     drawing = output.parent / "digits.svg"
-    drawing.write_text(to_svg(program.hcfg, compared.counts), encoding="utf-8")
+    write_text(drawing, to_svg(program.hcfg, compared.counts))
 
     def classify(run: object) -> list[tuple[int, int]]:
         answers = []
@@ -81,11 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     row("latency per image", [f"{1e6 * s / len(inputs):.0f} µs" for s in seconds.values()])
     agree = sum(a == b for a, b in zip(*both.values(), strict=True))
-    edges = len(list(program.hcfg.edges()))
-    taken = edges - len(compared.untaken(program.hcfg))
     print(
         f"\nagree on {agree} of {len(inputs)} images, max abs error {compared.max_abs_error:.1e}, "
-        f"edges taken {taken}/{edges}, "
+        f"edges taken {compared.taken(program.hcfg)}, "
         f"{seconds['eager'] / seconds['compiled']:.2f}x the speed of eager PyTorch\n"
         f"drawing: {drawing}"
     )

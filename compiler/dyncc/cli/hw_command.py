@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     import json
-    from pathlib import Path
 
     from dyncc.core.errors import ConfigError
+    from dyncc.core.files import write_text
     from dyncc_hw.designs import DESIGNS, build
     from dyncc_hw.flow import ecp5_report, verilog_of
 
@@ -56,14 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         print(text, end="")
         return 0
-    path = Path(arguments.output)
-    try:
-        unfinished = path.with_name(f".{path.name}.new")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-    print(f"{path}: {len(text.splitlines())} lines")
+    write_text(arguments.output, text)
+    print(f"{arguments.output}: {len(text.splitlines())} lines")
     return 0
 
 

@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    from pathlib import Path
-
-    from dyncc.core.errors import ConfigError
+    from dyncc.core.files import write_text
     from dyncc.ir.cost import region_cost
     from dyncc.ir.drawing import quantity, to_html, to_svg
     from dyncc.ir.hcfg import RegionCall
@@ -36,10 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     hcfg = program.hcfg
     for target, draw in ((arguments.html, to_html), (arguments.svg, to_svg)):
         if target is not None:
-            try:
-                Path(target).write_text(draw(hcfg), encoding="utf-8")
-            except OSError as error:
-                raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+            write_text(target, draw(hcfg))
             print(f"{target}: {summary(program)}")
     if arguments.html or arguments.svg:
         return 0

@@ -92,13 +92,12 @@ def _measure(name: str, backend: str) -> tuple[str, list[str]]:
 def _row(name: str, program: Program, found: Comparison, eager: float, compiled: float) -> str:
     """A row; `eager` and `compiled` are milliseconds for one input."""
     hcfg = program.hcfg
-    edges = len(list(hcfg.edges()))
     seconds = sum(program.manifest["seconds"].values())
     cells = (
         f"`{name}`",
         len(hcfg.blocks),
         len(hcfg.regions),
-        f"{edges - len(found.untaken(hcfg))}/{edges}",
+        found.taken(hcfg),
         found.inputs,
         found.elements,
         f"{found.max_abs_error:.1e}",
@@ -129,19 +128,16 @@ def _conditions(backend: str) -> str:
 def _write(path: Any, text: str) -> None:
     """Replace the part of a page between the marks, or write a new page."""
     from dyncc.core.errors import ConfigError
+    from dyncc.core.files import write_text
 
     begin, end = "<!-- table: begin -->", "<!-- table: end -->"
     try:
         page = path.read_text(encoding="utf-8") if path.exists() else f"{begin}\n{end}\n"
-        before, mark, rest = page.partition(begin)
-        if not mark or end not in rest:
-            raise ConfigError(
-                f"{path} has no place for the table", hint=f"Put {begin} and {end} into it."
-            )
-        unfinished = path.with_name(f".{path.name}.new")
-        unfinished.write_text(
-            f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8"
-        )
-        unfinished.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    before, mark, rest = page.partition(begin)
+    if not mark or end not in rest:
+        raise ConfigError(
+            f"{path} has no place for the table", hint=f"Put {begin} and {end} into it."
+        )
+    write_text(path, f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}")
