@@ -227,6 +227,7 @@ def test_what_the_core_lacks_is_refused() -> None:
         ((numpy.zeros((4, 5)),), r"expected spikes of shape \(4, 6\), got \(4, 5\)"),
         ((numpy.full((4, 6), 0.5),), "spikes must be zeros and ones"),
         ((), "the inputs are input, not none"),
+        ((numpy.zeros((4, 6)),) * 2, "there are 1 inputs, and 2 were given"),
     ],
 )
 def test_inputs_that_do_not_fit(spikes: Any, message: str) -> None:

@@ -88,6 +88,8 @@ class SpikingProgram:
         """
         if engine not in ENGINES:
             raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+        if len(args) > len(self.inputs):
+            raise InputError(f"there are {len(self.inputs)} inputs, and {len(args)} were given")
         given = dict(zip(self.inputs, args, strict=False)) | kwargs
         lines = self._lines(given)
         steps = len(lines)
@@ -180,7 +182,7 @@ def map_network(
         if projection.bias is not None:
             bias[column : column + width] += projection.bias
 
-    sets: list[parameters.ParameterSet] = []
+    sets: dict[tuple[tuple[str, int], ...], int] = {}
     assignment = numpy.zeros(neurons, numpy.int64)
     quantised = numpy.zeros(weights.shape, numpy.int64)
     for name, population in network.populations.items():
@@ -188,12 +190,11 @@ def map_network(
         unit, quantised[:, columns] = _quantise(weights[:, columns], bits)
         found = _sets(population, bias[columns], network.dt, unit, method)
         for offset, values in enumerate(found):
-            if values not in sets:
-                sets.append(values)
-            assignment[first[name] + offset] = sets.index(values)
+            place = sets.setdefault(tuple(values.items()), len(sets))
+            assignment[first[name] + offset] = place
     core = spec or CoreSpec(neurons, count, parameter_sets=max(1, len(sets)))
     return SpikingProgram(
-        _image(core, sets, assignment, quantised, count),
+        _image(core, [dict(values) for values in sets], assignment, quantised, count),
         network.dt,
         lines,
         {
