@@ -70,7 +70,8 @@ def run_bench(
         raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
     _find(simulator)
     text = verilog.convert(component, name="top", emit_src=False)
-    digest = hashlib.sha256(f"{simulator}\n{text}".encode()).hexdigest()[:16]
+    # A build holds paths into the environment that made it.
+    digest = hashlib.sha256(f"{simulator}\n{sys.prefix}\n{text}".encode()).hexdigest()[:16]
     root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
     build = root / digest
     build.mkdir(parents=True, exist_ok=True)
