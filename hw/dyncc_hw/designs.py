@@ -17,7 +17,7 @@ class Design:
     build: Callable[..., Any]
 
 
-def _neurocorex(**sizes: int) -> Any:
+def _neurocorex(**sizes: Any) -> Any:
     from dyncc_hw.neurocorex.core import Core
 
     return Core(CoreSpec(**sizes))

@@ -27,3 +27,9 @@ def layout_of(fields: tuple[Field, ...]) -> data.StructLayout:
         return signed(item.bits) if item.signed else unsigned(item.bits)
 
     return data.StructLayout({item.name: shape(item) for item in fields})
+
+
+def clip(value: Any, low: Any, high: Any) -> Value:
+    """`value` between two signals, in the width of `high`; `low` is not above `high`."""
+    limited = Mux(value > high, high, Mux(value < low, low, value))
+    return limited[: len(high)].as_signed()

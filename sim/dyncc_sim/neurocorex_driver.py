@@ -11,12 +11,14 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from dyncc.arch.neurocorex import (
     BUS_BITS,
+    COUNTERS,
     CoreImage,
     CoreSpec,
     Space,
     address,
     bus_words,
     memory_words,
+    unpack,
 )
 
 WORD = (1 << BUS_BITS) - 1
@@ -99,7 +101,7 @@ class Driver:
         return found
 
     async def program(self, image: CoreImage) -> None:
-        """Write every memory."""
+        """Write every memory; the core forgets what it was doing."""
         for space, words in memory_words(image).items():
             for index, value in enumerate(words):
                 await self.write(space, index, value)
@@ -119,25 +121,28 @@ class Driver:
                 if ready:
                     break
             dut.events_in__valid.value = 0
-        await ReadOnly()
-        before = int(dut.cycles.value)
-        await RisingEdge(dut.clk)
         dut.start.value = 1
         await RisingEdge(dut.clk)
         dut.start.value = 0
-        limit = 100 * (self.spec.inputs + self.spec.neurons) * (self.spec.row_words + 2) + 1000
+        limit = 100 * self.spec.sources * (self.spec.neurons + 2) + 1000
+        cycles = 0
         for _ in range(limit):
             await ReadOnly()
+            cycles += int(dut.busy.value)
             if dut.step_done.value:
                 break
             await RisingEdge(dut.clk)
         else:
             raise AssertionError(f"a step does not end in {limit} cycles")
         await RisingEdge(dut.clk)
-        await ReadOnly()
-        cycles = int(dut.cycles.value) - before
-        await RisingEdge(dut.clk)
         return cycles
+
+    async def counters(self) -> dict[str, int]:
+        """What the core counted."""
+        return {
+            item.name: unpack((item,), await self.read(Space.COUNTERS, index))[item.name]
+            for index, item in enumerate(COUNTERS)
+        }
 
     async def events(self, count: int) -> list[int]:
         """Wait for and take the next `count` neurons that fired."""

@@ -25,10 +25,12 @@ async def run(dut: Any) -> None:
     lines = numpy.load(folder / "lines.npy")
     spikes = numpy.zeros((len(lines), spec.neurons), bool)
     potentials = numpy.zeros((len(lines), spec.neurons), numpy.int64)
+    before = 0
     for step, row in enumerate(lines):
-        before = int(dut.spike_count.value)
         await driver.step(row)
-        fired = await driver.events(int(dut.spike_count.value) - before)
+        total = (await driver.counters())["spikes"]
+        fired = await driver.events(total - before)
+        before = total
         spikes[step, fired] = True
         for index in range(spec.neurons):
             word = await driver.read(Space.STATE, index)

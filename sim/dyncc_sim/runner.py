@@ -20,6 +20,9 @@ from dyncc.core.errors import MismatchError, MissingToolError, ToolError
 SETTINGS = "DYNCC_BENCH"
 SIMULATORS = ("verilator", "icarus")
 
+#: Marks a complete build.
+_BUILT = "built"
+
 #: Amaranth's Verilog extends and cuts operands implicitly, and its case statements rely on defaults
 #: assigned before them; every other warning is an error.
 VERILATOR_ARGUMENTS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-O3"]
@@ -74,24 +77,9 @@ def run_bench(
     digest = hashlib.sha256(f"{simulator}\n{sys.prefix}\n{text}".encode()).hexdigest()[:16]
     root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
     build = root / digest
-    build.mkdir(parents=True, exist_ok=True)
-    source = build / "top.v"
-    source.write_text(text, encoding="utf-8")
     runner = get_runner(simulator)
-    arguments = VERILATOR_ARGUMENTS if simulator == "verilator" else []
-    log = build / "build.log"
-    try:
-        runner.build(
-            sources=[source],
-            hdl_toplevel="top",
-            build_dir=build,
-            build_args=arguments,
-            timescale=("1ns", "1ps"),
-            log_file=log,
-        )
-    except (RuntimeError, SystemExit) as error:
-        tail = log.read_text(errors="replace")[-2000:] if log.is_file() else str(error)
-        raise ToolError(f"{simulator} cannot build the component", log=tail) from error
+    if not (build / _BUILT).is_file():
+        _build(runner, simulator, text, build)
     with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
         results = Path(folder) / "results.xml"
         log = Path(folder) / "run.log"
@@ -110,6 +98,27 @@ def run_bench(
             raise ToolError(f"the bench {bench} did not run", log=tail) from error
         output = log.read_text(errors="replace") if log.is_file() else ""
         _check(results, bench, output)
+
+
+def _build(runner: Any, simulator: str, text: str, build: Path) -> None:
+    """Build from scratch: what an interrupted build left is not trusted."""
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    source, log = build / "top.v", build / "build.log"
+    source.write_text(text, encoding="utf-8")
+    try:
+        runner.build(
+            sources=[source],
+            hdl_toplevel="top",
+            build_dir=build,
+            build_args=VERILATOR_ARGUMENTS if simulator == "verilator" else [],
+            timescale=("1ns", "1ps"),
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        tail = log.read_text(errors="replace")[-2000:] if log.is_file() else str(error)
+        raise ToolError(f"{simulator} cannot build the component", log=tail) from error
+    (build / _BUILT).touch()
 
 
 def _check(results: Path, bench: str, output: str) -> None:

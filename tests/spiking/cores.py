@@ -17,13 +17,19 @@ def image_of(
     learning: Learning | None = None,
     plastic: Any = None,
     input_plastic: Any = None,
-    **size: int,
+    **size: Any,
 ) -> CoreImage:
     """An image for a core that is as large as its weights."""
     first = recurrent if recurrent is not None else numpy.zeros((numpy.shape(inputs)[1],) * 2)
     neurons = len(first)
     ingoing = numpy.zeros((0, neurons)) if inputs is None else numpy.asarray(inputs)
-    spec = CoreSpec(neurons, len(ingoing), parameter_sets=max(1, len(sets)), **size)
+    spec = CoreSpec(
+        neurons,
+        len(ingoing),
+        parameter_sets=max(1, len(sets)),
+        learning=learning is not None,
+        **size,
+    )
     return CoreImage(
         spec,
         parameter_sets(spec, sets),

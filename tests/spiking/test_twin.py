@@ -288,4 +288,5 @@ def test_counters() -> None:
     twin.run([[1, 0], [1, 1], [0, 0]])
     assert twin.report() == {
         "steps": 3, "input_spikes": 3, "spikes": 3, "synaptic_operations": 12,
+        "weight_reads": 12, "weight_writes": 0,
     }  # fmt: skip

@@ -1,57 +1,45 @@
-"""The core: memories, event-driven synapses, and the neuron pipeline under one sequencer."""
+"""The core: memories, event-driven synapses, the neuron pipeline and learning, in sequence."""
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.neurocorex import (
     BUS_BITS,
-    CHUNK_BITS,
-    INDEX_BITS,
-    SPACE_BITS,
+    COUNTERS,
+    DECIDED_BIT,
     CoreSpec,
+    Rule,
     Space,
-    bus_words,
     memory_bits,
     memory_depth,
+    row_fields,
+    spaces,
 )
+from dyncc_hw.fixed import layout_of, saturate
+from dyncc_hw.neurocorex.bus import BUS, BusServer
+from dyncc_hw.neurocorex.learning import LearningEngine
 from dyncc_hw.neurocorex.neuron import NeuronUnit
-
-#: The bus by which a core is programmed and read, while it is idle. A memory word that is wider
-#: than the bus is written from its lowest part to its highest; the last one stores it.
-BUS = wiring.Signature(
-    {
-        "address": Out(CHUNK_BITS + INDEX_BITS + SPACE_BITS),
-        "write": Out(1),
-        "read": Out(1),
-        "write_data": Out(BUS_BITS),
-        "read_data": In(BUS_BITS),
-        "done": In(1),
-    }
-)
-
-
-def index_bits(depth: int) -> int:
-    """Width of an index into `depth` places."""
-    return max(1, (depth - 1).bit_length())
+from dyncc_hw.neurocorex.synapses import SynapseUnit, index_bits
+from dyncc_hw.neurocorex.termination import TerminationUnit
 
 
 class Core(wiring.Component):
-    """A NeuroCoreX core without learning.
+    """A NeuroCoreX core.
 
-    A step takes, for every source that spiked, a cycle for each word of its row of weights, then a
-    cycle for each neuron: ``spikes * max(row_words, 2) + neurons + OVERHEAD`` at most, see
-    `step_cycles`.
+    After reset, and after a write of 1 to the register ``clear``, it forgets spikes, sums and
+    traces, in as many cycles as it has sources.
 
     Members
     -------
     bus
         Programming; requests are held until `done`, which comes only while the core is idle.
     events_in
-        Input lines that spike in the next step; taken while the core is idle.
+        Input lines that spike in the next step; taken while the core is idle. Numbers beyond the
+        last line are dropped.
     events_out
         Neurons that fired, in order of their number; those of a step come before those of the
         next. The core waits for all of them to be taken before it starts another step.
@@ -61,13 +49,12 @@ class Core(wiring.Component):
         High from the cycle after `start` until the step is done.
     step_done
         High in the last cycle of a step.
-    cycles, spike_count, synaptic_operations
-        What the core counted since reset, 32 bits each, wrapping: cycles in which it was busy,
-        spikes fired, weights added.
+    decided, winner
+        Whether the test of dynamic termination holds after the last step, and for which class.
     """
 
     #: Cycles of a step beside its spikes and neurons.
-    OVERHEAD = NeuronUnit.LATENCY + 8
+    OVERHEAD = NeuronUnit.LATENCY + SynapseUnit.LATENCY + 7
 
     def __init__(self, spec: CoreSpec) -> None:
         self.spec = spec
@@ -79,157 +66,316 @@ class Core(wiring.Component):
                 "start": In(1),
                 "busy": Out(1),
                 "step_done": Out(1),
-                "cycles": Out(32),
-                "spike_count": Out(32),
-                "synaptic_operations": Out(32),
+                "decided": Out(1),
+                "winner": Out(index_bits(max(1, spec.classes))),
             }
         )
 
     @staticmethod
-    def step_cycles(spec: CoreSpec, spikes: int) -> int:
-        """Bound on the cycles of a step in which `spikes` sources are delivered."""
-        return spikes * max(spec.row_words, 2) + spec.neurons + Core.OVERHEAD
+    def step_cycles(
+        spec: CoreSpec, spikes: int, fired: int = 0, words: int = 0, classes: int = 0
+    ) -> int:
+        """Bound on the cycles of a step.
+
+        Parameters
+        ----------
+        spikes
+            Sources that are delivered.
+        fired
+            Neurons that fire, if the core learns in this step.
+        words
+            In a sparse core, words of synapses of the sources that are delivered.
+        classes
+            Neurons that dynamic termination watches.
+        """
+        row = words + 3 * spikes if spec.sparse else spikes * max(spec.row_words, 2)
+        found = row + spec.neurons + Core.OVERHEAD
+        if spec.learning:
+            found += spec.sources + LearningEngine.TRACE_OVERHEAD
+            if spec.sparse:
+                found += bool(fired) * (
+                    spec.synapse_words + 3 * spec.sources + LearningEngine.COLUMN_OVERHEAD
+                )
+            else:
+                found += fired * (spec.sources + LearningEngine.COLUMN_OVERHEAD)
+        return found + (classes + TerminationUnit.LATENCY + 3 if spec.classes else 0)
 
     def elaborate(self, platform: Any) -> Module:
-        """Build the memories, the bus, the sequencer."""
+        """Build the memories, the bus, the units, the sequencer."""
         m = Module()
         spec = self.spec
-        neurons, words, lanes = spec.neurons, spec.row_words, spec.lanes
-        sources = spec.inputs + neurons
+        neurons, words, lanes, sources = spec.neurons, spec.row_words, spec.lanes, spec.sources
 
-        # --- memories: one read and one write port each --------------------------------------
-        reads, writes = {}, {}
-        for space in Space:
-            name = space.name.lower()
-            store = memory.Memory(
-                shape=unsigned(memory_bits(spec, space)),
-                depth=max(2, memory_depth(spec, space)),  # an address has a bit at least
-                init=[],
-            )
+        def ports(name: str, shape: Any, depth: int) -> tuple[Any, Any]:
+            store = memory.Memory(shape=shape, depth=max(2, depth), init=[])
             m.submodules[name] = store
-            writes[space] = store.write_port()
-            reads[space] = store.read_port()
-        sums = m.submodules.sums = memory.Memory(
-            shape=unsigned(lanes * spec.accumulator_bits), depth=max(2, words), init=[]
-        )
-        sums_write = sums.write_port()
-        # A row of one word comes back in the next cycle, so the write is passed through.
-        sums_read = sums.read_port(transparent_for=(sums_write,))
+            return store.read_port(), store.write_port()
 
+        m.submodules.server = server = BusServer(spec)
+        control = server.control
+        wiring.connect(m, wiring.flipped(self.bus), server.bus)
+        reads, writes = {}, {}
+        elsewhere = (Space.CONTROL, Space.COUNTERS, Space.PRE, Space.POST)
+        for space in spaces(spec):
+            if space in elsewhere:
+                continue
+            bits = memory_bits(spec, space)
+            read, write = ports(space.name.lower(), unsigned(bits), memory_depth(spec, space))
+            reads[space], writes[space] = read, write
+            with m.If(server.space == space):
+                m.d.comb += [
+                    read.addr.eq(server.index),
+                    read.en.eq(server.read),
+                    write.addr.eq(server.index),
+                    write.data.eq(server.data[:bits]),
+                    write.en.eq(server.write),
+                    server.word.eq(read.data),
+                ]
         m.submodules.queue = queue = SyncFIFOBuffered(width=index_bits(sources), depth=sources + 1)
         m.submodules.fired = fired = SyncFIFOBuffered(width=index_bits(neurons), depth=neurons + 2)
         m.submodules.unit = unit = NeuronUnit(spec)
-
+        m.submodules.synapses = synapses = SynapseUnit(spec)
         m.d.comb += [
             self.events_out.payload.eq(fired.r_data),
             self.events_out.valid.eq(fired.r_rdy),
             fired.r_en.eq(self.events_out.ready),
         ]
 
-        idle = Signal()
-        self._bus(m, reads, writes, idle)
+        pointer = Signal(layout_of(row_fields(spec)))
+        if spec.sparse:
+            m.d.comb += pointer.as_value().eq(reads[Space.ROWS].data)
 
         # --- sequencer ------------------------------------------------------------------------
+        idle, begin, clearing = Signal(), Signal(), Signal()
+        place, issue_row, issue_neuron = Signal(range(sources + 1)), Signal(), Signal()
+        start_learning, learning_done = Signal(), Signal()
         pending = Signal(range(sources + 2))
         word = Signal(range(max(2, words)))
-        row = Signal(range(max(2, sources * words)))
-        issue_word, last_word = Signal(), Signal()
-        neuron = Signal(range(neurons + 1))
-        issue_neuron = Signal()
-        in_flight = Signal(range(16))
+        row = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
+        left = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
+        waiting = Signal(range(16))
+        pop, source = Signal(), Signal(range(sources))
+        m.d.comb += [queue.r_en.eq(pop), source.eq(queue.r_data)]
+        counters = {
+            item.name: Signal(
+                signed(BUS_BITS) if item.signed else unsigned(BUS_BITS), name=item.name
+            )
+            for item in COUNTERS[:-1]
+        }
+        with m.If(pop):
+            m.d.sync += pending.eq(pending - 1)
 
-        with m.FSM():
+        def fetch(index: Any) -> None:
+            """Begin with the row of a source of a dense core."""
+            m.d.sync += [row.eq(index * words), word.eq(0), left.eq(words - 1)]
+
+        with m.FSM(init="CLEAR"):
+            with m.State("CLEAR"):
+                m.d.comb += [clearing.eq(1), queue.r_en.eq(1), fired.r_en.eq(1)]
+                m.d.sync += place.eq(place + 1)
+                with m.If(place == sources):
+                    m.d.sync += [counter.eq(0) for counter in counters.values()]
+                    m.d.sync += place.eq(0)
+                    m.next = "IDLE"
             with m.State("IDLE"):
-                m.d.comb += idle.eq(1)
+                accepted = self.events_in.payload < spec.inputs
                 m.d.comb += [
+                    idle.eq(1),
                     self.events_in.ready.eq(queue.w_rdy),
-                    queue.w_en.eq(self.events_in.valid),
+                    queue.w_en.eq(self.events_in.valid & accepted),
                     queue.w_data.eq(self.events_in.payload),
                 ]
-                with m.If(self.start):
+                m.d.sync += place.eq(0)
+                with m.If(queue.w_en & queue.w_rdy):
+                    m.d.sync += counters["input_spikes"].eq(counters["input_spikes"] + 1)
+                with m.If(server.clear):
+                    m.next = "CLEAR"
+                with m.Elif(self.start):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 # The queue's level is settled now, also after an event of the last cycle.
-                m.d.sync += [pending.eq(queue.level), neuron.eq(0)]
+                m.d.sync += pending.eq(queue.level)
                 with m.If(~fired.r_rdy & (fired.level == 0)):
+                    m.d.comb += begin.eq(1)
+                    m.d.sync += counters["steps"].eq(counters["steps"] + 1)
                     m.next = "SOURCE"
             with m.State("SOURCE"):
+                m.d.sync += waiting.eq(SynapseUnit.LATENCY - 1)
                 with m.If(pending == 0):
                     m.next = "DRAIN"
                 with m.Elif(queue.r_rdy):
-                    m.d.comb += queue.r_en.eq(1)
-                    m.d.sync += [row.eq(queue.r_data * words), word.eq(0)]
-                    m.d.sync += pending.eq(pending - 1)
+                    m.d.comb += pop.eq(1)
+                    fetch(source)
+                    if spec.sparse:
+                        m.d.comb += [reads[Space.ROWS].addr.eq(source), reads[Space.ROWS].en.eq(1)]
+                    m.next = "POINTER" if spec.sparse else "ROW"
+            if spec.sparse:
+                with m.State("POINTER"):
+                    m.d.sync += [row.eq(pointer.first), left.eq(pointer.count - 1)]
                     m.next = "ROW"
-            with m.State("ROW"):
-                m.d.comb += [issue_word.eq(1), last_word.eq(word == words - 1)]
-                m.d.sync += [row.eq(row + 1), word.eq(word + 1)]
-                with m.If(last_word):
-                    # The next source is fetched in the cycle of the last word.
-                    with m.If((pending != 0) & queue.r_rdy):
-                        m.d.comb += queue.r_en.eq(1)
-                        m.d.sync += [row.eq(queue.r_data * words), word.eq(0)]
-                        m.d.sync += pending.eq(pending - 1)
-                    with m.Else():
+                    with m.If(pointer.count == 0):
                         m.next = "SOURCE"
+            with m.State("ROW"):
+                m.d.comb += issue_row.eq(1)
+                m.d.sync += [row.eq(row + 1), word.eq(word + 1), left.eq(left - 1)]
+                with m.If(left == 0):
+                    if spec.sparse:
+                        m.next = "SOURCE"
+                    else:
+                        # The next source is fetched in the cycle of the last word.
+                        with m.If((pending != 0) & queue.r_rdy):
+                            m.d.comb += pop.eq(1)
+                            fetch(source)
+                        with m.Else():
+                            m.next = "SOURCE"
             with m.State("DRAIN"):
-                # The last sum is written while this cycle passes.
-                m.next = "NEURONS"
+                m.d.sync += waiting.eq(waiting - 1)
+                with m.If(waiting == 0):
+                    m.next = "NEURONS"
             with m.State("NEURONS"):
                 m.d.comb += issue_neuron.eq(1)
-                m.d.sync += neuron.eq(neuron + 1)
-                with m.If(neuron == neurons - 1):
-                    m.d.sync += in_flight.eq(NeuronUnit.LATENCY + 2)
+                m.d.sync += place.eq(place + 1)
+                with m.If(place == neurons - 1):
+                    m.d.sync += [waiting.eq(NeuronUnit.LATENCY + 2), place.eq(0)]
                     m.next = "FLUSH"
+            after = "LEARN" if spec.learning else "TEST" if spec.classes else "DONE"
             with m.State("FLUSH"):
-                m.d.sync += in_flight.eq(in_flight - 1)
-                with m.If(in_flight == 0):
-                    m.d.comb += self.step_done.eq(1)
-                    m.next = "IDLE"
-        m.d.comb += self.busy.eq(~idle)
+                m.d.sync += waiting.eq(waiting - 1)
+                with m.If(waiting == 0):
+                    m.next = after
+            if spec.learning:
+                with m.State("LEARN"):
+                    m.d.comb += start_learning.eq(1)
+                    m.next = "LEARNING"
+                    with m.If(learning_done):
+                        m.next = "TEST" if spec.classes else "DONE"
+                with m.State("LEARNING"), m.If(learning_done):
+                    m.next = "TEST" if spec.classes else "DONE"
+            if spec.classes:
+                tester = TerminationUnit(spec, control)
+                m.submodules.termination = tester
+                m.d.comb += [
+                    tester.table.eq(reads[Space.TABLE].data),
+                    tester.begin.eq(begin),
+                    tester.valid.eq(unit.out_valid),
+                    tester.index.eq(unit.out_tag),
+                    tester.potential.eq(unit.out_state.v),
+                    tester.steps.eq(counters["steps"]),
+                    self.decided.eq(tester.decided),
+                    self.winner.eq(tester.winner),
+                ]
+                with m.State("TEST"):
+                    m.d.comb += tester.test.eq(1)
+                    m.next = "TESTING"
+                with m.State("TESTING"), m.If(tester.done):
+                    m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.step_done.eq(1)
+                m.next = "IDLE"
+        if spec.classes:
+            with m.If(tester.look_up):
+                m.d.comb += [
+                    reads[Space.TABLE].addr.eq(tester.entry),
+                    reads[Space.TABLE].en.eq(1),
+                ]
+        m.d.comb += [
+            server.idle.eq(idle),
+            self.busy.eq(~idle & ~clearing),
+        ]
 
-        # --- synapses: read a word of weights and of sums, add, write back -----------------------
-        adding, added_word = Signal(), Signal.like(word)
-        m.d.sync += [adding.eq(issue_word), added_word.eq(word)]
-        with m.If(issue_word):
+        # --- synapses ---------------------------------------------------------------------------
+        m.d.comb += [
+            synapses.issue.eq(issue_row),
+            synapses.address.eq(row),
+            synapses.word.eq(word),
+            synapses.weights.eq(reads[Space.WEIGHTS].data),
+        ]
+        with m.If(synapses.issue):
             m.d.comb += [
-                reads[Space.WEIGHTS].addr.eq(row),
+                reads[Space.WEIGHTS].addr.eq(synapses.address),
                 reads[Space.WEIGHTS].en.eq(1),
-                sums_read.addr.eq(word),
             ]
-        weights, old = reads[Space.WEIGHTS].data, sums_read.data
-        width = spec.accumulator_bits
-        total = Cat(
-            (
-                old.word_select(lane, width).as_signed()
-                + weights.word_select(lane, spec.weight_bits).as_signed()
-            )[:width]
-            for lane in range(lanes)
-        )
+        active = Const(0)
+        if spec.learning:
+            active = control["rule"] != Rule.OFF
+            m.submodules.learning = engine = LearningEngine(spec, control)
+            drift = counters["drift"]
+            m.d.comb += [
+                engine.arrived.eq(pop & ~clearing),
+                engine.source.eq(source),
+                engine.updated.eq(unit.out_valid),
+                engine.neuron.eq(unit.out_tag),
+                engine.fired.eq(unit.fired),
+                engine.clear.eq(clearing & (place < sources)),
+                engine.clear_index.eq(place),
+                engine.pointer.eq(pointer),
+                engine.peek.eq(server.index),
+                engine.start.eq(start_learning),
+                learning_done.eq(engine.done),
+                synapses.active.eq(active),
+                synapses.rule.eq(control["rule"]),
+                synapses.low.eq(control["weight_min"]),
+                synapses.high.eq(control["weight_max"]),
+                synapses.drift.eq(drift),
+                synapses.growth.eq(engine.growth),
+                synapses.depress.eq(engine.depress),
+                synapses.depress_index.eq(engine.depress_index),
+                synapses.depression.eq(engine.depression),
+                synapses.mark.eq(unit.out_valid),
+                synapses.mark_index.eq(unit.out_tag),
+                synapses.marked.eq(unit.fired),
+            ]
+            with m.If(engine.issue):
+                m.d.comb += [
+                    synapses.issue.eq(1),
+                    synapses.column.eq(1),
+                    synapses.address.eq(engine.row),
+                    synapses.word.eq(engine.word),
+                    synapses.mask.eq(engine.mask),
+                ]
+            with m.If(synapses.write):
+                m.d.comb += [
+                    writes[Space.WEIGHTS].addr.eq(synapses.write_address),
+                    writes[Space.WEIGHTS].data.eq(synapses.write_data),
+                    writes[Space.WEIGHTS].en.eq(1),
+                ]
+            for space, trace in ((Space.PRE, engine.pre), (Space.POST, engine.post)):
+                with m.If(server.space == space):
+                    m.d.comb += server.word.eq(trace)
+            if spec.sparse:
+                with m.If(engine.find):
+                    m.d.comb += [
+                        reads[Space.ROWS].addr.eq(engine.find_index),
+                        reads[Space.ROWS].en.eq(1),
+                    ]
+            with m.If(start_learning & active):
+                gained = saturate(drift + control["drift"], len(synapses.drift))
+                m.d.sync += drift.eq(gained)
 
         # --- neurons: assignment, then parameters, then the pipeline -----------------------------
         lane_bits = lanes.bit_length() - 1
         first, second = Signal(), Signal()
         tag_1, tag_2 = Signal(range(max(2, neurons))), Signal(range(max(2, neurons)))
-        m.d.sync += [first.eq(issue_neuron), second.eq(first), tag_1.eq(neuron), tag_2.eq(tag_1)]
+        m.d.sync += [first.eq(issue_neuron), second.eq(first), tag_1.eq(place), tag_2.eq(tag_1)]
+        m.d.comb += synapses.sum_word.eq(place >> lane_bits)
         with m.If(issue_neuron):
             m.d.comb += [
-                reads[Space.ASSIGNMENT].addr.eq(neuron),
+                reads[Space.ASSIGNMENT].addr.eq(place),
                 reads[Space.ASSIGNMENT].en.eq(1),
-                reads[Space.STATE].addr.eq(neuron),
+                reads[Space.STATE].addr.eq(place),
                 reads[Space.STATE].en.eq(1),
-                sums_read.addr.eq(neuron >> lane_bits),
             ]
         with m.If(first):
             m.d.comb += [
                 reads[Space.PARAMETERS].addr.eq(reads[Space.ASSIGNMENT].data),
                 reads[Space.PARAMETERS].en.eq(1),
             ]
-        state_2, sum_2 = Signal(unit.state_layout), Signal(signed(width))
+        total = spec.accumulator_bits
+        state_2, sum_2 = Signal(unit.state_layout), Signal(signed(total))
         lane = tag_1[:lane_bits] if lane_bits else 0
         m.d.sync += [
             state_2.as_value().eq(reads[Space.STATE].data),
-            sum_2.eq(old.word_select(lane, width).as_signed() if lane_bits else old.as_signed()),
+            sum_2.eq(synapses.sums.word_select(lane, total)),
         ]
         m.d.comb += [
             unit.valid.eq(second),
@@ -237,16 +383,10 @@ class Core(wiring.Component):
             unit.accumulated.eq(sum_2),
             unit.state.eq(state_2),
             unit.parameters.as_value().eq(reads[Space.PARAMETERS].data),
+            # The sum of a neuron is cleared when it has been read.
+            synapses.clear.eq(first | (clearing & (place < neurons))),
+            synapses.clear_index.eq(Mux(clearing, place, tag_1)),
         ]
-
-        # The sums of a word are cleared when its last neuron has read them.
-        last_lane = (tag_1 == neurons - 1) | ((lane == lanes - 1) if lane_bits else 1)
-        with m.If(adding):
-            m.d.comb += [sums_write.addr.eq(added_word), sums_write.data.eq(total)]
-            m.d.comb += sums_write.en.eq(1)
-        with m.Elif(first & last_lane):
-            m.d.comb += [sums_write.addr.eq(tag_1 >> lane_bits), sums_write.data.eq(0)]
-            m.d.comb += sums_write.en.eq(1)
 
         # --- results -----------------------------------------------------------------------------
         with m.If(unit.out_valid):
@@ -254,46 +394,26 @@ class Core(wiring.Component):
                 writes[Space.STATE].addr.eq(unit.out_tag),
                 writes[Space.STATE].data.eq(unit.out_state),
                 writes[Space.STATE].en.eq(1),
+                queue.w_en.eq(unit.arrives),
+                queue.w_data.eq(unit.out_tag + spec.inputs),
+                fired.w_en.eq(unit.fired),
+                fired.w_data.eq(unit.out_tag),
             ]
             with m.If(unit.fired):
-                m.d.comb += [
-                    queue.w_en.eq(1),
-                    queue.w_data.eq(unit.out_tag + spec.inputs),
-                    fired.w_en.eq(1),
-                    fired.w_data.eq(unit.out_tag),
-                ]
-                m.d.sync += self.spike_count.eq(self.spike_count + 1)
-        lanes_now = Mux(word == words - 1, neurons - (words - 1) * lanes, lanes)
-        m.d.sync += self.cycles.eq(self.cycles + self.busy)
-        with m.If(issue_word):
-            m.d.sync += self.synaptic_operations.eq(self.synaptic_operations + lanes_now)
-        return m
+                m.d.sync += counters["spikes"].eq(counters["spikes"] + 1)
 
-    def _bus(self, m: Module, reads: dict[Space, Any], writes: dict[Space, Any], idle: Any) -> None:
-        """Serve a request in two cycles: read the memory word, then write it or pick a part."""
-        bus, spec = self.bus, self.spec
-        chunk = bus.address[:CHUNK_BITS]
-        index = bus.address[CHUNK_BITS : CHUNK_BITS + INDEX_BITS]
-        space = bus.address[CHUNK_BITS + INDEX_BITS :]
-        # Lower parts of a word that is being written.
-        staged = Signal(max(bus_words(spec, item) for item in Space) * BUS_BITS)
-        asked = Signal()
-        request = idle & (bus.read | bus.write) & ~asked & ~bus.done
-        m.d.sync += [asked.eq(request & bus.read), bus.done.eq(asked | (request & bus.write))]
-        for item in Space:
-            bits = memory_bits(spec, item)
-            last = bus_words(spec, item) - 1
-            with m.If(request & (space == item)):
-                m.d.comb += [
-                    reads[item].addr.eq(index),
-                    reads[item].en.eq(bus.read),
-                    writes[item].addr.eq(index),
-                    writes[item].data.eq(Cat(staged[: last * BUS_BITS], bus.write_data)[:bits]),
-                    writes[item].en.eq(bus.write & (chunk == last)),
-                ]
-            with m.If(asked & (space == item)):
-                data = reads[item].data
-                padded = Cat(data, Signal((last + 1) * BUS_BITS - bits or 1))
-                m.d.sync += bus.read_data.eq(padded.word_select(chunk, BUS_BITS))
-        with m.If(request & bus.write):
-            m.d.sync += staged.word_select(chunk, BUS_BITS).eq(bus.write_data)
+        # --- counters ----------------------------------------------------------------------------
+        lanes_now = Mux(word == words - 1, neurons - (words - 1) * lanes, lanes)
+        added = synapses.added if spec.sparse else Mux(issue_row, lanes_now, 0)
+        status = Cat(self.winner, Const(0, DECIDED_BIT - len(self.winner)), self.decided)
+        values = [*counters.values(), status]
+        m.d.comb += server.counters.eq(Cat(values))
+        increments = {
+            "cycles": self.busy,
+            "synaptic_operations": added,
+            "weight_reads": synapses.issue,
+            "weight_writes": synapses.issue & active,
+        }
+        with m.If(self.busy):
+            m.d.sync += [counters[name].eq(counters[name] + by) for name, by in increments.items()]
+        return m

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,6 +30,8 @@ class NeuronUnit(wiring.Component):
         A neuron to update: its number, its sum of weights, what it is.
     out_valid, out_tag, out_state, fired
         The same neuron after the step.
+    arrives
+        Whether a spike of it reaches synapses in the next step.
     """
 
     LATENCY = 5
@@ -50,6 +52,7 @@ class NeuronUnit(wiring.Component):
                 "out_tag": Out(tag),
                 "out_state": Out(self.state_layout),
                 "fired": Out(1),
+                "arrives": Out(1),
             }
         )
 
@@ -100,9 +103,11 @@ class NeuronUnit(wiring.Component):
                 m.d.comb += moved.eq(down)
         moved = register(moved + now.bias, "moved_2")
         valid, tag = register(valid, "valid_2"), register(tag, "tag_2")
-        for name in ("couple", "threshold", "reset_to", "reset", "refractory", "fires"):
+        for name in ("couple", "threshold", "reset_to", "reset", "refractory", "fires", "delay"):
             along[name] = register(now[name], f"{name}_2", now[name].shape())
         left = register(old.refractory, "left_2")
+        delayed = spec.max_delay > 1
+        travelling = register(old.travelling, "travelling_2") if delayed else Const(0)
 
         # 3: the current's part for the membrane.
         drive = register(along.pop("couple") * current, "drive_3")
@@ -110,6 +115,7 @@ class NeuronUnit(wiring.Component):
         valid, tag = register(valid, "valid_3"), register(tag, "tag_3")
         along = {name: register(value, f"{name}_3") for name, value in along.items()}
         left = register(left, "left_3")
+        travelling = register(travelling, "travelling_3") if delayed else travelling
 
         # 4: the membrane.
         v = register(saturate(moved + round_shift(drive, CURRENT_FRACTION_BITS), bits), "v_4")
@@ -117,16 +123,22 @@ class NeuronUnit(wiring.Component):
         valid, tag = register(valid, "valid_4"), register(tag, "tag_4")
         along = {name: register(value, f"{name}_4") for name, value in along.items()}
         left = register(left, "left_4")
+        travelling = register(travelling, "travelling_4") if delayed else travelling
 
         # 5: fire, count the refractory period, reset.
         fired = (v > along["threshold"]) & (left == 0) & along["fires"]
         after = Mux(
             along["reset"] == Reset.BY_SUBTRACTION, v - along["threshold"], along["reset_to"]
         )
+        spikes = fired
+        if delayed:
+            spikes = travelling | (fired << along["delay"])
+            m.d.sync += self.out_state.travelling.eq(spikes >> 1)
         m.d.sync += [
             self.out_valid.eq(valid),
             self.out_tag.eq(tag),
             self.fired.eq(fired),
+            self.arrives.eq(spikes[0]),
             self.out_state.v.eq(Mux(fired, saturate(after, bits), v)),
             self.out_state.i.eq(current),
             self.out_state.refractory.eq(

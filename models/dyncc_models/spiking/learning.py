@@ -1,37 +1,50 @@
-r"""Integer twin of the learning engine: trace-based STDP with bounded, finely stepped weights.
+r"""Integer twin of the learning engine: STDP with bounded, finely stepped weights.
 
 A plastic weight carries `WEIGHT_FRACTION_BITS` fraction bits below the delivered one, so that small
 changes add up. Each source (input line or neuron) has a trace :math:`x`, each neuron a trace
-:math:`y` (Q.12, 16 bits, saturating). Order in a step, after the neurons fired:
+:math:`y` (unsigned, 16 bits, saturating). Order in a step:
 
-1. Traces decay: :math:`x = rs(decay_{pre}\, x, 16)`, :math:`y = rs(decay_{post}\, y, 16)`.
-2. Depression, a row for each source :math:`i` whose spike was delivered in this step:
-   :math:`w_{ij} = clip(w_{ij} - rs(rate_- y_j, 16))`.
-3. The traces of these sources are bumped.
+1. Depression, as the rows of weights are delivered: :math:`w_{ij} = clip(w_{ij} - d(y_j))` for
+   every source :math:`i` whose spike arrives; its weight before that is delivered.
+2. The neurons fire.
+3. The traces of sources move, with the spikes that arrived.
 4. Potentiation, a column for each neuron :math:`j` that fired:
-   :math:`w_{ij} = clip(w_{ij} + rs(rate_+ x_i, 16))`.
-5. The traces of these neurons are bumped.
+   :math:`w_{ij} = clip(w_{ij} + g(x_i))`.
+5. The traces of neurons move, with those that fired.
 
-So a pre spike delivered in the same step as the post spike potentiates, and does not depress.
-Rates are Q.12 and traces Q.12: their product is shifted by 16 into the weight's 8 fraction bits.
-This is the pair rule of Song, Miller and Abbott (2000) with all-to-all interaction, in the form
-with traces of Morrison, Diesmann and Gerstner (Biological Cybernetics 98:459, 2008), section 4.1.
+So a pre spike delivered in the step of the post spike potentiates, and does not depress. By rule:
+
+- *Traces* (Q.12): :math:`x = rs(decay_{pre}\, x, 16)`, then bumped; :math:`y` is bumped, then
+  :math:`y = rs(decay_{post}\, y, 16)`; :math:`g = rs(rate_+ x, 16)`, :math:`d = rs(rate_- y, 16)`
+  in the weight's fraction. This is the pair rule of Song, Miller and Abbott (2000) with all-to-all
+  interaction, in the form with traces of Morrison, Diesmann and Gerstner (Biological Cybernetics
+  98:459, 2008), section 4.1.
+- *Windows*: a spike sets its trace to ``bump``, and it counts down to 0, from the next step on;
+  :math:`g` and :math:`d` are the rates where the trace is not 0. This is the rectangular rule of
+  NeuroCoreX as published.
+- *Lags*: :math:`x` holds the last 8 steps of a source, :math:`g` is the sum of ``lag_k`` over the
+  steps :math:`k` in which its spike arrived, :math:`d = 0`; in every step all plastic weights gain
+  ``drift``, kept as one number: what is delivered is :math:`clip(w_{ij} + drift_{sum})`. With
+  ``drift`` the sum of its Aneg, and ``lag_k = Apos_k - Aneg_k``, this is the rule of SuperNeuroMAT.
 """
 
 from __future__ import annotations
 
 import numpy
 
-from dyncc.arch.fixed import Integers, round_shift
+from dyncc.arch.fixed import Integers, round_shift, saturate
 from dyncc.arch.neurocorex import (
     FACTOR_BITS,
+    LAGS,
+    TRACE_BITS,
     TRACE_FRACTION_BITS,
     WEIGHT_FRACTION_BITS,
     CoreImage,
+    Learning,
+    Rule,
 )
 
-#: Largest value of a trace.
-TRACE_MAX = (1 << 16) - 1
+TRACE_MAX = (1 << TRACE_BITS) - 1
 _SHIFT = 2 * TRACE_FRACTION_BITS - WEIGHT_FRACTION_BITS
 
 
@@ -44,17 +57,26 @@ class Synapses:
         With fraction bits, int64 of shape (inputs + neurons, neurons).
     pre, post
         Traces, shapes (inputs + neurons,) and (neurons,).
+    drift
+        What all plastic weights gained together, with fraction bits.
+    delivered
+        Weights as neurons get them, shape as `weights`.
     """
 
     def __init__(self, image: CoreImage) -> None:
-        self.learning = image.learning
-        whole = numpy.concatenate((image.input_weights, image.recurrent_weights))
-        self.weights: Integers = whole.astype(numpy.int64) << WEIGHT_FRACTION_BITS
-        self.plastic = numpy.concatenate((image.input_plastic, image.recurrent_plastic)).astype(
-            bool
-        )
-        self.pre: Integers = numpy.zeros(len(whole), numpy.int64)
+        rule = image.learning
+        self.learning = rule if rule is not None and rule.rule != Rule.OFF else None
+        self.weights: Integers = image.weights.astype(numpy.int64) << WEIGHT_FRACTION_BITS
+        self.plastic = image.plastic
+        self.pre: Integers = numpy.zeros(image.spec.sources, numpy.int64)
         self.post: Integers = numpy.zeros(image.spec.neurons, numpy.int64)
+        self.drift = 0
+        self._bits = image.spec.weight_bits + WEIGHT_FRACTION_BITS
+        if self.learning is not None:
+            registers = self.learning.registers(image.spec)
+            self._low, self._high = registers["weight_min"], registers["weight_max"]
+            self._lags = numpy.array([registers[f"lag_{lag}"] for lag in range(LAGS)])
+            self._step = registers["drift"]
         self.delivered: Integers = self.weights >> WEIGHT_FRACTION_BITS
 
     def learn(self, sources: numpy.ndarray, fired: numpy.ndarray) -> None:
@@ -62,21 +84,62 @@ class Synapses:
         rule = self.learning
         if rule is None:
             return
-        self.pre = round_shift(rule.decay_pre * self.pre, FACTOR_BITS)
-        self.post = round_shift(rule.decay_post * self.post, FACTOR_BITS)
-        depression = round_shift(rule.rate_minus * self.post, _SHIFT)
-        self.weights[sources] = self._clip(sources, self.weights[sources] - depression)
-        self.pre[sources] = numpy.minimum(self.pre[sources] + rule.bump_pre, TRACE_MAX)
-        growth = round_shift(rule.rate_plus * self.pre, _SHIFT)
-        everywhere = self._clip(slice(None), self.weights + growth[:, None])
-        self.weights[:, fired] = everywhere[:, fired]
-        self.post[fired] = numpy.minimum(self.post[fired] + rule.bump_post, TRACE_MAX)
-        self.delivered = self.weights >> WEIGHT_FRACTION_BITS
+        self._change(sources, slice(None), -self._depression(rule))
+        self.pre = self._move_pre(rule, sources)
+        self._change(slice(None), fired, self._potentiation(rule)[:, None])
+        self.post = self._move_post(rule, fired)
+        self.drift = int(saturate(numpy.int64(self.drift + self._step), self._bits + 1))  # type: ignore[arg-type]
+        eff = numpy.clip(self.weights + self.drift, self._low, self._high)
+        self.delivered = numpy.where(self.plastic, eff, self.weights) >> WEIGHT_FRACTION_BITS
 
-    def _clip(self, rows: slice | numpy.ndarray, changed: Integers) -> Integers:
-        """`changed` within bounds where synapses of these rows learn, and the old weight else."""
-        rule = self.learning
-        assert rule is not None
-        low = rule.weight_min << WEIGHT_FRACTION_BITS
-        high = ((rule.weight_max + 1) << WEIGHT_FRACTION_BITS) - 1
-        return numpy.where(self.plastic[rows], numpy.clip(changed, low, high), self.weights[rows])
+    def _depression(self, rule: Learning) -> Integers:
+        if rule.rule == Rule.LAGS:
+            return numpy.zeros_like(self.post)
+        return round_shift(rule.rate_minus * self._strength(rule, self.post), _SHIFT)
+
+    def _potentiation(self, rule: Learning) -> Integers:
+        if rule.rule == Rule.LAGS:
+            bits: Integers = self.pre[:, None] >> numpy.arange(LAGS) & 1
+            found: Integers = bits @ self._lags
+            return found
+        return round_shift(rule.rate_plus * self._strength(rule, self.pre), _SHIFT)
+
+    @staticmethod
+    def _strength(rule: Learning, trace: Integers) -> Integers:
+        if rule.rule == Rule.WINDOWS:
+            return numpy.where(trace > 0, 1 << TRACE_FRACTION_BITS, 0)
+        return trace
+
+    def _move_pre(self, rule: Learning, sources: numpy.ndarray) -> Integers:
+        if rule.rule == Rule.LAGS:
+            shifted: Integers = (self.pre << 1 | sources) & ((1 << LAGS) - 1)
+            return shifted
+        if rule.rule == Rule.WINDOWS:
+            return numpy.where(sources, rule.bump_pre, numpy.maximum(self.pre - 1, 0))
+        decayed = round_shift(rule.decay_pre * self.pre, FACTOR_BITS)
+        return numpy.minimum(decayed + numpy.where(sources, rule.bump_pre, 0), TRACE_MAX)
+
+    def _move_post(self, rule: Learning, fired: numpy.ndarray) -> Integers:
+        if rule.rule == Rule.LAGS:
+            return self.post
+        if rule.rule == Rule.WINDOWS:
+            return numpy.where(fired, rule.bump_post, numpy.maximum(self.post - 1, 0))
+        bumped = numpy.minimum(self.post + numpy.where(fired, rule.bump_post, 0), TRACE_MAX)
+        return round_shift(rule.decay_post * bumped, FACTOR_BITS)
+
+    def _change(
+        self, rows: slice | numpy.ndarray, columns: slice | numpy.ndarray, by: Integers
+    ) -> None:
+        """Add `by` to the plastic weights of these rows and columns, within bounds."""
+        if self.learning is None:
+            return
+        wide = self.learning.rule == Rule.LAGS
+        low = -(1 << (self._bits - 1)) if wide else self._low
+        high = (1 << (self._bits - 1)) - 1 if wide else self._high
+        old = self.weights[rows][:, columns]
+        changed = numpy.clip(old + by, low, high)
+        new = numpy.where(self.plastic[rows][:, columns], changed, old)
+        if isinstance(rows, slice):
+            self.weights[:, columns] = new
+        else:
+            self.weights[rows] = new

@@ -4,7 +4,8 @@ Order of operations in step :math:`t`, for every neuron :math:`j`. Potentials ar
 ``state_bits`` bits, currents Q.24 in 32; ``sat`` limits to that width and never wraps, ``rs`` drops
 bits, rounding to nearest, halves up:
 
-1. Synapses: :math:`a_j = \sum_i s^{in}_i[t] W^{in}_{ij} + \sum_k s_k[t-1] W^{rec}_{kj}`, exact.
+1. Synapses: :math:`a_j = \sum_i s^{in}_i[t] W^{in}_{ij} + \sum_k s_k[t-1-d_k] W^{rec}_{kj}`,
+   exact; :math:`d_k` is the neuron's ``delay``.
 2. Current: :math:`I_j = sat(rs(decay_i I_j, 16) + gain\, a_j)`.
 3. Membrane, by the neuron's dynamics:
 
@@ -18,6 +19,7 @@ bits, rounding to nearest, halves up:
 5. Refractory: :math:`r_j` counts down to 0; a spike sets it to ``refractory``.
 6. Reset of neurons that fired: :math:`v_j =` ``reset_to``, or :math:`v_j - threshold`.
 7. Learning, if on: see `dyncc_models.spiking.learning`.
+8. Dynamic termination, if on: see `dyncc_models.spiking.termination`.
 
 The exponential mode holds NIR's LIF, CubaLIF, IF and LI (see `parameters`); the clamped one is
 SuperNeuroMAT's neuron tick for tick; the linear one is NeuroCoreX as published (Gautam et al.,
@@ -42,6 +44,7 @@ from dyncc.arch.neurocorex import (
     Reset,
 )
 from dyncc_models.spiking.learning import Synapses
+from dyncc_models.spiking.termination import decide
 
 Spikes = NDArray[numpy.bool_]
 
@@ -58,12 +61,16 @@ class Counters:
         Spikes that came in, and that neurons fired.
     synaptic_operations
         Weights added: non-zero or not, every weight of a row that a spike fetched.
+    weight_reads, weight_writes
+        Words of the weight memory that steps read and wrote.
     """
 
     steps: int = 0
     input_spikes: int = 0
     spikes: int = 0
     synaptic_operations: int = 0
+    weight_reads: int = 0
+    weight_writes: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,16 @@ class CoreTwin:
         Membrane potentials (Q.16) and currents (Q.24), int64 of shape (neurons,).
     refractory
         Steps left in which a neuron cannot fire, shape (neurons,).
-    spikes
-        Spikes of the last step, shape (neurons,).
+    travelling
+        Spikes on their way to the synapses, a bit for each step from the next but one on.
+    arriving
+        Neurons whose spikes are delivered in the next step, bool of shape (neurons,).
     synapses
         Weights and traces.
     counters
         What was done so far.
+    decided, winner
+        Whether the test of dynamic termination holds after the last step, and for which class.
     """
 
     def __init__(self, image: CoreImage) -> None:
@@ -97,6 +108,8 @@ class CoreTwin:
         self.spec = image.spec
         sets = image.assignment
         self._parameters = {name: values[sets] for name, values in image.parameters.items()}
+        self._fan_out: Integers = image.present.sum(axis=1)
+        self._row_counts = image.row_counts
         self.reset()
 
     def reset(self) -> None:
@@ -106,7 +119,9 @@ class CoreTwin:
         self.v: Integers = numpy.where(exponential, neuron["rest"], neuron["reset_to"])
         self.i: Integers = numpy.zeros(spec.neurons, numpy.int64)
         self.refractory: Integers = numpy.zeros(spec.neurons, numpy.int64)
-        self.spikes: Spikes = numpy.zeros(spec.neurons, bool)
+        self.travelling: Integers = numpy.zeros(spec.neurons, numpy.int64)
+        self.arriving: Spikes = numpy.zeros(spec.neurons, bool)
+        self.decided, self.winner = False, 0
         self.synapses = Synapses(self.image)
         self.counters = Counters()
 
@@ -132,7 +147,7 @@ class CoreTwin:
         given = numpy.zeros(spec.inputs, bool) if inputs is None else numpy.asarray(inputs, bool)
         if given.shape != (spec.inputs,):
             raise ValueError(f"inputs must have shape ({spec.inputs},), not {given.shape}")
-        sources = numpy.concatenate((given, self.spikes))
+        sources = numpy.concatenate((given, self.arriving))
 
         accumulated = self.synapses.delivered[sources].sum(axis=0)
         self.i = saturate(
@@ -150,12 +165,29 @@ class CoreTwin:
         self.v = numpy.where(fired, saturate(after, spec.state_bits), self.v)
         self.synapses.learn(sources, fired)
 
-        self.counters.steps += 1
-        self.counters.input_spikes += int(given.sum())
-        self.counters.spikes += int(fired.sum())
-        self.counters.synaptic_operations += int(sources.sum()) * spec.neurons
-        self.spikes = fired
+        self._count(given, sources, fired)
+        spikes = self.travelling | fired.astype(numpy.int64) << neuron["delay"]
+        self.arriving, self.travelling = (spikes & 1).astype(bool), spikes >> 1
+        if self.image.termination is not None:
+            self.decided, self.winner = decide(self.image.termination, self.v, self.counters.steps)
         return fired
+
+    def _count(self, given: Spikes, sources: Spikes, fired: Spikes) -> None:
+        counters, spec = self.counters, self.spec
+        reads = int(self._row_counts[sources].sum())
+        writes = 0
+        if self.synapses.learning is not None:
+            # A sparse core looks for the synapses of all that fired at once.
+            columns = int(fired.sum()) * spec.sources
+            if spec.sparse:
+                columns = int(self._row_counts.sum()) if fired.any() else 0
+            reads, writes = reads + columns, reads + columns
+        counters.steps += 1
+        counters.input_spikes += int(given.sum())
+        counters.spikes += int(fired.sum())
+        counters.synaptic_operations += int(self._fan_out[sources].sum())
+        counters.weight_reads += reads
+        counters.weight_writes += writes
 
     def _membrane(self, drive: Integers) -> Integers:
         neuron, v = self._parameters, self.v
@@ -169,6 +201,8 @@ class CoreTwin:
 
     def run(self, inputs: Any, record: bool = False) -> Recording:
         """Carry out a step for each row of `inputs`, bool of shape (steps, inputs).
+
+        Ends before if dynamic termination decides; the recording is then shorter.
 
         Parameters
         ----------
@@ -188,6 +222,13 @@ class CoreTwin:
             spikes[t] = self.step(row)
             if potentials is not None and currents is not None:
                 potentials[t], currents[t] = self.v, self.i
+            if self.decided:
+                done = slice(t + 1)
+                return Recording(
+                    spikes[done],
+                    None if potentials is None else potentials[done],
+                    None if currents is None else currents[done],
+                )
         return Recording(spikes, potentials, currents)
 
     def report(self) -> dict[str, int]:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy
 
 from dyncc.arch.fixed import Integers
-from dyncc.arch.neurocorex.layout import Space, pack, parameter_fields, state_fields
-from dyncc.arch.neurocorex.learning import Learning
-from dyncc.arch.neurocorex.spec import CoreSpec, Dynamics
+from dyncc.arch.neurocorex.layout import (
+    Space,
+    control_registers,
+    pack,
+    parameter_fields,
+    row_fields,
+    state_fields,
+    synapse_fields,
+    width,
+)
+from dyncc.arch.neurocorex.learning import Learning, Termination
+from dyncc.arch.neurocorex.spec import (
+    TABLE_ENTRIES,
+    WEIGHT_FRACTION_BITS,
+    CoreSpec,
+    Dynamics,
+)
 from dyncc.core.errors import ConfigError
 
 
@@ -32,6 +47,8 @@ class CoreImage:
         STDP parameters, or None.
     input_plastic, recurrent_plastic
         Which synapses learn, bool, shapes as the weights.
+    termination
+        When a run stops by itself, or None.
 
     Raises
     ------
@@ -47,6 +64,7 @@ class CoreImage:
     learning: Learning | None = None
     input_plastic: Any = field(default=None)
     recurrent_plastic: Any = field(default=None)
+    termination: Termination | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -81,9 +99,59 @@ class CoreImage:
                 )
             top = 1 << (item.bits - item.signed)
             self._check(item.name, values, -top if item.signed else 0, top - 1)
+        self._check("delay", self.parameters["delay"], 0, spec.max_delay - 1)
+        self._check_features()
+
+    def _check_features(self) -> None:
+        spec = self.spec
+        plastic = self.plastic
+        if (self.learning is not None or plastic.any()) and not spec.learning:
+            raise ConfigError(
+                "the network learns, and the core has no STDP engine",
+                hint="Choose a core with learning.",
+            )
+        if self.termination is not None:
+            self.termination.registers(spec)
         if self.learning is not None:
-            for name in ("weight_min", "weight_max"):
-                self._check(name, getattr(self.learning, name), low, high)
+            self.learning.registers(spec)
+            low, high = self.learning.weight_min, self.learning.weight_max
+            self._check("plastic weights", self.weights[plastic], low, high)
+        if spec.sparse:
+            needed = int(self.row_counts.sum())
+            if needed > spec.synapse_words:
+                raise ConfigError(
+                    f"the network needs {needed} words of synapses, the core has "
+                    f"{spec.synapse_words}"
+                )
+
+    @property
+    def weights(self) -> Integers:
+        """Delivered weights from all sources, shape (inputs + neurons, neurons)."""
+        return numpy.concatenate((self.input_weights, self.recurrent_weights))
+
+    @property
+    def plastic(self) -> Any:
+        """Which synapses learn, bool, shape as `weights`."""
+        return numpy.concatenate((self.input_plastic, self.recurrent_plastic)).astype(bool)
+
+    @property
+    def present(self) -> Any:
+        """Which synapses a core stores, bool, shape as `weights`: a dense one stores all."""
+        if not self.spec.sparse:
+            return numpy.ones((self.spec.sources, self.spec.neurons), bool)
+        return (self.weights != 0) | self.plastic
+
+    @property
+    def row_counts(self) -> Integers:
+        """Words of weights of each source, shape (inputs + neurons,)."""
+        spec = self.spec
+        if not spec.sparse:
+            return numpy.full(spec.sources, spec.row_words)
+        padded = numpy.zeros((spec.sources, spec.row_words * spec.lanes), bool)
+        padded[:, : spec.neurons] = self.present
+        by_lane = padded.reshape(spec.sources, spec.row_words, spec.lanes).sum(axis=1)
+        counts: Integers = by_lane.max(axis=1)
+        return counts
 
     @staticmethod
     def _check(name: str, values: Any, low: int, high: int) -> None:
@@ -94,17 +162,45 @@ class CoreImage:
             )
 
 
-def memory_words(image: CoreImage) -> dict[Space, list[int]]:
-    """Contents of every memory after programming, at rest."""
+def weight_words(image: CoreImage, weights: Integers) -> tuple[list[int], list[int]]:
+    """The memories WEIGHTS and ROWS of a core.
+
+    Parameters
+    ----------
+    weights
+        Shape (inputs + neurons, neurons), with fraction bits if the core learns.
+    """
     spec = image.spec
-    mask = (1 << spec.weight_bits) - 1
-    weights = []
-    for row in numpy.concatenate((image.input_weights, image.recurrent_weights)).tolist():
-        for first in range(0, spec.neurons, spec.lanes):
-            lanes = row[first : first + spec.lanes]
-            weights.append(
-                sum((int(w) & mask) << (lane * spec.weight_bits) for lane, w in enumerate(lanes))
-            )
+    layout = synapse_fields(spec)
+    lane_bits = width(layout)
+    present, plastic = image.present, image.plastic
+    words: list[int] = []
+    rows = []
+    for source in range(spec.sources):
+        first = len(words)
+        places: list[list[int]] = [[] for _ in range(spec.lanes)]
+        for neuron in numpy.flatnonzero(present[source]).tolist():
+            values = {
+                "weight": weights[source, neuron],
+                "plastic": plastic[source, neuron],
+                "target": neuron // spec.lanes,
+                "present": 1,
+            }
+            places[neuron % spec.lanes].append(pack(layout, values))
+        words.extend(
+            sum(synapse << (lane * lane_bits) for lane, synapse in enumerate(word))
+            for word in zip_longest(*places, fillvalue=0)
+        )
+        rows.append(pack(row_fields(spec), {"first": first, "count": len(words) - first}))
+    return words, rows
+
+
+def memory_words(image: CoreImage) -> dict[Space, list[int]]:
+    """Contents of every memory that is programmed, in the order of programming.
+
+    The first word of `Space.CONTROL` makes the core forget what it was doing.
+    """
+    spec = image.spec
     sets = [
         {name: int(values[index]) for name, values in image.parameters.items()}
         for index in range(spec.parameter_sets)
@@ -114,13 +210,27 @@ def memory_words(image: CoreImage) -> dict[Space, list[int]]:
     for index in assignment:
         exponential = sets[index]["dynamics"] == Dynamics.EXPONENTIAL
         v = sets[index]["rest" if exponential else "reset_to"]
-        states.append(pack(state_fields(spec), {"v": v, "i": 0, "refractory": 0}))
-    return {
+        states.append(pack(state_fields(spec), {"v": v, "i": 0, "refractory": 0, "travelling": 0}))
+    control = {item.name: 0 for item in control_registers(spec)} | {"clear": 1}
+    if image.learning is not None:
+        control |= image.learning.registers(spec)
+    if image.termination is not None:
+        control |= image.termination.registers(spec)
+    fraction = WEIGHT_FRACTION_BITS if spec.learning else 0
+    weights, rows = weight_words(image, image.weights << fraction)
+    words = {
+        Space.CONTROL: [pack((item,), control) for item in control_registers(spec)],
         Space.WEIGHTS: weights,
         Space.STATE: states,
         Space.PARAMETERS: [pack(parameter_fields(spec), values) for values in sets],
         Space.ASSIGNMENT: assignment,
     }
+    if spec.sparse:
+        words[Space.ROWS] = rows
+    if spec.classes:
+        table = (0,) * TABLE_ENTRIES if image.termination is None else image.termination.table
+        words[Space.TABLE] = list(table)
+    return words
 
 
 def parameter_sets(spec: CoreSpec, sets: list[dict[str, int]]) -> dict[str, Integers]:

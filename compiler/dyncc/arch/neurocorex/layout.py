@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from dyncc.arch.neurocorex.spec import CURRENT_BITS, FACTOR_BITS, CoreSpec
+from dyncc.arch.neurocorex.spec import (
+    CURRENT_BITS,
+    FACTOR_BITS,
+    LAGS,
+    TABLE_ENTRIES,
+    TABLE_FRACTION_BITS,
+    TRACE_BITS,
+    WEIGHT_FRACTION_BITS,
+    CoreSpec,
+)
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a neuron parameter set: name, width, whether signed, meaning."""
+    """A field of a memory word, or a register: name, width, whether signed, meaning."""
 
     name: str
     bits: int
@@ -35,16 +44,99 @@ def parameter_fields(spec: CoreSpec) -> tuple[Field, ...]:
         Field("dynamics", 2, False, "see Dynamics"),
         Field("reset", 1, False, "see Reset"),
         Field("fires", 1, False, "whether the neuron fires at all"),
+        Field("delay", 4, False, "steps that a spike travels beyond the first"),
     )
 
 
 def state_fields(spec: CoreSpec) -> tuple[Field, ...]:
     """Layout of a neuron's state, lowest bits first."""
-    return (
+    found = [
         Field("v", spec.state_bits, True, "membrane potential"),
         Field("i", CURRENT_BITS, True, "current"),
         Field("refractory", 8, False, "steps left in which the neuron cannot fire"),
+    ]
+    if spec.max_delay > 1:
+        meaning = "spikes on their way, the nearest lowest"
+        found.append(Field("travelling", spec.max_delay - 1, False, meaning))
+    return tuple(found)
+
+
+def synapse_fields(spec: CoreSpec) -> tuple[Field, ...]:
+    """Layout of a synapse, lowest bits first; a word of weights holds `lanes` of them.
+
+    In a sparse core the synapse of lane l leads to the neuron ``target * lanes + l``.
+    """
+    fraction = WEIGHT_FRACTION_BITS if spec.learning else 0
+    found = [Field("weight", spec.weight_bits + fraction, True, "weight; learns in 1/256 steps")]
+    if spec.learning:
+        found.append(Field("plastic", 1, False, "whether the synapse learns"))
+    if spec.sparse:
+        target = max(1, (spec.row_words - 1).bit_length())
+        found.append(Field("target", target, False, "word of the neuron it leads to"))
+        found.append(Field("present", 1, False, "whether the place holds a synapse"))
+    return tuple(found)
+
+
+def row_fields(spec: CoreSpec) -> tuple[Field, ...]:
+    """Where the synapses of a source are in a sparse core."""
+    bits = max(1, spec.synapse_words.bit_length())
+    return (
+        Field("first", bits, False, "its first word of synapses"),
+        Field("count", bits, False, "its number of words"),
     )
+
+
+def control_registers(spec: CoreSpec) -> tuple[Field, ...]:
+    """The registers of a core by their index; each takes a bus word."""
+    found = [Field("clear", 1, False, "writing 1 forgets spikes, sums and traces; reads as 0")]
+    if spec.learning:
+        weight = spec.weight_bits + WEIGHT_FRACTION_BITS
+        found += [
+            Field("rule", 2, False, "see Rule"),
+            Field("decay_pre", 17, False, "factor of the sources' traces in a step, Q.16"),
+            Field("decay_post", 17, False, "factor of the neurons' traces in a step, Q.16"),
+            Field("bump_pre", TRACE_BITS, False, "what a spike adds to a source's trace"),
+            Field("bump_post", TRACE_BITS, False, "what a spike adds to a neuron's trace"),
+            Field("rate_plus", TRACE_BITS, False, "learning rate of potentiation"),
+            Field("rate_minus", TRACE_BITS, False, "learning rate of depression"),
+            Field("weight_min", weight, True, "least plastic weight, with fraction bits"),
+            Field("weight_max", weight, True, "largest plastic weight, with fraction bits"),
+            Field("drift", weight, True, "what every plastic weight gains in a step"),
+            *(
+                Field(f"lag_{lag}", weight, True, f"gain if a spike came {lag} steps before")
+                for lag in range(LAGS)
+            ),
+        ]
+    if spec.classes:
+        score = spec.state_bits + 1
+        found += [
+            Field("test", 2, False, "see Test"),
+            Field("first_class", _index_bits(spec.neurons), False, "first neuron watched"),
+            Field("class_count", _index_bits(spec.classes + 1), False, "neurons watched"),
+            Field("limit", max(score, 32), False, "least margin, or largest sum of the table"),
+            Field("shift", 5, False, "bits dropped from a distance before the table"),
+            Field("least_steps", 16, False, "steps before which the test does not hold"),
+        ]
+    return tuple(found)
+
+
+#: What a core counts from `clear` on; each counter is a bus word and wraps.
+COUNTERS = (
+    Field("cycles", 32, False, "cycles in which the core was busy"),
+    Field("steps", 32, False, "steps carried out"),
+    Field("input_spikes", 32, False, "spikes that came in"),
+    Field("spikes", 32, False, "spikes that neurons fired"),
+    Field("synaptic_operations", 32, False, "weights added"),
+    Field("weight_reads", 32, False, "words of weights read in steps"),
+    Field("weight_writes", 32, False, "words of weights written in steps"),
+    Field("drift", 32, True, "what plastic weights gained together, 1/256 of a weight"),
+    Field("decided", 32, False, "bit 31: whether the termination test holds; below: the winner"),
+)
+DECIDED_BIT = 31
+
+
+def _index_bits(depth: int) -> int:
+    return max(1, (depth - 1).bit_length())
 
 
 class Space(IntEnum):
@@ -54,6 +146,24 @@ class Space(IntEnum):
     STATE = 2
     PARAMETERS = 3
     ASSIGNMENT = 4
+    ROWS = 5
+    PRE = 6
+    POST = 7
+    CONTROL = 8
+    COUNTERS = 9
+    TABLE = 10
+
+
+def spaces(spec: CoreSpec) -> tuple[Space, ...]:
+    """The memories that a core has."""
+    lacking = set()
+    if not spec.sparse:
+        lacking.add(Space.ROWS)
+    if not spec.learning:
+        lacking |= {Space.PRE, Space.POST}
+    if not spec.classes:
+        lacking.add(Space.TABLE)
+    return tuple(space for space in Space if space not in lacking)
 
 
 #: Words of the bus.
@@ -69,11 +179,24 @@ def address(space: Space, index: int, chunk: int = 0) -> int:
 
 def memory_bits(spec: CoreSpec, space: Space) -> int:
     """Width of a memory's words."""
-    if space == Space.WEIGHTS:
-        return spec.lanes * spec.weight_bits
-    if space == Space.ASSIGNMENT:
-        return max(1, (spec.parameter_sets - 1).bit_length())
-    layout = state_fields(spec) if space == Space.STATE else parameter_fields(spec)
+    layouts = {
+        Space.STATE: state_fields,
+        Space.PARAMETERS: parameter_fields,
+        Space.ROWS: row_fields,
+    }
+    if space in layouts:
+        return width(layouts[space](spec))
+    return {
+        Space.WEIGHTS: spec.lanes * width(synapse_fields(spec)),
+        Space.ASSIGNMENT: _index_bits(spec.parameter_sets),
+        Space.PRE: TRACE_BITS,
+        Space.POST: TRACE_BITS,
+        Space.TABLE: TABLE_FRACTION_BITS + 1,
+    }.get(space, BUS_BITS)
+
+
+def width(layout: tuple[Field, ...]) -> int:
+    """Bits of a memory word."""
     return sum(item.bits for item in layout)
 
 
@@ -85,10 +208,16 @@ def bus_words(spec: CoreSpec, space: Space) -> int:
 def memory_depth(spec: CoreSpec, space: Space) -> int:
     """Number of a memory's words."""
     return {
-        Space.WEIGHTS: (spec.inputs + spec.neurons) * spec.row_words,
+        Space.WEIGHTS: spec.synapse_words or spec.sources * spec.row_words,
         Space.STATE: spec.neurons,
         Space.PARAMETERS: spec.parameter_sets,
         Space.ASSIGNMENT: spec.neurons,
+        Space.ROWS: spec.sources,
+        Space.PRE: spec.sources,
+        Space.POST: spec.neurons,
+        Space.CONTROL: len(control_registers(spec)),
+        Space.COUNTERS: len(COUNTERS),
+        Space.TABLE: TABLE_ENTRIES,
     }[space]
 
 

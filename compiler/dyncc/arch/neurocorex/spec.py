@@ -18,8 +18,14 @@ CURRENT_BITS = 32
 FACTOR_BITS = 16
 #: Fraction bits that a plastic weight carries below the bits that are delivered.
 WEIGHT_FRACTION_BITS = 8
-#: Fraction bits of STDP traces, and of the learning rates.
+#: Fraction bits of STDP traces, and of the learning rates; traces are unsigned and saturate.
 TRACE_FRACTION_BITS = 12
+TRACE_BITS = 16
+#: Steps before a post spike that SuperNeuroMAT's rule looks back.
+LAGS = 8
+#: Entries of the exponent table of dynamic termination, and the fraction bits of an entry.
+TABLE_ENTRIES = 64
+TABLE_FRACTION_BITS = 12
 
 
 class Dynamics(IntEnum):
@@ -55,6 +61,15 @@ class CoreSpec:
         Weights fetched and added in a cycle, a power of two up to 64.
     parameter_sets
         Number of neuron parameter sets; each neuron names one of them.
+    synapse_words
+        0 for a weight from every source to every neuron (dense); otherwise the words of `lanes`
+        synapses that a sparse core holds, up to 2^20.
+    learning
+        Whether the core has an STDP engine; weights then carry fraction bits.
+    max_delay
+        Longest axonal delay in steps, 1..16.
+    classes
+        Most neurons that dynamic termination may watch, 0..64; 0 leaves it out.
 
     Raises
     ------
@@ -68,6 +83,10 @@ class CoreSpec:
     state_bits: int = 24
     lanes: int = 1
     parameter_sets: int = 16
+    synapse_words: int = 0
+    learning: bool = False
+    max_delay: int = 1
+    classes: int = 0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -77,6 +96,9 @@ class CoreSpec:
             "state_bits": (18, 32),
             "lanes": (1, 64),
             "parameter_sets": (1, 4096),
+            "synapse_words": (0, 1 << 20),
+            "max_delay": (1, 16),
+            "classes": (0, 64),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -86,15 +108,29 @@ class CoreSpec:
                 raise ConfigError(f"{name} must be an integer in {low}..{high}, not {value}")
         if self.lanes & (self.lanes - 1):
             raise ConfigError(f"lanes must be a power of two, not {self.lanes}")
+        if not isinstance(self.learning, bool):
+            raise TypeError(f"learning must be True or False, not {self.learning!r}")
+        if self.classes > self.neurons:
+            raise ConfigError(f"{self.classes} classes need as many neurons, not {self.neurons}")
+
+    @property
+    def sources(self) -> int:
+        """Input lines and neurons."""
+        return self.inputs + self.neurons
+
+    @property
+    def sparse(self) -> bool:
+        """Whether synapses are stored as lists of targets."""
+        return self.synapse_words > 0
 
     @property
     def accumulator_bits(self) -> int:
         """Width that holds the sum of all weights of one neuron, whatever spikes."""
-        return self.weight_bits + (self.neurons + self.inputs).bit_length()
+        return self.weight_bits + self.sources.bit_length()
 
     @property
     def row_words(self) -> int:
-        """Words of weight memory for the synapses of one source."""
+        """Words of sums for all neurons; a source of a dense core has as many words of weights."""
         return -(-self.neurons // self.lanes)
 
     @property
