@@ -4,6 +4,7 @@ This is the one contract between the integer twin, the hardware, the link and th
 operations in a step is that of `dyncc_models.spiking.twin`.
 """
 
+from dyncc.arch.fields import Field, pack, unpack, width
 from dyncc.arch.neurocorex.image import CoreImage, memory_words, parameter_sets, weight_words
 from dyncc.arch.neurocorex.layout import (
     BUS_BITS,
@@ -12,21 +13,17 @@ from dyncc.arch.neurocorex.layout import (
     DECIDED_BIT,
     INDEX_BITS,
     SPACE_BITS,
-    Field,
     Space,
     address,
     bus_words,
     control_registers,
     memory_bits,
     memory_depth,
-    pack,
     parameter_fields,
     row_fields,
     spaces,
     state_fields,
     synapse_fields,
-    unpack,
-    width,
 )
 from dyncc.arch.neurocorex.learning import Learning, Rule, Termination, Test
 from dyncc.arch.neurocorex.spec import (

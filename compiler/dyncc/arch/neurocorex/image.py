@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy
 
+from dyncc.arch.fields import pack, width
 from dyncc.arch.fixed import Integers
 from dyncc.arch.neurocorex.layout import (
     Space,
     control_registers,
-    pack,
     parameter_fields,
     row_fields,
     state_fields,
     synapse_fields,
-    width,
 )
 from dyncc.arch.neurocorex.learning import Learning, Termination
 from dyncc.arch.neurocorex.spec import (

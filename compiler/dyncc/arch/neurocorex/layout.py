@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from dyncc.arch.fields import Field, width
 from dyncc.arch.neurocorex.spec import (
     CURRENT_BITS,
     FACTOR_BITS,
@@ -15,16 +15,6 @@ from dyncc.arch.neurocorex.spec import (
     WEIGHT_FRACTION_BITS,
     CoreSpec,
 )
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of a memory word, or a register: name, width, whether signed, meaning."""
-
-    name: str
-    bits: int
-    signed: bool
-    meaning: str
 
 
 def parameter_fields(spec: CoreSpec) -> tuple[Field, ...]:
@@ -195,11 +185,6 @@ def memory_bits(spec: CoreSpec, space: Space) -> int:
     }.get(space, BUS_BITS)
 
 
-def width(layout: tuple[Field, ...]) -> int:
-    """Bits of a memory word."""
-    return sum(item.bits for item in layout)
-
-
 def bus_words(spec: CoreSpec, space: Space) -> int:
     """Bus words that make one word of a memory."""
     return -(-memory_bits(spec, space) // BUS_BITS)
@@ -219,24 +204,3 @@ def memory_depth(spec: CoreSpec, space: Space) -> int:
         Space.COUNTERS: len(COUNTERS),
         Space.TABLE: TABLE_ENTRIES,
     }[space]
-
-
-def pack(layout: tuple[Field, ...], values: dict[str, int]) -> int:
-    """A memory word from the values of its fields."""
-    word = shift = 0
-    for item in layout:
-        word |= (int(values[item.name]) & ((1 << item.bits) - 1)) << shift
-        shift += item.bits
-    return word
-
-
-def unpack(layout: tuple[Field, ...], word: int) -> dict[str, int]:
-    """The values of the fields of a memory word."""
-    found = {}
-    for item in layout:
-        value = word & ((1 << item.bits) - 1)
-        if item.signed and value >> (item.bits - 1):
-            value -= 1 << item.bits
-        found[item.name] = value
-        word >>= item.bits
-    return found
