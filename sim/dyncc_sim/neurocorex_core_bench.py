@@ -86,7 +86,7 @@ async def compare(
         assert {name: counters[name] for name in twin.report()} == twin.report()
         if spec.classes:
             expected_status = twin.winner | twin.decided << DECIDED_BIT
-            assert counters["decided"] == expected_status
+            assert counters["decision"] == expected_status
         if spec.learning:
             assert counters["drift"] == twin.synapses.drift
             for space, traces in (

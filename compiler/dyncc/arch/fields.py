@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,19 @@ class Field:
     bits: int
     signed: bool
     meaning: str
+
+
+class Code(IntEnum):
+    """Numbers with a meaning: ``NAME = number, "meaning"``."""
+
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str = "") -> Self:
+        """A member that is equal to its number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
 
 
 def width(layout: tuple[Field, ...]) -> int:

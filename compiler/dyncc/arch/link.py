@@ -27,11 +27,10 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from dataclasses import dataclass
-from enum import IntEnum
 
 from cobs import cobs
 
-from dyncc.arch.fields import Field, pack, unpack, width
+from dyncc.arch.fields import Code, Field, pack, unpack, width
 from dyncc.core.errors import ConfigError
 
 DELIMITER = 0
@@ -61,24 +60,20 @@ MAX_REQUEST = MAX_BODY - CRC_BYTES - width(REQUEST) // 8
 MAX_RESPONSE = MAX_BODY - CRC_BYTES - width(RESPONSE) // 8
 
 
-class Status(IntEnum):
+class Status(Code):
     """How a request ended."""
 
-    OK = 0
-    CORRUPT = 1
-    """The frame could not be read: wrong CRC, or too long or short; its number is unknown."""
-    SEQUENCE = 2
-    """Not the request that the device expects."""
-    BUSY = 3
-    """Not while the device runs; send it again."""
-    CREDIT = 4
-    """No room for these events; send them again."""
-    OPCODE = 5
-    """There is no such request."""
-    ADDRESS = 6
-    """Outside of what the device has."""
-    LENGTH = 7
-    """The payload has a wrong length."""
+    OK = 0, "done"
+    CORRUPT = (
+        1,
+        "the frame could not be read (wrong CRC, or too long or short); its number is unknown",
+    )
+    SEQUENCE = 2, "not the request that the device expects"
+    BUSY = 3, "not while the device runs; send it again"
+    CREDIT = 4, "no room for these events; send them again"
+    OPCODE = 5, "there is no such request"
+    ADDRESS = 6, "outside of what the device has"
+    LENGTH = 7, "the payload has a wrong length"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from importlib import import_module
 import dyncc
 from dyncc.core.errors import DynccError
 
-COMMANDS = ("compile", "run", "verify", "inspect", "doctor", "demo", "table", "hw")
+COMMANDS = ("compile", "run", "verify", "inspect", "doctor", "demo", "table", "hw", "reference")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-from dyncc.arch.fields import Field, width
+from dyncc.arch.fields import Code, Field, width
 from dyncc.arch.neurocorex.spec import (
     CURRENT_BITS,
     FACTOR_BITS,
@@ -93,7 +91,7 @@ def control_registers(spec: CoreSpec) -> tuple[Field, ...]:
             Field("weight_max", weight, True, "largest plastic weight, with fraction bits"),
             Field("drift", weight, True, "what every plastic weight gains in a step"),
             *(
-                Field(f"lag_{lag}", weight, True, f"gain if a spike came {lag} steps before")
+                Field(f"lag_{lag}", weight, True, f"gain for a spike {lag} steps before")
                 for lag in range(LAGS)
             ),
         ]
@@ -120,7 +118,7 @@ COUNTERS = (
     Field("weight_reads", 32, False, "words of weights read in steps"),
     Field("weight_writes", 32, False, "words of weights written in steps"),
     Field("drift", 32, True, "what plastic weights gained together, 1/256 of a weight"),
-    Field("decided", 32, False, "bit 31: whether the termination test holds; below: the winner"),
+    Field("decision", 32, False, "bit 31: whether the termination test holds; below: the winner"),
 )
 DECIDED_BIT = 31
 
@@ -129,19 +127,19 @@ def _index_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
 
 
-class Space(IntEnum):
+class Space(Code):
     """Memories of a core as its bus addresses them."""
 
-    WEIGHTS = 1
-    STATE = 2
-    PARAMETERS = 3
-    ASSIGNMENT = 4
-    ROWS = 5
-    PRE = 6
-    POST = 7
-    CONTROL = 8
-    COUNTERS = 9
-    TABLE = 10
+    WEIGHTS = 1, "words of synapses"
+    STATE = 2, "state of each neuron"
+    PARAMETERS = 3, "parameter sets"
+    ASSIGNMENT = 4, "parameter set of each neuron"
+    ROWS = 5, "where the synapses of each source are (sparse cores)"
+    PRE = 6, "trace of each source; read only (cores that learn)"
+    POST = 7, "trace of each neuron; read only (cores that learn)"
+    CONTROL = 8, "registers"
+    COUNTERS = 9, "what the core counted; read only"
+    TABLE = 10, "exponent table of dynamic termination (cores with classes)"
 
 
 def spaces(spec: CoreSpec) -> tuple[Space, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
 
+from dyncc.arch.fields import Code
 from dyncc.arch.neurocorex.spec import (
     FACTOR_BITS,
     LAGS,
@@ -19,13 +19,13 @@ from dyncc.arch.neurocorex.spec import (
 from dyncc.core.errors import ConfigError
 
 
-class Rule(IntEnum):
+class Rule(Code):
     """How synapses learn; see `dyncc_models.spiking.learning`."""
 
-    OFF = 0
-    TRACES = 1
-    WINDOWS = 2
-    LAGS = 3
+    OFF = 0, "no weight changes"
+    TRACES = 1, "pairs of spikes, with exponential traces"
+    WINDOWS = 2, "pairs of spikes within a window, as in the published core"
+    LAGS = 3, "an amount for each lag, as in SuperNeuroMAT"
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ class Learning:
         }
 
 
-class Test(IntEnum):
+class Test(Code):
     """When dynamic termination stops a run; see `dyncc_models.spiking.termination`."""
 
-    NEVER = 0
-    MARGIN = 1
-    SOFTMAX = 2
+    NEVER = 0, "runs to the end"
+    MARGIN = 1, "distance of the best two scores"
+    SOFTMAX = 2, "softmax of the best score"
 
 
 @dataclass(frozen=True)

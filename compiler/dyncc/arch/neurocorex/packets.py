@@ -14,10 +14,9 @@ any other, or a line that the core lacks, is dropped and sets the flag ``disorde
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import IntEnum
 from typing import Any
 
-from dyncc.arch.fields import Field
+from dyncc.arch.fields import Code, Field
 from dyncc.arch.link import MAX_REQUEST, MAX_RESPONSE, LinkSpec
 from dyncc.arch.neurocorex.layout import BUS_BITS, COUNTERS
 from dyncc.arch.neurocorex.spec import CoreSpec
@@ -27,28 +26,21 @@ MAGIC = 0x3158434E
 VERSION = 1
 
 
-class Opcode(IntEnum):
-    """Requests; queries are marked with a Q, see `dyncc.arch.link`."""
+class Opcode(Code):
+    """Requests: their payload → that of the answer. Numbers are little-endian."""
 
-    PING = 0
-    """Q. nonce u32 → nonce u32, then `INFO`. Outside of the order of requests."""
-    READ = 1
-    """Q. address u32, count u8 → so many bus words u32, from that address on. Not while it runs."""
-    WRITE = 2
-    """address u32, bus words u32. Not while it runs."""
-    EVENTS = 3
-    """Stimulus words u16, as many as there are credits."""
-    RUN = 4
-    """Steps u16 in 1..32767: the stimulus word of so many steps."""
-    STOP = 5
-    """Drops all stimulus words; the core stops after the step that it is in."""
-    SNAPSHOT = 6
-    """Q. → `SNAPSHOT`, as it is between two steps."""
-    DRAIN = 7
-    """Q. position u32, count u8 → log words u16 from there on, as many as there are and at most so
-    many. Gives back the log's room before that position."""
+    PING = 0, "nonce u32 → nonce u32, `INFO`; outside of the order of requests"
+    READ = 1, "address u32, count u8 → bus words u32 from there on; not while it runs"
+    WRITE = 2, "address u32, bus words u32 → nothing; not while it runs"
+    EVENTS = 3, "stimulus words u16, as many as there are credits → nothing"
+    RUN = 4, "steps u16 in 1..32767, which become one stimulus word → nothing"
+    STOP = 5, "drops all stimulus words, and ends with the step under way → nothing"
+    SNAPSHOT = 6, "→ `SNAPSHOT`, as it is between two steps"
+    DRAIN = 7, "position u32, count u8 → log words u16 from there on; frees those before"
 
 
+#: Requests that may be answered again later, see `dyncc.arch.link`. `DRAIN` answers with as many
+#: words as there are, and at most ``count``.
 QUERIES = frozenset({Opcode.PING, Opcode.READ, Opcode.SNAPSHOT, Opcode.DRAIN})
 
 #: Requests' payloads before a list of words.

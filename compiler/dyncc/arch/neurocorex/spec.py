@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
+from dyncc.arch.fields import Code
 from dyncc.core.errors import ConfigError
 
 #: Fraction bits of membrane potentials. With 12 or fewer, or with decay by shifts,
@@ -28,19 +28,19 @@ TABLE_ENTRIES = 64
 TABLE_FRACTION_BITS = 12
 
 
-class Dynamics(IntEnum):
+class Dynamics(Code):
     """How a neuron's membrane potential moves; see `dyncc_models.spiking.twin`."""
 
-    EXPONENTIAL = 0
-    LINEAR_CLAMPED = 1
-    LINEAR = 2
+    EXPONENTIAL = 0, "decays to `rest` (NIR, snnTorch)"
+    LINEAR_CLAMPED = 1, "moves by `leak` to `reset_to` (SuperNeuroMAT)"
+    LINEAR = 2, "loses `leak`, without a bound (NeuroCoreX as published)"
 
 
-class Reset(IntEnum):
+class Reset(Code):
     """What a spike does to the membrane potential."""
 
-    TO_VALUE = 0
-    BY_SUBTRACTION = 1
+    TO_VALUE = 0, "to `reset_to`"
+    BY_SUBTRACTION = 1, "by the threshold"
 
 
 @dataclass(frozen=True)
