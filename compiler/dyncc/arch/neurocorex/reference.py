@@ -44,15 +44,15 @@ def page(spec: CoreSpec = EXAMPLE, link: LinkSpec | None = None) -> str:
     sections = [
         "# NeuroCoreX: registers and packets",
         (
-            "Written from the definitions in `dyncc.arch` by `dyncc reference neurocorex`; what the "
-            "numbers mean is in [neurocorex.md](neurocorex.md). Widths and depths are those of a core "
-            f"with {sizes}."
+            "Written from the definitions in `dyncc.arch` by `dyncc reference neurocorex`; what "
+            "the numbers mean is in [neurocorex.md](neurocorex.md). Widths and depths are those of "
+            f"a core with {sizes}."
         ),
         "## Memories",
         (
             "A bus address holds, from the low bits: the 32-bit part of a memory word "
-            f"({CHUNK_BITS} bits), the memory word ({INDEX_BITS}), the space ({SPACE_BITS}). Parts are "
-            "written in order; the last one stores the word."
+            f"({CHUNK_BITS} bits), the memory word ({INDEX_BITS}), the space ({SPACE_BITS}). Parts "
+            "are written in order; the last one stores the word."
         ),
         _memories(spec),
         *_layouts(spec),
@@ -65,9 +65,9 @@ def page(spec: CoreSpec = EXAMPLE, link: LinkSpec | None = None) -> str:
         "## Frames",
         (
             "A body is a header, a payload and a CRC-16, little-endian, at most "
-            f"{MAX_BODY} bytes; on the line it is stuffed (COBS) and ended by a zero byte. The CRC has "
-            f"polynomial 0x{CRC_POLYNOMIAL:04X} and starts with 0x{CRC_START:04X}, the highest bit "
-            f"first. At most {WINDOW} requests are open. `dyncc.arch.link` has the rules of order."
+            f"{MAX_BODY} bytes; on the line it is stuffed (COBS) and ended by a zero byte. The CRC "
+            f"has polynomial 0x{CRC_POLYNOMIAL:04X} and starts with 0x{CRC_START:04X}, the highest "
+            f"bit first. At most {WINDOW} requests are open; `dyncc.arch.link` has the rules."
         ),
         "Header of a request:",
         byte_table(REQUEST),
@@ -79,8 +79,8 @@ def page(spec: CoreSpec = EXAMPLE, link: LinkSpec | None = None) -> str:
         (
             f"A stimulus word with bit {packets.STEPS_BIT} set is a number of steps, of which the "
             "first gets the spikes before it; without, it is an input line that spikes. A log word "
-            f"with bit {packets.STEP_END_BIT} set ends a step, and its lowest bit says whether dynamic "
-            "termination decided; without, it is a neuron that fired. This device holds "
+            f"with bit {packets.STEP_END_BIT} set ends a step, and its lowest bit says whether "
+            "dynamic termination decided; without, it is a neuron that fired. This device holds "
             f"{packets.queue_words(spec)} stimulus words and {packets.log_words(spec)} log words."
         ),
         "Answer to `PING`, after the nonce:",
