@@ -1,0 +1,4 @@
+"""SkipOPU: the overlay processor that skips layers token by token.
+
+The one contract between the compiler, the integer twin, the simulator and the hardware.
+"""

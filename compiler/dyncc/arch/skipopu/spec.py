@@ -1,0 +1,119 @@
+"""Size of a SkipOPU, and its instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dyncc.arch.skipopu.formats import KvType
+from dyncc.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ArchSpec:
+    """An instance of the overlay.
+
+    Parameters
+    ----------
+    name
+        What it is called on the command line.
+    clk_hz
+        Clock of the engines.
+    rows, columns
+        Multipliers of the PE array: outputs at once, and inputs at once.
+    products
+        Products that a multiplier makes in a cycle (see `dyncc.arch.skipopu.packing`).
+    mantissa_bits
+        Mantissas of activations, 8 or 12.
+    block
+        Elements that share an exponent, and weights that share a scale: 32 or 128.
+    kv
+        How keys and values are stored.
+    tokens
+        Most tokens that are worked on together, a power of two up to 64.
+    vector_words
+        F25 numbers of the vector buffer for each token.
+    blocks
+        BFP blocks of the activation buffer for each token.
+    kv_tokens
+        Slots of keys and values of one layer that stay on chip.
+    vector_lanes
+        Elements that the vector engine works on in a cycle.
+    memory_bytes_s
+        Peak bandwidth of the memory port.
+    memory_latency_cycles
+        From a request to its first word.
+    burst_bytes
+        Largest transfer of one request.
+    """
+
+    name: str
+    clk_hz: int
+    rows: int
+    columns: int
+    products: int
+    mantissa_bits: int
+    block: int
+    kv: KvType
+    tokens: int
+    vector_words: int
+    blocks: int
+    kv_tokens: int
+    vector_lanes: int
+    memory_bytes_s: float
+    memory_latency_cycles: int
+    burst_bytes: int
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "clk_hz": (1, 10**9),
+            "rows": (1, 1024),
+            "columns": (1, 1024),
+            "products": (1, 4),
+            "tokens": (1, 64),
+            "vector_words": (64, 1 << 20),
+            "blocks": (1, 1 << 16),
+            "kv_tokens": (0, 1 << 16),
+            "vector_lanes": (1, 1024),
+            "memory_latency_cycles": (0, 10**6),
+            "burst_bytes": (1, 1 << 16),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be an integer in {low}..{high}, not {value}")
+        for name, allowed in (("mantissa_bits", (8, 12)), ("block", (32, 128))):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} must be one of {allowed}, not {getattr(self, name)}")
+        if self.tokens & (self.tokens - 1):
+            raise ConfigError(f"tokens must be a power of two, not {self.tokens}")
+        if not self.memory_bytes_s > 0:
+            raise ConfigError(f"memory_bytes_s must be positive, not {self.memory_bytes_s}")
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Products of a weight and an activation in a cycle."""
+        return self.rows * self.columns * self.products
+
+    @property
+    def memory_bytes_per_cycle(self) -> float:
+        """Peak bandwidth in bytes a cycle."""
+        return self.memory_bytes_s / self.clk_hz
+
+
+#: Instances by name. The U280 has the figures of the SkipOPU paper (arXiv 2603.14785): 64 x 64
+#: multipliers at 225 MHz, 460.8 GB/s. ULX3S: 16-bit SDRAM at the engines' clock.
+ARCHS = {
+    spec.name: spec
+    for spec in (
+        ArchSpec("ice40_2x2", 12_000_000, 2, 2, 2, 8, 32, KvType.BFP8, 1, 2048, 64, 0, 1,
+                 24e6, 8, 64),
+        ArchSpec("ecp5_85f", 50_000_000, 8, 8, 2, 8, 32, KvType.BFP8, 1, 8192, 256, 64, 1,
+                 100e6, 12, 512),
+        ArchSpec("u280", 225_000_000, 64, 64, 2, 12, 32, KvType.F16, 32, 16384, 1024, 2048, 16,
+                 460.8e9, 60, 4096),
+        ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 1024, 2048,
+                 16, 460.8e9, 60, 4096),
+    )
+}  # fmt: skip
