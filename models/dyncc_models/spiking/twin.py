@@ -40,7 +40,6 @@ from dyncc.arch.neurocorex import (
     CURRENT_FRACTION_BITS,
     FACTOR_BITS,
     CoreImage,
-    Dynamics,
     Reset,
 )
 from dyncc_models.spiking.learning import Synapses
@@ -113,12 +112,11 @@ class CoreTwin:
         self.reset()
 
     def reset(self) -> None:
-        """Return to the state after programming: rest, no spikes, initial weights."""
-        spec, neuron = self.spec, self._parameters
-        exponential = neuron["dynamics"] == Dynamics.EXPONENTIAL
-        self.v: Integers = numpy.where(exponential, neuron["rest"], neuron["reset_to"])
+        """Return to the state after programming: initial potentials and weights, no spikes."""
+        spec = self.spec
+        self.v: Integers = self.image.initial_v.astype(numpy.int64)
         self.i: Integers = numpy.zeros(spec.neurons, numpy.int64)
-        self.refractory: Integers = numpy.zeros(spec.neurons, numpy.int64)
+        self.refractory: Integers = self.image.initial_refractory.astype(numpy.int64)
         self.travelling: Integers = numpy.zeros(spec.neurons, numpy.int64)
         self.arriving: Spikes = numpy.zeros(spec.neurons, bool)
         self.decided, self.winner = False, 0

@@ -48,6 +48,9 @@ class CoreImage:
         Which synapses learn, bool, shapes as the weights.
     termination
         When a run stops by itself, or None.
+    initial_v, initial_refractory
+        Potentials (Q.16), and steps in which neurons cannot fire, at the start, shape (neurons,);
+        by default at rest, and none.
 
     Raises
     ------
@@ -64,6 +67,8 @@ class CoreImage:
     input_plastic: Any = field(default=None)
     recurrent_plastic: Any = field(default=None)
     termination: Termination | None = None
+    initial_v: Any = field(default=None)
+    initial_refractory: Any = field(default=None)
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -99,7 +104,28 @@ class CoreImage:
             top = 1 << (item.bits - item.signed)
             self._check(item.name, values, -top if item.signed else 0, top - 1)
         self._check("delay", self.parameters["delay"], 0, spec.max_delay - 1)
+        self._check_start()
         self._check_features()
+
+    def _check_start(self) -> None:
+        sets = {name: values[self.assignment] for name, values in self.parameters.items()}
+        if self.initial_v is None:
+            exponential = sets["dynamics"] == Dynamics.EXPONENTIAL
+            self.initial_v = numpy.where(exponential, sets["rest"], sets["reset_to"])
+        if self.initial_refractory is None:
+            self.initial_refractory = numpy.zeros(self.spec.neurons, numpy.int64)
+        layout = {item.name: item for item in state_fields(self.spec)}
+        for name, item in (
+            ("initial_v", layout["v"]),
+            ("initial_refractory", layout["refractory"]),
+        ):
+            values = numpy.asarray(getattr(self, name))
+            if values.shape != (self.spec.neurons,):
+                raise ConfigError(
+                    f"{name} must have shape ({self.spec.neurons},), not {values.shape}"
+                )
+            top = 1 << (item.bits - item.signed)
+            self._check(name, values, -top if item.signed else 0, top - 1)
 
     def _check_features(self) -> None:
         spec = self.spec
@@ -205,11 +231,10 @@ def memory_words(image: CoreImage) -> dict[Space, list[int]]:
         for index in range(spec.parameter_sets)
     ]
     assignment = [int(index) for index in image.assignment]
-    states = []
-    for index in assignment:
-        exponential = sets[index]["dynamics"] == Dynamics.EXPONENTIAL
-        v = sets[index]["rest" if exponential else "reset_to"]
-        states.append(pack(state_fields(spec), {"v": v, "i": 0, "refractory": 0, "travelling": 0}))
+    states = [
+        pack(state_fields(spec), {"v": v, "i": 0, "refractory": refractory, "travelling": 0})
+        for v, refractory in zip(image.initial_v, image.initial_refractory, strict=True)
+    ]
     control = {item.name: 0 for item in control_registers(spec)} | {"clear": 1}
     if image.learning is not None:
         control |= image.learning.registers(spec)
