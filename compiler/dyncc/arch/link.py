@@ -1,14 +1,16 @@
 """The framed link between a host and a device on a serial line: frames, headers, order.
 
-A *body* is a header, a payload and a CRC-16, all of little-endian numbers. On the line it is
-stuffed (COBS, Cheshire and Baker, IEEE/ACM Transactions on Networking 7:159, 1999) and ended by a
-zero byte, so that a receiver that lost its place finds it again at the next zero. An empty body is
-ignored.
+A *body* is a header and a payload, of little-endian numbers, and a CRC-16 over them, its high byte
+first: so the CRC over a whole body is 0. On the line it is stuffed (COBS, Cheshire and Baker,
+IEEE/ACM Transactions on Networking 7:159, 1999) and ended by a zero byte, so that a receiver that
+lost its place finds it again at the next zero. Nothing between two zeros is ignored; so a host may
+send a zero first, to end what noise began.
 
 The host sends requests, the device answers each of them; it never speaks unasked.
 
 - Requests are numbered modulo 256. The device carries out the one that it expects, in order. A
   request ahead of that is answered `Status.SEQUENCE`; the host starts again from ``expected``.
+- A frame that finds no room in the device is lost, without an answer.
 - A request among the last `WINDOW` is a repetition, and is answered as it was before, but changes
   nothing: an answer was lost.
 - A request that is refused as `BUSY` or `CREDIT` does not count as carried out; any other refusal
@@ -49,7 +51,7 @@ REQUEST = (
 RESPONSE = (
     Field("opcode", 8, False, "that of the request; 0xFF if it could not be read"),
     Field("status", 8, False, "see Status"),
-    Field("sequence", 8, False, "that of the request"),
+    Field("sequence", 8, False, "that of the request; 0 if it could not be read"),
     Field("expected", 8, False, "number of the request that the device will carry out next"),
     Field("credits", 16, False, "events that the device has room for"),
 )
@@ -147,7 +149,7 @@ def frame(layout: tuple[Field, ...], header: dict[str, int], payload: bytes = b"
     content = pack(layout, header).to_bytes(width(layout) // 8, "little") + payload
     if len(content) + CRC_BYTES > MAX_BODY:
         raise ConfigError(f"a payload of {len(payload)} bytes does not fit into a frame")
-    body = content + crc16(content).to_bytes(CRC_BYTES, "little")
+    body = content + crc16(content).to_bytes(CRC_BYTES, "big")
     return bytes(cobs.encode(body)) + bytes([DELIMITER])
 
 
@@ -166,7 +168,7 @@ def parse(layout: tuple[Field, ...], stuffed: bytes) -> tuple[dict[str, int], by
     size = width(layout) // 8
     if not size + CRC_BYTES <= len(body) <= MAX_BODY:
         raise FrameError(f"a body of {len(body)} bytes")
-    content, check = body[:-CRC_BYTES], int.from_bytes(body[-CRC_BYTES:], "little")
-    if crc16(content) != check:
+    if crc16(body) != 0:
         raise FrameError("wrong CRC")
+    content = body[:-CRC_BYTES]
     return unpack(layout, int.from_bytes(content[:size], "little")), content[size:]

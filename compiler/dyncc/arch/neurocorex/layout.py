@@ -142,6 +142,10 @@ class Space(Code):
     TABLE = 10, "exponent table of dynamic termination (cores with classes)"
 
 
+#: Memories that only the core writes.
+READ_ONLY = frozenset({Space.PRE, Space.POST, Space.COUNTERS})
+
+
 def spaces(spec: CoreSpec) -> tuple[Space, ...]:
     """The memories that a core has."""
     lacking = set()

@@ -36,7 +36,7 @@ class Opcode(Code):
     RUN = 4, "steps u16 in 1..32767, which become one stimulus word → nothing"
     STOP = 5, "drops all stimulus words, and ends with the step under way → nothing"
     SNAPSHOT = 6, "→ `SNAPSHOT`, as it is between two steps"
-    DRAIN = 7, "position u32, count u8 → log words u16 from there on; frees those before"
+    DRAIN = 7, "position u16, count u8 → log words u16 from there on; frees those before"
 
 
 #: Requests that may be answered again later, see `dyncc.arch.link`. `DRAIN` answers with as many
@@ -47,7 +47,7 @@ QUERIES = frozenset({Opcode.PING, Opcode.READ, Opcode.SNAPSHOT, Opcode.DRAIN})
 ADDRESS = (Field("address", 32, False, "bus address; a list goes on at the next part or word"),)
 READ = (*ADDRESS, Field("count", 8, False, "bus words"))
 DRAIN = (
-    Field("position", 32, False, "log words before it are done with"),
+    Field("position", 16, False, "log words before it are done with"),
     Field("count", 8, False, "log words wanted"),
 )
 NONCE = (Field("nonce", 32, False, "any number, which comes back"),)
@@ -89,8 +89,8 @@ SNAPSHOT = (
     Field("disordered", 1, False, "a spike was dropped; until clear"),
     Field("watchdog", 1, False, "a step did not end within its bound, and was broken off"),
     Field("reserved", 27, False, "0"),
-    Field("log_start", 32, False, "position of the first log word that is held"),
-    Field("log_end", 32, False, "position after the last log word"),
+    Field("log_start", 16, False, "position of the first log word that is held, modulo 2^16"),
+    Field("log_end", 16, False, "position after the last log word, modulo 2^16"),
     *(Field(item.name, BUS_BITS, item.signed, item.meaning) for item in COUNTERS),
 )
 
