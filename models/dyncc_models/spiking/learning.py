@@ -30,6 +30,8 @@ So a pre spike delivered in the step of the post spike potentiates, and does not
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 
 from dyncc.arch.fixed import Integers, round_shift, saturate
@@ -59,8 +61,6 @@ class Synapses:
         Traces, shapes (inputs + neurons,) and (neurons,).
     drift
         What all plastic weights gained together, with fraction bits.
-    delivered
-        Weights as neurons get them, shape as `weights`.
     """
 
     def __init__(self, image: CoreImage) -> None:
@@ -77,24 +77,43 @@ class Synapses:
             self._low, self._high = registers["weight_min"], registers["weight_max"]
             self._lags = numpy.array([registers[f"lag_{lag}"] for lag in range(LAGS)])
             self._step = registers["drift"]
-        self.delivered: Integers = self.weights >> WEIGHT_FRACTION_BITS
+            # With lags the sum of weight and drift is within bounds, not the weight itself.
+            wide = 1 << (self._bits - 1)
+            lags = self.learning.rule == Rule.LAGS
+            self._bounds = (-wide, wide - 1) if lags else (self._low, self._high)
+
+    @property
+    def delivered(self) -> Integers:
+        """Weights as neurons get them, shape as `weights`."""
+        return self._delivered(slice(None))
+
+    def collect(self, sources: numpy.ndarray) -> Integers:
+        """What neurons get from the sources (bool) whose spikes arrive, shape (neurons,)."""
+        found: Integers = self._delivered(numpy.flatnonzero(sources)).sum(axis=0)
+        return found
+
+    def _delivered(self, rows: slice | numpy.ndarray) -> Integers:
+        weights = self.weights[rows]
+        if self.learning is not None:
+            limited = numpy.clip(weights + self.drift, self._low, self._high)
+            weights = numpy.where(self.plastic[rows], limited, weights)
+        return weights >> WEIGHT_FRACTION_BITS
 
     def learn(self, sources: numpy.ndarray, fired: numpy.ndarray) -> None:
         """Update traces and weights after a step in which `sources` were delivered."""
         rule = self.learning
         if rule is None:
             return
-        self._change(sources, slice(None), -self._depression(rule))
+        if rule.rule != Rule.LAGS:
+            self._change(numpy.flatnonzero(sources), -self._depression(rule))
         self.pre = self._move_pre(rule, sources)
-        self._change(slice(None), fired, self._potentiation(rule)[:, None])
+        if fired.any():
+            columns = (slice(None), numpy.flatnonzero(fired))
+            self._change(columns, self._potentiation(rule)[:, None])
         self.post = self._move_post(rule, fired)
         self.drift = int(saturate(numpy.int64(self.drift + self._step), self._bits + 1))  # type: ignore[arg-type]
-        eff = numpy.clip(self.weights + self.drift, self._low, self._high)
-        self.delivered = numpy.where(self.plastic, eff, self.weights) >> WEIGHT_FRACTION_BITS
 
     def _depression(self, rule: Learning) -> Integers:
-        if rule.rule == Rule.LAGS:
-            return numpy.zeros_like(self.post)
         return round_shift(rule.rate_minus * self._strength(rule, self.post), _SHIFT)
 
     def _potentiation(self, rule: Learning) -> Integers:
@@ -127,19 +146,8 @@ class Synapses:
         bumped = numpy.minimum(self.post + numpy.where(fired, rule.bump_post, 0), TRACE_MAX)
         return round_shift(rule.decay_post * bumped, FACTOR_BITS)
 
-    def _change(
-        self, rows: slice | numpy.ndarray, columns: slice | numpy.ndarray, by: Integers
-    ) -> None:
-        """Add `by` to the plastic weights of these rows and columns, within bounds."""
-        if self.learning is None:
-            return
-        wide = self.learning.rule == Rule.LAGS
-        low = -(1 << (self._bits - 1)) if wide else self._low
-        high = (1 << (self._bits - 1)) - 1 if wide else self._high
-        old = self.weights[rows][:, columns]
-        changed = numpy.clip(old + by, low, high)
-        new = numpy.where(self.plastic[rows][:, columns], changed, old)
-        if isinstance(rows, slice):
-            self.weights[:, columns] = new
-        else:
-            self.weights[rows] = new
+    def _change(self, place: Any, by: Integers) -> None:
+        """Add `by` to the plastic weights at `place`, an index of `weights`, within bounds."""
+        old = self.weights[place]
+        changed = numpy.clip(old + by, *self._bounds)
+        self.weights[place] = numpy.where(self.plastic[place], changed, old)

@@ -147,7 +147,7 @@ class CoreTwin:
             raise ValueError(f"inputs must have shape ({spec.inputs},), not {given.shape}")
         sources = numpy.concatenate((given, self.arriving))
 
-        accumulated = self.synapses.delivered[sources].sum(axis=0)
+        accumulated = self.synapses.collect(sources)
         self.i = saturate(
             round_shift(neuron["decay_i"] * self.i, FACTOR_BITS) + neuron["gain"] * accumulated,
             CURRENT_BITS,
