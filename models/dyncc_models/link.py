@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from dyncc.arch.link import (
-    DELIMITER,
-    MAX_BODY,
     PING,
     REQUEST,
     RESPONSE,
     UNREADABLE,
     WINDOW,
+    Deframer,
     FrameError,
     Status,
     frame,
@@ -20,8 +19,6 @@ from dyncc.arch.link import (
 
 #: Refusals after which the device still expects the same request.
 _TRY_AGAIN = (Status.BUSY, Status.CREDIT)
-#: What was stuffed is longer than its body by a byte.
-_MAX_STUFFED = MAX_BODY + 1
 
 
 class Refusal(Exception):
@@ -43,7 +40,7 @@ class LinkTwin(ABC):
 
     def __init__(self) -> None:
         self.expected = 0
-        self._stuffed = bytearray()
+        self._deframer = Deframer()
         # How many requests were carried out, as far as that can be repeated. None after a reset, so
         # that a host of before is not told that its request was done.
         self._repeatable = 0
@@ -70,17 +67,7 @@ class LinkTwin(ABC):
 
     def receive(self, content: bytes) -> bytes:
         """Take bytes from the line, whole frames or parts of them; returns all answers to them."""
-        answers = b""
-        for byte in content:
-            if byte != DELIMITER:
-                # What is too long is one damaged frame, whatever its length.
-                if len(self._stuffed) <= _MAX_STUFFED:
-                    self._stuffed.append(byte)
-                continue
-            if self._stuffed:
-                answers += self._take(bytes(self._stuffed))
-                self._stuffed.clear()
-        return answers
+        return b"".join(self._take(stuffed) for stuffed in self._deframer.feed(content))
 
     def _take(self, stuffed: bytes) -> bytes:
         try:

@@ -172,3 +172,27 @@ def parse(layout: tuple[Field, ...], stuffed: bytes) -> tuple[dict[str, int], by
         raise FrameError("wrong CRC")
     content = body[:-CRC_BYTES]
     return unpack(layout, int.from_bytes(content[:size], "little")), content[size:]
+
+
+class Deframer:
+    """Finds frames in what comes over a line."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+
+    def feed(self, content: bytes) -> list[bytes]:
+        """What stood before each delimiter in bytes that come next, for `parse`."""
+        *ended, rest = content.split(bytes([DELIMITER]))
+        found = []
+        for part in ended:
+            self._add(part)
+            if self._begun:
+                found.append(bytes(self._begun))
+            self._begun.clear()
+        self._add(rest)
+        return found
+
+    def _add(self, part: bytes) -> None:
+        # Of what is too long, so much is kept that it is seen to be.
+        room = MAX_BODY + 2 - len(self._begun)
+        self._begun += part[:room]
