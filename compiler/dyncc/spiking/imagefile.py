@@ -2,30 +2,48 @@
 
 ::
 
-    manifest.json      format, core, places of inputs and outputs, sha256 of the other file
-    image.safetensors  parameters, assignment, weights
+    manifest.json       format, places of inputs and outputs, report, sha256 of the other files
+    image.safetensors   what the core is programmed with; complete by itself
+    places.safetensors  where each projection's synapses are
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 import dyncc
-from dyncc.arch.neurocorex import CoreImage, CoreSpec, parameter_fields
-from dyncc.core.errors import ArtifactError
+from dyncc.arch.neurocorex import (
+    CoreImage,
+    CoreSpec,
+    Learning,
+    Rule,
+    Termination,
+    Test,
+    parameter_fields,
+)
+from dyncc.core.errors import ArtifactError, ConfigError
 from dyncc.runtime.artifact import check_files, read_manifest, replacing, seal
-from dyncc.spiking.mapping import Output, SpikingProgram
+from dyncc.spiking.program import Output, SpikingProgram, SynapsePlaces
+from dyncc.spiking.report import MappingReport
 
-FORMAT = 1
+FORMAT = 2
 TARGET = "neurocorex"
 IMAGE = "image.safetensors"
-_FIELDS = {"target": str, "spec": dict, "dt": float, "inputs": dict, "outputs": dict}
+PLACES = "places.safetensors"
+_FIELDS = {
+    "target": str, "dt": float, "inputs": dict, "outputs": dict, "places": list, "report": dict
+}  # fmt: skip
+_ARRAYS = (
+    "assignment", "input_weights", "recurrent_weights", "input_plastic", "recurrent_plastic",
+    "initial_v", "initial_refractory",
+)  # fmt: skip
 
 
 def save(program: SpikingProgram, path: str | Path) -> None:
@@ -36,18 +54,26 @@ def save(program: SpikingProgram, path: str | Path) -> None:
     ConfigError
         If `path` holds something that is not an artifact.
     """
+    report = program.report or MappingReport((), (), 0, 0, 0)
     with replacing(Path(path)) as unfinished:
         save_image(program.image, unfinished / IMAGE)
+        rows = {str(number): places.rows for number, places in enumerate(program.places)}
+        save_file(rows, unfinished / PLACES)
         seal(
             unfinished,
             {
                 "format": FORMAT,
                 "target": TARGET,
                 "dyncc": dyncc.__version__,
-                "spec": asdict(program.image.spec),
                 "dt": float(program.dt),
                 "inputs": program.inputs,
                 "outputs": {name: asdict(output) for name, output in program.outputs.items()},
+                "readout": None if program.readout is None else asdict(program.readout),
+                "places": [
+                    {name: getattr(places, name) for name in ("source", "target", "first", "unit")}
+                    for places in program.places
+                ],
+                "report": report.to_dict(),
             },
         )
 
@@ -61,47 +87,103 @@ def load(path: str | Path) -> SpikingProgram:
         If it is missing, damaged or of another format.
     """
     directory = Path(path)
-    manifest = read_manifest(directory, _FIELDS, (IMAGE,), FORMAT)
+    manifest = read_manifest(directory, _FIELDS, (IMAGE, PLACES), FORMAT)
     check_files(directory, manifest)
+    image = load_image(directory / IMAGE)
     try:
-        image = load_image(directory / IMAGE, CoreSpec(**manifest["spec"]))
-        outputs = {name: Output(**fields) for name, fields in manifest["outputs"].items()}
-        inputs = {name: _pair(place) for name, place in manifest["inputs"].items()}
+        rows = load_file(directory / PLACES)
+        readout = manifest.get("readout")
+        return SpikingProgram(
+            image,
+            manifest["dt"],
+            {name: _pair(place) for name, place in manifest["inputs"].items()},
+            {name: Output(**fields) for name, fields in manifest["outputs"].items()},
+            tuple(
+                SynapsePlaces(rows=rows[str(number)], **fields)
+                for number, fields in enumerate(manifest["places"])
+            ),
+            MappingReport.from_dict(manifest["report"]),
+            None if readout is None else Output(**readout),
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"the image is damaged: {error}",
-            where=str(directory),
-            hint="Compile the network again.",
-        ) from error
-    return SpikingProgram(image, manifest["dt"], inputs, outputs)
+        raise _damaged(directory, error) from error
 
 
 def save_image(image: CoreImage, path: Path) -> None:
-    """Write the arrays of an image without learning."""
+    """Write an image to a file that `load_image` reads."""
     arrays = {f"parameter.{name}": values for name, values in image.parameters.items()}
-    arrays |= {
-        "assignment": image.assignment,
-        "input_weights": image.input_weights,
-        "recurrent_weights": image.recurrent_weights,
+    arrays |= {name: getattr(image, name) for name in _ARRAYS}
+    facts = {
+        "format": FORMAT,
+        "spec": asdict(image.spec),
+        "learning": None if image.learning is None else asdict(image.learning),
+        "termination": None if image.termination is None else asdict(image.termination),
     }
-    save_file({name: numpy.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    save_file(
+        {name: numpy.ascontiguousarray(array) for name, array in arrays.items()},
+        path,
+        {TARGET: json.dumps(facts)},
+    )
 
 
-def load_image(path: Path, spec: CoreSpec) -> CoreImage:
+def load_image(path: Path, spec: CoreSpec | None = None) -> CoreImage:
     """Read what `save_image` wrote.
+
+    Parameters
+    ----------
+    spec
+        The core that it must be for, if that matters.
 
     Raises
     ------
-    SafetensorError, KeyError, ConfigError
-        If the file is damaged or does not fit the core.
+    ArtifactError
+        If the file is missing, damaged or of another format; names it.
+    ConfigError
+        If it is for another core.
     """
-    arrays = load_file(path)
-    return CoreImage(
-        spec,
-        {item.name: arrays[f"parameter.{item.name}"] for item in parameter_fields(spec)},
-        arrays["assignment"],
-        arrays["input_weights"],
-        arrays["recurrent_weights"],
+    try:
+        with safe_open(path, "numpy") as file:
+            facts = json.loads((file.metadata() or {})[TARGET])
+            if facts["format"] != FORMAT:
+                raise ArtifactError(
+                    f"the image has format {facts['format']}, and this dyncc reads {FORMAT}",
+                    where=str(path),
+                    hint="Compile the network again.",
+                )
+            found = CoreSpec(**facts["spec"])
+            image = CoreImage(
+                found,
+                {
+                    item.name: file.get_tensor(f"parameter.{item.name}")
+                    for item in parameter_fields(found)
+                },
+                learning=_learning(facts["learning"]),
+                termination=_termination(facts["termination"]),
+                **{name: file.get_tensor(name) for name in _ARRAYS},
+            )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if spec is not None and found != spec:
+        raise ConfigError(f"the image is for {found}, and the core is {spec}", where=str(path))
+    return image
+
+
+def _learning(fields: dict[str, Any] | None) -> Learning | None:
+    if fields is None:
+        return None
+    return Learning(**fields | {"rule": Rule(fields["rule"]), "lags": tuple(fields["lags"])})
+
+
+def _termination(fields: dict[str, Any] | None) -> Termination | None:
+    if fields is None:
+        return None
+    return Termination(**fields | {"test": Test(fields["test"]), "table": tuple(fields["table"])})
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    return ArtifactError(
+        f"the image is damaged: {what}", where=str(path), hint="Compile the network again."
     )
 
 

@@ -1,138 +1,52 @@
-"""Maps a network onto a core: levels, quantised weights, parameter sets; refuses what does not fit.
+"""Maps a network onto a core: places, delays, quantised weights; refuses what does not fit.
 
-A spike reaches neurons in the step after it was fired, so a population at level :math:`l` works
-:math:`l` steps behind the first ones. Outputs are shifted back by their level, so that they are
-those of a simulator in which a spike passes through all levels in one step. Synapses within a
-level are recurrent: their spikes arrive a step later in either.
+Populations follow each other by their lag (see `dyncc.spiking.delays`), relay neurons come last.
+Outputs are shifted back by their lag, so that they are those of the network.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import replace
 from typing import Any
 
 import numpy
 
-from dyncc.arch.neurocorex import STATE_FRACTION_BITS, CoreImage, CoreSpec, parameter_sets
-from dyncc.core.errors import ConfigError, InputError
-from dyncc.spiking import parameters
-from dyncc.spiking.network import Network, Population, Reals
+from dyncc.arch.fixed import Integers, quantise
+from dyncc.arch.neurocorex import (
+    STATE_FRACTION_BITS,
+    CoreImage,
+    CoreSpec,
+    Dynamics,
+    Learning,
+    Space,
+    Termination,
+    Test,
+    memory_bits,
+    memory_depth,
+    parameter_sets,
+)
+from dyncc.core.errors import ConfigError
+from dyncc.spiking import parameters, units
+from dyncc.spiking.delays import Timing, synapses, timing
+from dyncc.spiking.network import Network
+from dyncc.spiking.places import place
+from dyncc.spiking.program import Output, SpikingProgram, SynapsePlaces
+from dyncc.spiking.report import MappingReport, PlacedPopulation, PlacedProjection
 
-#: Modules with ``simulate(image, lines)``, which gives spikes (bool) and potentials (Q.16) of shape
-#: (steps, neurons) for input spikes of shape (steps, inputs).
-ENGINES = {"twin": "dyncc_models.spiking.twin", "rtl": "dyncc_sim.neurocorex"}
+__all__ = ["Output", "SpikingProgram", "map_network"]
 
-
-@dataclass(frozen=True)
-class Output:
-    """Where an output is on the core.
-
-    Attributes
-    ----------
-    first, size
-        Its neurons.
-    level
-        Steps by which it lags.
-    spiking
-        Whether it shows spikes; otherwise potentials.
-    """
-
-    first: int
-    size: int
-    level: int
-    spiking: bool
-
-
-@dataclass
-class SpikingProgram:
-    """A core image with the places of a network's inputs and outputs.
-
-    Attributes
-    ----------
-    image
-        What the core is programmed with.
-    dt
-        Step in seconds.
-    inputs
-        First line and size of each input, by name.
-    outputs
-        By name.
-    """
-
-    image: CoreImage
-    dt: float
-    inputs: dict[str, tuple[int, int]]
-    outputs: dict[str, Output]
-
-    def run(self, *args: Any, engine: str = "twin", **kwargs: Any) -> dict[str, Any]:
-        """Run from rest.
-
-        Parameters
-        ----------
-        args, kwargs
-            Spikes of each input, zeros and ones of shape (steps, size), in order or by name.
-        engine
-            ``twin``, the integer model, or ``rtl``, the hardware in a simulator. Both give the
-            same bits.
-
-        Returns
-        -------
-        dict
-            For each output an array of shape (steps, size): bool spikes, or float potentials.
-
-        Raises
-        ------
-        InputError
-            If an array does not fit.
-        """
-        if engine not in ENGINES:
-            raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-        if len(args) > len(self.inputs):
-            raise InputError(f"there are {len(self.inputs)} inputs, and {len(args)} were given")
-        given = dict(zip(self.inputs, args, strict=False)) | kwargs
-        lines = self._lines(given)
-        steps = len(lines)
-        late = max((output.level for output in self.outputs.values()), default=0)
-        padded = numpy.concatenate((lines, numpy.zeros((late, lines.shape[1]), bool)))
-        # By name, since the compiler does not depend on models or benches.
-        simulate = import_module(ENGINES[engine]).simulate
-        spikes, potentials = simulate(self.image, padded)
-        scale = 1 << STATE_FRACTION_BITS
-        results: dict[str, Any] = {}
-        for name, output in self.outputs.items():
-            rows = slice(output.level, output.level + steps)
-            columns = slice(output.first, output.first + output.size)
-            results[name] = (
-                spikes[rows, columns] if output.spiking else potentials[rows, columns] / scale
-            )
-        return results
-
-    def _lines(self, given: dict[str, Any]) -> Any:
-        if set(given) != set(self.inputs):
-            raise InputError(
-                f"the inputs are {', '.join(self.inputs)}, not {', '.join(given) or 'none'}"
-            )
-        arrays = {name: numpy.asarray(values) for name, values in given.items()}
-        steps = {len(values) for values in arrays.values() if values.ndim}
-        if len(steps) != 1:
-            raise InputError(f"the inputs have different numbers of steps: {sorted(steps)}")
-        lines = numpy.zeros((steps.pop(), self.image.spec.inputs), bool)
-        for name, (first, size) in self.inputs.items():
-            values = arrays[name]
-            if values.shape != (len(lines), size):
-                raise InputError(
-                    f"expected spikes of shape ({len(lines)}, {size}), got {values.shape}",
-                    where=name,
-                )
-            if not numpy.isin(values, (0, 1)).all():
-                raise InputError("spikes must be zeros and ones", where=name)
-            lines[:, first : first + size] = values.astype(bool)
-        return lines
+#: A relay fires when a spike arrives, and forgets it at once.
+_RELAY = parameters.superneuromat(leak=numpy.inf, threshold=0.5, state_bits=18)
+_MAX = 4096
 
 
 def map_network(
-    network: Network, spec: CoreSpec | None = None, method: str = "euler"
+    network: Network,
+    spec: CoreSpec | None = None,
+    method: str = "euler",
+    *,
+    sparse: bool | None = None,
+    **sizes: Any,
 ) -> SpikingProgram:
     """Map a network.
 
@@ -142,176 +56,344 @@ def map_network(
         The core; by default one that is as large as the network.
     method
         How neurons are discretised: ``euler`` as most NIR simulators do, or ``exact``.
+    sparse
+        Whether to store synapses as lists, if no core is given; by default what takes less memory.
+    sizes
+        Fields of `CoreSpec` to fix, if no core is given; the others are chosen to fit.
 
     Raises
     ------
     ConfigError
         If the network does not fit; says what it needs and what the core has.
     """
-    levels = _levels(network)
-    first, neurons = {}, 0
-    for name in sorted(network.populations, key=lambda name: levels[name]):
-        first[name] = neurons
-        neurons += network.populations[name].size
-    lines = {}
-    count = 0
-    for name, size in network.inputs.items():
-        lines[name] = (count, size)
-        count += size
-    if not neurons:
+    if method not in ("euler", "exact"):
+        raise ConfigError(f"method must be euler or exact, not {method!r}")
+    if spec is not None and (sizes or sparse is not None):
+        raise ConfigError("give a core or some of its sizes, not both")
+    if not network.populations:
         raise ConfigError("the network has no neurons")
-    if spec is not None:
-        for need, has, what in (
-            (neurons, spec.neurons, "neurons"),
-            (count, spec.inputs, "input lines"),
-        ):
-            if need > has:
-                raise ConfigError(
-                    f"the network needs {need} {what}, the core has {has}",
-                    hint="Choose a larger core, or a smaller network.",
-                )
-    bits = spec.weight_bits if spec is not None else 8
-    weights = numpy.zeros((count + neurons, neurons))
-    bias = numpy.zeros(neurons)
-    for projection in network.projections:
-        inner = projection.source in network.inputs
-        row = lines[projection.source][0] if inner else count + first[projection.source]
-        column = first[projection.target]
-        height, width = projection.weights.shape
-        weights[row : row + height, column : column + width] += projection.weights
-        if projection.bias is not None:
-            bias[column : column + width] += projection.bias
-
-    sets: dict[tuple[tuple[str, int], ...], int] = {}
-    assignment = numpy.zeros(neurons, numpy.int64)
-    quantised = numpy.zeros(weights.shape, numpy.int64)
-    for name, population in network.populations.items():
-        columns = slice(first[name], first[name] + population.size)
-        unit, quantised[:, columns] = _quantise(weights[:, columns], bits)
-        found = _sets(population, bias[columns], network.dt, unit, method)
-        for offset, values in enumerate(found):
-            place = sets.setdefault(tuple(values.items()), len(sets))
-            assignment[first[name] + offset] = place
-    core = spec or CoreSpec(neurons, count, parameter_sets=max(1, len(sets)))
-    return SpikingProgram(
-        _image(core, [dict(values) for values in sets], assignment, quantised, count),
-        network.dt,
-        lines,
-        {
-            name: Output(
-                first[shown],
-                network.populations[shown].size,
-                levels[shown],
-                network.populations[shown].model not in ("li", "cuba_li"),
-            )
-            for name, shown in network.outputs.items()
-        },
-    )
+    limits = spec or CoreSpec(**{"neurons": _MAX, "inputs": _MAX, "parameter_sets": _MAX} | sizes)
+    reach = limits.max_delay if spec is not None or "max_delay" in sizes else None
+    when = timing(network, reach)
+    _check_size(network, when, limits)
+    return _Mapper(network, limits, when, method).program(spec, sparse, sizes)
 
 
-def _levels(network: Network) -> dict[str, int]:
-    """Level of each population; raises ConfigError for synapses that skip or go back a level."""
-    levels = dict.fromkeys(network.populations, 0)
-    forward = [
-        projection
-        for projection in network.projections
-        if projection.source in network.populations and projection.source != projection.target
-    ]
-    for _ in range(len(levels) + 1):
-        before = dict(levels)
-        for projection in forward:
-            source, target = projection.source, projection.target
-            levels[target] = max(levels[target], levels[source] + 1)
-        if levels == before:
-            break
-    else:
-        loop = ", ".join(sorted({p.target for p in forward if levels[p.target] > len(levels)}))
-        raise ConfigError(
-            f"the populations {loop or ', '.join(levels)} drive each other in a loop",
-            hint="Join them into one population with recurrent synapses.",
-        )
-    for projection in network.projections:
-        name, target = projection.source, projection.target
-        behind = -1 if name in network.inputs else levels[name]
-        if name != target and levels[target] != behind + 1:
+def _check_size(network: Network, when: Timing, limits: CoreSpec) -> None:
+    neurons = sum(population.size for population in network.populations.values())
+    relays = f" ({when.relays} of them relays for delays)" if when.relays else ""
+    for need, has, what in (
+        (neurons + when.relays, limits.neurons, f"neurons{relays}"),
+        (sum(network.inputs.values()), limits.inputs, "input lines"),
+    ):
+        if need > has:
             raise ConfigError(
-                f"the synapses from {name!r} to {target!r} skip {levels[target] - behind - 1} "
-                f"level(s), which needs delays",
-                hint="Let each population be driven by the one before it.",
+                f"the network needs {need} {what}, the core has {has}",
+                hint="Choose a larger core, or a smaller network.",
             )
-    return levels
 
 
-def _quantise(weights: Reals, bits: int) -> tuple[float, Any]:
-    """What an integer weight of one stands for, and the integers."""
-    top = (1 << (bits - 1)) - 1
-    largest = float(numpy.abs(weights).max(initial=0.0))
-    if not numpy.isfinite(largest):
-        raise ConfigError("weights must be finite")
-    unit = largest / top if largest else 1.0
-    return unit, numpy.rint(weights / unit).astype(numpy.int64)
+class _Mapper:
+    """Weights and parameters of a network whose timing is known."""
 
+    def __init__(self, network: Network, limits: CoreSpec, when: Timing, method: str) -> None:
+        self._network = network
+        self._limits = limits
+        self._when = when
+        self._places = place(network, when)
+        self._notes: list[str] = []
+        shape = (self._places.line_count + self._places.neurons, self._places.neurons)
+        self._real = numpy.zeros(shape)
+        self._fixed, self._plastic = numpy.zeros(shape, bool), numpy.zeros(shape, bool)
+        self._bias = numpy.zeros(self._places.neurons)
+        for index in range(len(network.projections)):
+            self._add(index)
+        self._weights = numpy.zeros(shape, numpy.int64)
+        self._sets: dict[tuple[tuple[str, int], ...], int] = {}
+        self._assignment = numpy.zeros(self._places.neurons, numpy.int64)
+        self._initial_v = numpy.zeros(self._places.neurons, numpy.int64)
+        self._initial_refractory = numpy.zeros(self._places.neurons, numpy.int64)
+        self._unit: dict[str, float] = {}
+        self._scale: dict[str, float] = {}
+        self._learning = self._units()
+        for name in network.populations:
+            self._quantise(name, method)
+        for relay, row in enumerate(self._places.feeds):
+            neuron = self._places.neuron_count + relay
+            self._weights[row, neuron] = 1
+            self._assign(neuron, _RELAY)
 
-def _sets(
-    population: Population, bias: Reals, dt: float, unit: float, method: str
-) -> list[parameters.ParameterSet]:
-    """Parameter set of each neuron."""
-    model = population.model
-    if model.startswith("cuba") and numpy.any(bias):
-        raise ConfigError(
-            f"population {population.name!r} of model {model} has a bias, which the core lacks",
-            hint="Give it an input line that always spikes.",
-        )
-    names = ("tau", "tau_syn", "resistance", "v_leak", "threshold", "v_reset", "w_in")
-    columns = {name: population.values(name) for name in names}
-    found = []
-    for index in range(population.size):
-        own = {name: float(values[index]) for name, values in columns.items()}
-        shared: dict[str, Any] = {"resistance": own["resistance"], "weight_unit": unit}
-        fires: dict[str, Any] = {
-            "threshold": own["threshold"],
-            "v_reset": own["v_reset"],
-            "subtract": population.subtract,
-        }
-        if model == "if":
-            values = parameters.integrate_and_fire(dt, bias=float(bias[index]), **shared, **fires)
-        elif model == "li":
-            values = parameters.leaky_integrator(
-                own["tau"], dt, v_leak=own["v_leak"], bias=float(bias[index]), method=method,
-                **shared,
-            )  # fmt: skip
-        else:
-            common: dict[str, Any] = {"v_leak": own["v_leak"], "method": method, **shared, **fires}
-            if model == "lif":
-                values = parameters.lif(own["tau"], dt, bias=float(bias[index]), **common)
-            else:
-                values = parameters.cuba_lif(
-                    own["tau_syn"], own["tau"], dt, w_in=own["w_in"], **common
+    def _columns(self, name: str) -> slice:
+        first = self._places.first[name]
+        return slice(first, first + self._network.populations[name].size)
+
+    def _add(self, index: int) -> None:
+        """Add the synapses of a projection to the weights."""
+        projection = self._network.projections[index]
+        rows, columns = self._places.rows[index], self._columns(projection.target)
+        sources, targets = numpy.nonzero(rows >= 0)
+        place = rows[sources, targets], targets + columns.start
+        plastic = projection.plastic[sources, targets]
+        if (plastic & (self._fixed[place] | self._plastic[place])).any() or (
+            ~plastic & self._plastic[place]
+        ).any():
+            raise ConfigError(
+                f"there are several projections from {projection.source!r} to "
+                f"{projection.target!r} with the same delay, and a synapse of them learns",
+                hint="Join them into one.",
+            )
+        self._real[place] += projection.weights[sources, targets]
+        self._plastic[place] |= plastic
+        self._fixed[place] |= ~plastic
+        if projection.bias is not None:
+            self._bias[columns] += projection.bias
+
+    def _units(self) -> Learning | None:
+        """Choose units of weights and potentials, and tell the learning rule of them."""
+        network, bits = self._network, self._limits.weight_bits
+        rule = network.learning
+        learners = [p.target for p in network.projections if p.plastic.any()]
+        if learners and rule is None:
+            raise ConfigError(
+                f"synapses to {learners[0]!r} are plastic, and the network has no learning rule",
+                hint="Set one with network.learn().",
+            )
+        if rule is not None and not learners:
+            self._notes.append("the network has a learning rule and no plastic synapses")
+        bounds = () if rule is None or isinstance(rule, Learning) else rule.bounds
+        for name, population in network.populations.items():
+            columns = self._columns(name)
+            own = bounds if name in learners else ()
+            self._unit[name] = units.weight_unit(population, self._real[:, columns], own, bits)
+            self._bias[columns] += population.values("bias")
+            self._scale[name] = units.potential_unit(
+                population, self._real[:, columns], self._bias[columns], self._limits.state_bits
+            )
+        if rule is None or not learners:
+            return None
+        return self._rule(rule, sorted(set(learners)))
+
+    def _rule(self, rule: Any, learners: list[str]) -> Learning:
+        """Give all populations that learn one unit: the core has one rule for all synapses."""
+        populations = self._network.populations
+        own = {populations[name].weight_unit for name in learners}
+        if len(own) > 1:
+            raise ConfigError(
+                f"the populations {', '.join(map(repr, learners))} learn and need one weight_unit, "
+                f"not {', '.join(map(str, sorted(own, key=str)))}"
+            )
+        unit = max(self._unit[name] for name in learners)
+        self._unit |= dict.fromkeys(learners, unit)
+        if isinstance(rule, Learning):
+            if own == {None}:
+                raise ConfigError(
+                    "the learning rule is in units of the core, and the populations "
+                    f"{', '.join(map(repr, learners))} have no weight_unit"
                 )
-        if model == "cuba_li":
-            values["fires"] = 0
-        values["refractory"] = population.refractory
-        found.append(values)
-    return found
+            low, high = rule.weight_min * unit, rule.weight_max * unit
+            found = rule
+        else:
+            low, high = rule.bounds
+            found = rule.learning(self._network.dt, unit)
+        for projection in self._network.projections:
+            learnt = projection.weights[projection.plastic]
+            if learnt.size and not (low <= learnt.min() and learnt.max() <= high):
+                raise ConfigError(
+                    f"plastic weights from {projection.source!r} to {projection.target!r} span "
+                    f"{learnt.min():g}..{learnt.max():g}, and the bounds of the learning rule are "
+                    f"{low:g}..{high:g}"
+                )
+        return found
+
+    def _quantise(self, name: str, method: str) -> None:
+        population, columns = self._network.populations[name], self._columns(name)
+        unit, scale = self._unit[name], self._scale[name]
+        found = numpy.rint(self._real[:, columns] / unit).astype(numpy.int64)
+        if self._learning is not None:
+            bounded = numpy.clip(found, self._learning.weight_min, self._learning.weight_max)
+            found = numpy.where(self._plastic[:, columns], bounded, found)
+        self._weights[:, columns] = found
+        sets = units.parameter_set_of_each(
+            population, self._bias[columns], self._network.dt, unit, scale, method, self._limits
+        )
+        for neuron, values in enumerate(sets, start=columns.start):
+            self._assign(neuron, values)
+        self._start(name, sets)
+
+    def _assign(self, neuron: int, values: parameters.ParameterSet) -> None:
+        key = tuple((values | {"delay": int(self._places.delay[neuron])}).items())
+        self._assignment[neuron] = self._sets.setdefault(key, len(self._sets))
+
+    def _start(self, name: str, sets: list[parameters.ParameterSet]) -> None:
+        """Initial state: at the population's first step it is that of the network."""
+        population, columns, lag = (
+            self._network.populations[name], self._columns(name), self._when.lags[name],
+        )  # fmt: skip
+        refractory = population.values("initial_refractory").astype(numpy.int64) + lag
+        if refractory.max() > 255:
+            raise ConfigError(
+                f"population {name!r} lags by {lag} steps, and neurons start at most 255 steps late"
+            )
+        top = (1 << (self._limits.state_bits - 1)) - 1
+        limited = False
+        for index, values in enumerate(sets):
+            exponential = values["dynamics"] == Dynamics.EXPONENTIAL
+            if population.initial is None:
+                v = values.get("rest" if exponential else "reset_to", 0)
+            else:
+                v = parameters.state(population.values("initial")[index] / self._scale[name])
+            start = units.rewound(values, v, lag)
+            limited |= not -top - 1 <= start <= top
+            self._initial_v[columns.start + index] = max(-top - 1, min(top, start))
+        self._initial_refractory[columns] = refractory
+        if limited:
+            self._notes.append(f"population {name!r} does not start exactly from its potential")
+
+    def program(
+        self, spec: CoreSpec | None, sparse: bool | None, sizes: dict[str, Any]
+    ) -> SpikingProgram:
+        """The network on a core, which is chosen if it is not given."""
+        image = self._image(spec) if spec is not None else self._fitting(sparse, sizes)
+        network, places, lags = self._network, self._places, self._when.lags
+        outputs = {
+            name: self._output(shown, population.size, population.fires)
+            for name, shown in network.outputs.items()
+            for population in (network.populations[shown],)
+        }
+        readout = None
+        if network.classifier is not None:
+            watched = network.classifier.population
+            readout = self._output(watched, network.populations[watched].size, False)
+        report = MappingReport(
+            tuple(
+                PlacedPopulation(
+                    name, population.model, places.first[name], population.size, lags[name],
+                    self._unit[name], self._scale[name],
+                )
+                for name, population in network.populations.items()
+            ),
+            tuple(self._placed(index) for index in range(len(network.projections))),
+            len(places.feeds),
+            len(self._sets),
+            int(image.row_counts.sum()),
+            tuple(self._notes),
+        )  # fmt: skip
+        return SpikingProgram(
+            image,
+            network.dt,
+            places.lines,
+            outputs,
+            tuple(
+                SynapsePlaces(
+                    projection.source,
+                    projection.target,
+                    self._moved(rows, image.spec),
+                    places.first[projection.target],
+                    self._unit[projection.target],
+                )
+                for projection, rows in zip(network.projections, places.rows, strict=True)
+            ),
+            report,
+            readout,
+        )
+
+    def _output(self, name: str, size: int, spiking: bool) -> Output:
+        first, lag = self._places.first[name], self._when.lags[name]
+        return Output(first, size, lag, spiking, self._scale[name])
+
+    def _moved(self, rows: Integers, spec: CoreSpec) -> Integers:
+        """Rows of a core, which may have more input lines than the network."""
+        return numpy.where(
+            rows >= self._places.line_count, rows + spec.inputs - self._places.line_count, rows
+        )
+
+    def _placed(self, index: int) -> PlacedProjection:
+        projection = self._network.projections[index]
+        unit = self._unit[projection.target]
+        used = synapses(projection)
+        exact = projection.weights[used]
+        error = numpy.rint(exact / unit) * unit - exact
+        largest = float(numpy.abs(exact).max(initial=0.0)) or 1.0
+        delays = self._when.delays[index][used].tolist() or [0]
+        return PlacedProjection(
+            projection.source,
+            projection.target,
+            int(used.sum()),
+            int((used & projection.plastic).sum()),
+            (min(delays), max(delays)),
+            float(numpy.abs(error).max(initial=0.0)) / largest,
+            float(numpy.sqrt(numpy.square(error).mean())) / largest if exact.size else 0.0,
+        )
+
+    def _fitting(self, sparse: bool | None, sizes: dict[str, Any]) -> CoreImage:
+        """The image for the smallest core that the network fits."""
+        classifier = self._network.classifier
+        watched = "" if classifier is None else classifier.population
+        needed = {
+            "neurons": self._places.neurons,
+            "inputs": self._places.line_count,
+            "parameter_sets": len(self._sets),
+            "learning": self._learning is not None,
+            "max_delay": int(self._places.delay.max()) + 1,
+            "classes": self._network.populations[watched].size if watched else 0,
+        }
+        spec = CoreSpec(**needed | sizes)
+        if spec.neurons > self._places.neurons and "parameter_sets" not in sizes:
+            spec = replace(spec, parameter_sets=min(_MAX, len(self._sets) + 1))
+        if "synapse_words" in sizes or sparse is False:
+            return self._image(spec)
+        listed = self._image(replace(spec, synapse_words=1 << 20))
+        words = max(1, int(listed.row_counts.sum()))
+        smaller = replace(spec, synapse_words=words)
+        if sparse is None and _synapse_bits(spec) <= _synapse_bits(smaller):
+            return self._image(spec)
+        return replace(listed, spec=smaller)
+
+    def _image(self, spec: CoreSpec) -> CoreImage:
+        """The image for a core, whose spare neurons and lines are left silent."""
+        lines, used = self._places.line_count, self._places.neurons
+        sets = [dict(values) for values in self._sets]
+        spare = spec.neurons - used
+        assignment = self._assignment
+        if spare:
+            quiet = next((i for i, values in enumerate(sets) if not values["fires"]), len(sets))
+            if quiet == len(sets):
+                sets.append({})
+            assignment = numpy.concatenate((assignment, numpy.full(spare, quiet)))
+
+        def padded(values: Any, height: int) -> Any:
+            found = numpy.zeros((height, spec.neurons), values.dtype)
+            found[: len(values), :used] = values
+            return found
+
+        return CoreImage(
+            spec,
+            parameter_sets(spec, sets),
+            assignment,
+            padded(self._weights[:lines], spec.inputs),
+            padded(self._weights[lines:], spec.neurons),
+            self._learning,
+            padded(self._plastic[:lines], spec.inputs),
+            padded(self._plastic[lines:], spec.neurons),
+            self._termination(),
+            numpy.concatenate((self._initial_v, numpy.zeros(spare, numpy.int64))),
+            numpy.concatenate((self._initial_refractory, numpy.zeros(spare, numpy.int64))),
+        )
+
+    def _termination(self) -> Termination | None:
+        rule = self._network.classifier
+        if rule is None:
+            return None
+        name = rule.population
+        first, count = self._places.first[name], self._network.populations[name].size
+        steps = rule.least_steps + self._when.lags[name]
+        if rule.confidence is not None:
+            alpha = rule.alpha / self._scale[name]
+            return Termination.softmax(first, count, rule.confidence, alpha, steps)
+        limit = int(quantise((rule.margin or 0.0) / self._scale[name], STATE_FRACTION_BITS))
+        return Termination(Test.MARGIN, first, count, limit, least_steps=steps)
 
 
-def _image(
-    spec: CoreSpec,
-    sets: list[parameters.ParameterSet],
-    assignment: Any,
-    weights: Any,
-    lines: int,
-) -> CoreImage:
-    """The image, with the core's spare neurons and lines left silent."""
-    used = weights.shape[1]
-    ingoing = numpy.zeros((spec.inputs, spec.neurons), numpy.int64)
-    ingoing[:lines, :used] = weights[:lines]
-    recurrent = numpy.zeros((spec.neurons, spec.neurons), numpy.int64)
-    recurrent[:used, :used] = weights[lines:]
-    spare = spec.neurons - used
-    if spare:
-        silent: parameters.ParameterSet = {}
-        if silent not in sets:
-            sets = [*sets, silent]
-        assignment = numpy.concatenate((assignment, numpy.full(spare, sets.index(silent))))
-    return CoreImage(spec, parameter_sets(spec, sets), assignment, ingoing, recurrent)
+def _synapse_bits(spec: CoreSpec) -> int:
+    spaces = (Space.WEIGHTS, Space.ROWS) if spec.sparse else (Space.WEIGHTS,)
+    return sum(memory_bits(spec, space) * memory_depth(spec, space) for space in spaces)

@@ -9,7 +9,8 @@ import nir
 import numpy
 
 from dyncc.core.errors import ConfigError, ModelError
-from dyncc.spiking.network import Network, Population, Reals
+from dyncc.spiking.connectors import Reals
+from dyncc.spiking.network import Network, Population
 
 _LINEAR = (nir.Linear, nir.Affine, nir.Scale, nir.Flatten)
 _NEURONS = {

@@ -21,7 +21,8 @@ from dyncc.core.errors import ConfigError
 ParameterSet = dict[str, int]
 
 
-def _state(value: float) -> int:
+def state(value: float) -> int:
+    """A potential of the core, Q.16."""
     return int(quantise(value, STATE_FRACTION_BITS))
 
 
@@ -65,10 +66,10 @@ def lif(
         "decay_v": beta,
         "couple": 1 << FACTOR_BITS,
         "gain": _gain(share * resistance * weight_unit),
-        "bias": _state(share * resistance * bias),
-        "rest": _state(v_leak),
-        "threshold": _state(threshold),
-        "reset_to": _state(v_reset),
+        "bias": state(share * resistance * bias),
+        "rest": state(v_leak),
+        "threshold": state(threshold),
+        "reset_to": state(v_reset),
         "reset": Reset.BY_SUBTRACTION if subtract else Reset.TO_VALUE,
         "refractory": refractory,
         "fires": 1,
@@ -121,7 +122,7 @@ def integrate_and_fire(
     found = lif(math.inf, dt, threshold=threshold, v_reset=v_reset, subtract=subtract)
     return found | {
         "gain": _gain(dt * resistance * weight_unit),
-        "bias": _state(dt * resistance * bias),
+        "bias": state(dt * resistance * bias),
     }
 
 
@@ -162,9 +163,9 @@ def superneuromat(
         "dynamics": Dynamics.LINEAR_CLAMPED,
         "couple": 1 << FACTOR_BITS,
         "gain": _gain(weight_unit),
-        "leak": min(_state(leak), largest) if math.isfinite(leak) else largest,
-        "threshold": _state(threshold),
-        "reset_to": _state(reset_state),
+        "leak": min(state(leak), largest) if math.isfinite(leak) else largest,
+        "threshold": state(threshold),
+        "reset_to": state(reset_state),
         "refractory": refractory,
         "fires": 1,
     }
@@ -182,9 +183,9 @@ def neurocorex(
         "dynamics": Dynamics.LINEAR,
         "couple": 1 << FACTOR_BITS,
         "gain": _gain(weight_unit),
-        "bias": _state(bias),
-        "leak": _state(leak),
-        "threshold": _state(threshold),
+        "bias": state(bias),
+        "leak": state(leak),
+        "threshold": state(threshold),
         "refractory": refractory,
         "fires": 1,
     }
