@@ -14,7 +14,7 @@ from spiking.cores import image_of
 from dyncc.arch.neurocorex import CoreSpec, Learning
 from dyncc.core.errors import ConfigError
 from dyncc.spiking import parameters
-from dyncc_models.spiking import neurons
+from dyncc_models.spiking import neurons, stdp
 from dyncc_models.spiking.twin import CoreTwin
 
 with warnings.catch_warnings():
@@ -256,7 +256,7 @@ def test_stdp_window(lag: int) -> None:
     inputs[50, 0] = inputs[50 + lag, 1] = True
     assert twin.run(inputs).spikes.sum() == 1
     change = twin.synapses.weights[0, 0] / 256
-    expected = neurons.stdp_window(
+    expected = stdp.pair_window(
         torch.tensor(float(lag)), rate, rate * 0.9, tau_plus, tau_minus
     ).item()
     # Rounding of a trace in each of 40 steps, and of the change itself.

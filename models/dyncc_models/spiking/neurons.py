@@ -152,20 +152,6 @@ def fire(
     return above.to(v.dtype), torch.where(above, after, v)
 
 
-def stdp_window(
-    lag: Tensor, a_plus: float, a_minus: float, tau_plus: float, tau_minus: float
-) -> Tensor:
-    r"""Weight change of one pair of spikes, by the time of the post spike minus that of the pre.
-
-    :math:`A_+ e^{-\Delta / \tau_+}` for :math:`\Delta \ge 0` and
-    :math:`-A_- e^{\Delta / \tau_-}` else (Song, Miller and Abbott, Nature Neuroscience 3:919,
-    2000; here a pair in the same step counts as pre before post).
-    """
-    plus = a_plus * torch.exp(-lag.clamp(min=0) / tau_plus)
-    minus = -a_minus * torch.exp(lag.clamp(max=0) / tau_minus)
-    return torch.where(lag >= 0, plus, minus)
-
-
 def euler_error(tau: float, dt: float) -> float:
     """Relative difference of the Euler and the exact factor ``k``, about ``dt / (2 tau)``."""
     return (dt / tau) / -math.expm1(-dt / tau) - 1.0
