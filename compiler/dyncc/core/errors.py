@@ -11,6 +11,7 @@
     │   └── ArtifactError      an artifact is missing, corrupt, or of another format version
     ├── MissingToolError 3    a tool or an extra is missing
     ├── ToolError         4    an external tool or back end failed
+    │   └── LinkError          a device does not answer, or not as it should
     ├── MismatchError     5    a comparison failed
     └── InternalError     70   a defect of dyncc itself
 
@@ -144,6 +145,10 @@ class ToolError(DynccError):
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n{self.log.rstrip()}" if self.log else super().__str__()
+
+
+class LinkError(ToolError):
+    """A device does not answer, or not as it should, or reports a fault."""
 
 
 class MismatchError(DynccError):
