@@ -4,8 +4,8 @@ Equality is exact because all values are multiples of 1/256, the weight unit her
 weights lose nothing. It is inherent that
 
 - SuperNeuroMAT's sum over lags grows with its history: in its tick k it adds the first k
-  ``Aneg`` only, where the core adds all from its first step on. So SuperNeuroMAT does as many silent
-  ticks as there are lags before learning is switched on; otherwise weights would differ by
+  ``Aneg`` only, where the core adds all from its first step on. So SuperNeuroMAT does as many
+  silent ticks as there are lags before learning is switched on; else weights would differ by
   ``sum((k + 1) * Aneg[k])`` from then on (`test_drift_of_the_first_ticks`).
 - The core's weights have bounds and SuperNeuroMAT's have none: amounts are chosen so that none is
   reached.
