@@ -1,0 +1,1 @@
+"""Language models that skip layers token by token, and integer twins of the SkipOPU overlay."""
