@@ -34,20 +34,17 @@ from typing import Any
 
 import numpy
 
-from dyncc.arch.fixed import Integers, round_shift, saturate
-from dyncc.arch.neurocorex import (
-    FACTOR_BITS,
-    LAGS,
-    TRACE_BITS,
-    TRACE_FRACTION_BITS,
-    WEIGHT_FRACTION_BITS,
-    CoreImage,
-    Learning,
-    Rule,
+from dyncc.arch.fixed import Integers, saturate
+from dyncc.arch.neurocorex import WEIGHT_FRACTION_BITS, CoreImage, Rule
+from dyncc_models.spiking.plasticity import (
+    changed,
+    delivered,
+    depression,
+    move_post,
+    move_pre,
+    potentiation,
+    stored_bounds,
 )
-
-TRACE_MAX = (1 << TRACE_BITS) - 1
-_SHIFT = 2 * TRACE_FRACTION_BITS - WEIGHT_FRACTION_BITS
 
 
 class Synapses:
@@ -74,13 +71,9 @@ class Synapses:
         self._bits = image.spec.weight_bits + WEIGHT_FRACTION_BITS
         if self.learning is not None:
             registers = self.learning.registers(image.spec)
-            self._low, self._high = registers["weight_min"], registers["weight_max"]
-            self._lags = numpy.array([registers[f"lag_{lag}"] for lag in range(LAGS)])
+            self._bounds = registers["weight_min"], registers["weight_max"]
+            self._stored = stored_bounds(self.learning.rule, image.spec.weight_bits, self._bounds)
             self._step = registers["drift"]
-            # With lags the sum of weight and drift is within bounds, not the weight itself.
-            wide = 1 << (self._bits - 1)
-            lags = self.learning.rule == Rule.LAGS
-            self._bounds = (-wide, wide - 1) if lags else (self._low, self._high)
 
     @property
     def delivered(self) -> Integers:
@@ -95,8 +88,7 @@ class Synapses:
     def _delivered(self, rows: slice | numpy.ndarray) -> Integers:
         weights = self.weights[rows]
         if self.learning is not None:
-            limited = numpy.clip(weights + self.drift, self._low, self._high)
-            weights = numpy.where(self.plastic[rows], limited, weights)
+            return delivered(weights, self.plastic[rows], self.drift, self._bounds)
         return weights >> WEIGHT_FRACTION_BITS
 
     def learn(self, sources: numpy.ndarray, fired: numpy.ndarray) -> None:
@@ -105,49 +97,15 @@ class Synapses:
         if rule is None:
             return
         if rule.rule != Rule.LAGS:
-            self._change(numpy.flatnonzero(sources), -self._depression(rule))
-        self.pre = self._move_pre(rule, sources)
+            self._change(numpy.flatnonzero(sources), -depression(rule, self.post))
+        self.pre = move_pre(rule, self.pre, sources)
         if fired.any():
             columns = (slice(None), numpy.flatnonzero(fired))
-            self._change(columns, self._potentiation(rule)[:, None])
-        self.post = self._move_post(rule, fired)
+            self._change(columns, potentiation(rule, self.pre)[:, None])
+        self.post = move_post(rule, self.post, fired)
         self.drift = int(saturate(numpy.int64(self.drift + self._step), self._bits + 1))  # type: ignore[arg-type]
-
-    def _depression(self, rule: Learning) -> Integers:
-        return round_shift(rule.rate_minus * self._strength(rule, self.post), _SHIFT)
-
-    def _potentiation(self, rule: Learning) -> Integers:
-        if rule.rule == Rule.LAGS:
-            bits: Integers = self.pre[:, None] >> numpy.arange(LAGS) & 1
-            found: Integers = bits @ self._lags
-            return found
-        return round_shift(rule.rate_plus * self._strength(rule, self.pre), _SHIFT)
-
-    @staticmethod
-    def _strength(rule: Learning, trace: Integers) -> Integers:
-        if rule.rule == Rule.WINDOWS:
-            return numpy.where(trace > 0, 1 << TRACE_FRACTION_BITS, 0)
-        return trace
-
-    def _move_pre(self, rule: Learning, sources: numpy.ndarray) -> Integers:
-        if rule.rule == Rule.LAGS:
-            shifted: Integers = (self.pre << 1 | sources) & ((1 << LAGS) - 1)
-            return shifted
-        if rule.rule == Rule.WINDOWS:
-            return numpy.where(sources, rule.bump_pre, numpy.maximum(self.pre - 1, 0))
-        decayed = round_shift(rule.decay_pre * self.pre, FACTOR_BITS)
-        return numpy.minimum(decayed + numpy.where(sources, rule.bump_pre, 0), TRACE_MAX)
-
-    def _move_post(self, rule: Learning, fired: numpy.ndarray) -> Integers:
-        if rule.rule == Rule.LAGS:
-            return self.post
-        if rule.rule == Rule.WINDOWS:
-            return numpy.where(fired, rule.bump_post, numpy.maximum(self.post - 1, 0))
-        bumped = numpy.minimum(self.post + numpy.where(fired, rule.bump_post, 0), TRACE_MAX)
-        return round_shift(rule.decay_post * bumped, FACTOR_BITS)
 
     def _change(self, place: Any, by: Integers) -> None:
         """Add `by` to the plastic weights at `place`, an index of `weights`, within bounds."""
-        old = self.weights[place]
-        changed = numpy.clip(old + by, *self._bounds)
-        self.weights[place] = numpy.where(self.plastic[place], changed, old)
+        old, plastic = self.weights[place], self.plastic[place]
+        self.weights[place] = changed(old, plastic, by, self._stored)

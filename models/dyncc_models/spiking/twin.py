@@ -32,20 +32,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy
-from numpy.typing import NDArray
 
-from dyncc.arch.fixed import Integers, round_shift, saturate
-from dyncc.arch.neurocorex import (
-    CURRENT_BITS,
-    CURRENT_FRACTION_BITS,
-    FACTOR_BITS,
-    CoreImage,
-    Reset,
-)
+from dyncc.arch.fixed import Integers
+from dyncc.arch.neurocorex import CoreImage
 from dyncc_models.spiking.learning import Synapses
+from dyncc_models.spiking.neuron import NeuronState, Spikes, update
 from dyncc_models.spiking.termination import decide
-
-Spikes = NDArray[numpy.bool_]
 
 
 @dataclass
@@ -148,24 +140,15 @@ class CoreTwin:
         sources = numpy.concatenate((given, self.arriving))
 
         accumulated = self.synapses.collect(sources)
-        self.i = saturate(
-            round_shift(neuron["decay_i"] * self.i, FACTOR_BITS) + neuron["gain"] * accumulated,
-            CURRENT_BITS,
-        )
-        self.v = self._membrane(round_shift(neuron["couple"] * self.i, CURRENT_FRACTION_BITS))
-        ready = self.refractory == 0
-        fired: Spikes = (self.v > neuron["threshold"]) & ready & (neuron["fires"] == 1)
-        self.refractory = numpy.where(
-            fired, neuron["refractory"], numpy.maximum(self.refractory - 1, 0)
-        )
-        subtract = neuron["reset"] == Reset.BY_SUBTRACTION
-        after = numpy.where(subtract, self.v - neuron["threshold"], neuron["reset_to"])
-        self.v = numpy.where(fired, saturate(after, spec.state_bits), self.v)
+        before = NeuronState(self.v, self.i, self.refractory, self.travelling)
+        found = update(neuron, before, accumulated, spec.state_bits)
+        self.v, self.i = found.state.v, found.state.i
+        self.refractory, self.travelling = found.state.refractory, found.state.travelling
+        fired = found.fired
         self.synapses.learn(sources, fired)
 
         self._count(given, sources, fired)
-        spikes = self.travelling | fired.astype(numpy.int64) << neuron["delay"]
-        self.arriving, self.travelling = (spikes & 1).astype(bool), spikes >> 1
+        self.arriving = found.arrives
         if self.image.termination is not None:
             self.decided, self.winner = decide(self.image.termination, self.v, self.counters.steps)
         return fired
@@ -186,16 +169,6 @@ class CoreTwin:
         counters.synaptic_operations += int(self._fan_out[sources].sum())
         counters.weight_reads += reads
         counters.weight_writes += writes
-
-    def _membrane(self, drive: Integers) -> Integers:
-        neuron, v = self._parameters, self.v
-        rest, target, leak = neuron["rest"], neuron["reset_to"], neuron["leak"]
-        exponential = rest + round_shift(neuron["decay_v"] * (v - rest), FACTOR_BITS)
-        clamped = numpy.where(
-            v > target, numpy.maximum(v - leak, target), numpy.minimum(v + leak, target)
-        )
-        moved = numpy.choose(neuron["dynamics"], [exponential, clamped, v - leak])
-        return saturate(moved + drive + neuron["bias"], self.spec.state_bits)
 
     def run(self, inputs: Any, record: bool = False) -> Recording:
         """Carry out a step for each row of `inputs`, bool of shape (steps, inputs).
