@@ -42,7 +42,7 @@ _FIELDS = {
 }  # fmt: skip
 _ARRAYS = (
     "assignment", "input_weights", "recurrent_weights", "input_plastic", "recurrent_plastic",
-    "initial_v", "initial_refractory",
+    "initial_v", "initial_i", "initial_refractory",
 )  # fmt: skip
 
 

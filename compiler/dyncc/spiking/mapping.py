@@ -13,6 +13,8 @@ import numpy
 
 from dyncc.arch.fixed import Integers, quantise
 from dyncc.arch.neurocorex import (
+    CURRENT_BITS,
+    CURRENT_FRACTION_BITS,
     STATE_FRACTION_BITS,
     CoreImage,
     CoreSpec,
@@ -38,6 +40,9 @@ __all__ = ["Output", "SpikingProgram", "map_network"]
 #: A relay fires when a spike arrives, and forgets it at once.
 _RELAY = parameters.superneuromat(leak=numpy.inf, threshold=0.5, state_bits=18)
 _MAX = 4096
+#: Largest current, and the bits by which it is finer than a potential.
+_CURRENT_TOP = (1 << (CURRENT_BITS - 1)) - 1
+_FINER = CURRENT_FRACTION_BITS - STATE_FRACTION_BITS
 
 
 def map_network(
@@ -72,6 +77,8 @@ def map_network(
         raise ConfigError("give a core or some of its sizes, not both")
     if not network.populations:
         raise ConfigError("the network has no neurons")
+    if any(population.model == "superneuromat" for population in network.populations.values()):
+        sizes = {"state_bits": 32} | sizes  # its potentials have no bounds
     limits = spec or CoreSpec(**{"neurons": _MAX, "inputs": _MAX, "parameter_sets": _MAX} | sizes)
     reach = limits.max_delay if spec is not None or "max_delay" in sizes else None
     when = timing(network, reach)
@@ -111,8 +118,9 @@ class _Mapper:
         self._weights = numpy.zeros(shape, numpy.int64)
         self._sets: dict[tuple[tuple[str, int], ...], int] = {}
         self._assignment = numpy.zeros(self._places.neurons, numpy.int64)
-        self._initial_v = numpy.zeros(self._places.neurons, numpy.int64)
-        self._initial_refractory = numpy.zeros(self._places.neurons, numpy.int64)
+        self._initial_v, self._initial_i, self._initial_refractory = numpy.zeros(
+            (3, self._places.neurons), numpy.int64
+        )
         self._unit: dict[str, float] = {}
         self._scale: dict[str, float] = {}
         self._learning = self._units()
@@ -167,8 +175,9 @@ class _Mapper:
             self._unit[name] = units.weight_unit(population, self._real[:, columns], own, bits)
             self._bias[columns] += population.values("bias")
             self._scale[name] = units.potential_unit(
-                population, self._real[:, columns], self._bias[columns], self._limits.state_bits
-            )
+                population, self._real[:, columns], self._bias[columns], network.dt,
+                self._limits.state_bits,
+            )  # fmt: skip
         if rule is None or not learners:
             return None
         return self._rule(rule, sorted(set(learners)))
@@ -226,9 +235,8 @@ class _Mapper:
 
     def _start(self, name: str, sets: list[parameters.ParameterSet]) -> None:
         """Initial state: at the population's first step it is that of the network."""
-        population, columns, lag = (
-            self._network.populations[name], self._columns(name), self._when.lags[name],
-        )  # fmt: skip
+        population, columns = self._network.populations[name], self._columns(name)
+        lag, scale = self._when.lags[name], self._scale[name]
         refractory = population.values("initial_refractory").astype(numpy.int64) + lag
         if refractory.max() > 255:
             raise ConfigError(
@@ -236,18 +244,20 @@ class _Mapper:
             )
         top = (1 << (self._limits.state_bits - 1)) - 1
         limited = False
-        for index, values in enumerate(sets):
+        for neuron, values in enumerate(sets, start=columns.start):
             exponential = values["dynamics"] == Dynamics.EXPONENTIAL
-            if population.initial is None:
-                v = values.get("rest" if exponential else "reset_to", 0)
-            else:
-                v = parameters.state(population.values("initial")[index] / self._scale[name])
-            start = units.rewound(values, v, lag)
-            limited |= not -top - 1 <= start <= top
-            self._initial_v[columns.start + index] = max(-top - 1, min(top, start))
+            v = values.get("rest" if exponential else "reset_to", 0)
+            if population.initial is not None:
+                v = parameters.state(population.values("initial")[neuron - columns.start] / scale)
+            # What a slow current still lacks of its bias: see `parameters.cuba_lif`.
+            i = -values["bias"] << _FINER if values.get("decay_i") else 0
+            v, i = units.rewound(values, v, i, lag)
+            self._initial_v[neuron] = max(-top - 1, min(top, v))
+            self._initial_i[neuron] = max(-_CURRENT_TOP - 1, min(_CURRENT_TOP, i))
+            limited |= (v, i) != (self._initial_v[neuron], self._initial_i[neuron])
         self._initial_refractory[columns] = refractory
         if limited:
-            self._notes.append(f"population {name!r} does not start exactly from its potential")
+            self._notes.append(f"population {name!r} does not start exactly at its potential")
 
     def program(
         self, spec: CoreSpec | None, sparse: bool | None, sizes: dict[str, Any]
@@ -376,8 +386,10 @@ class _Mapper:
             padded(self._plastic[:lines], spec.inputs),
             padded(self._plastic[lines:], spec.neurons),
             self._termination(),
-            numpy.concatenate((self._initial_v, numpy.zeros(spare, numpy.int64))),
-            numpy.concatenate((self._initial_refractory, numpy.zeros(spare, numpy.int64))),
+            *(
+                numpy.concatenate((start, numpy.zeros(spare, numpy.int64)))
+                for start in (self._initial_v, self._initial_i, self._initial_refractory)
+            ),
         )
 
     def _termination(self) -> Termination | None:

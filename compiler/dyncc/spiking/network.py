@@ -1,8 +1,8 @@
 """A spiking network as populations and projections, before it is mapped onto a core.
 
-Time goes in steps of `Network.dt`. A projection without a `delay` passes a spike within the step in
-which it was fired, as in networks in discrete time, unless it is part of a loop of populations: then
-it takes one step.
+Time goes in steps of `Network.dt`. A projection without a `delay` passes a spike within the step
+in which it was fired, as in networks in discrete time, unless it is part of a loop of populations:
+then it takes one step.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ MODELS = {
     "lif": ("tau", "resistance", "v_leak", "threshold", "v_reset"),
     "cuba_lif": ("tau", "tau_syn", "resistance", "v_leak", "threshold", "v_reset", "w_in"),
     "if": ("resistance", "threshold", "v_reset"),
+    "i": ("resistance",),
     "li": ("tau", "resistance", "v_leak"),
     "cuba_li": ("tau", "tau_syn", "resistance", "v_leak", "w_in"),
     "superneuromat": ("leak", "threshold", "v_reset"),
@@ -130,7 +131,7 @@ class Population:
     @property
     def fires(self) -> bool:
         """Whether it has spikes; otherwise it has potentials only."""
-        return self.model not in ("li", "cuba_li")
+        return self.model not in ("i", "li", "cuba_li")
 
     def values(self, name: str) -> Reals:
         """A parameter for each neuron; raises ConfigError if its shape does not fit."""
@@ -293,6 +294,11 @@ class Network:
             raise ConfigError(f"there is no input or population {ends[0]!r}")
         if ends[1] not in self.populations:
             raise ConfigError(f"there is no population {ends[1]!r}")
+        if ends[0] in self.populations and not self.populations[ends[0]].fires:
+            raise ConfigError(
+                f"the population {ends[0]!r} of model {self.populations[ends[0]].model} has no "
+                f"spikes, so it cannot drive {ends[1]!r}"
+            )
         sizes = (self.size(ends[0]), self.size(ends[1]))
         what = f"from {ends[0]!r} to {ends[1]!r}"
         try:

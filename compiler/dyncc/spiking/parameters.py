@@ -88,11 +88,18 @@ def cuba_lif(
     v_reset: float = 0.0,
     subtract: bool = False,
     refractory: int = 0,
+    bias: float = 0.0,
     weight_unit: float = 1.0,
     method: str = "exact",
 ) -> ParameterSet:
-    """A CubaLIF neuron of NIR."""
+    """A CubaLIF neuron of NIR.
+
+    Its membrane gets the current to which `bias` leads in the end; the part of it that is not yet
+    there is a current of ``-bias`` at the start, in the units of the parameter set.
+    """
     alpha, share = _factor(tau_syn, dt, method)
+    if bias and not share:
+        raise ConfigError(f"a bias of {bias:g} never ends to grow with a tau_syn of {tau_syn:g} s")
     found = lif(
         tau,
         dt,
@@ -102,6 +109,7 @@ def cuba_lif(
         v_reset=v_reset,
         subtract=subtract,
         refractory=refractory,
+        bias=bias / share if bias else 0.0,
         weight_unit=weight_unit,
         method=method,
     )
@@ -124,6 +132,14 @@ def integrate_and_fire(
         "gain": _gain(dt * resistance * weight_unit),
         "bias": state(dt * resistance * bias),
     }
+
+
+def integrator(
+    dt: float, *, resistance: float = 1.0, bias: float = 0.0, weight_unit: float = 1.0
+) -> ParameterSet:
+    """An integrator of NIR."""
+    found = integrate_and_fire(dt, resistance=resistance, bias=bias, weight_unit=weight_unit)
+    return found | {"fires": 0}
 
 
 def leaky_integrator(

@@ -13,12 +13,24 @@ from typing import Any
 import numpy
 
 from dyncc.arch.fields import Field
-from dyncc.arch.neurocorex import STATE_FRACTION_BITS, CoreSpec, Dynamics, parameter_fields
+from dyncc.arch.fixed import round_shift
+from dyncc.arch.neurocorex import (
+    CURRENT_FRACTION_BITS,
+    FACTOR_BITS,
+    STATE_FRACTION_BITS,
+    CoreSpec,
+    Dynamics,
+    parameter_fields,
+)
 from dyncc.core.errors import ConfigError
 from dyncc.spiking import parameters
 from dyncc.spiking.connectors import Reals
 from dyncc.spiking.network import Population
 
+#: Binary places of weights that may be exact.
+_PLACES = 20
+#: Steps in which all sources spike before a readout that only integrates is full.
+_STEPS = 256
 #: Where each real parameter of a population ends up in a parameter set.
 _FIELDS = {
     "threshold": "threshold", "reset_to": "v_reset", "rest": "v_leak", "leak": "leak",
@@ -28,6 +40,9 @@ _FIELDS = {
 
 def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) -> float:
     """What a weight of one on the core stands for.
+
+    It is the finest unit that holds all weights; if they are multiples of a larger one, such as
+    integers, it is a part of that by a power of two, so that nothing is rounded.
 
     Parameters
     ----------
@@ -44,10 +59,16 @@ def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) 
         If a weight or bound is too large for the population's own `weight_unit`.
     """
     top = (1 << (bits - 1)) - 1
-    largest = max((float(numpy.abs(weights).max(initial=0.0)), *map(abs, bounds)))
+    largest: float = max(float(numpy.abs(weights).max(initial=0.0)), *map(abs, bounds), 0.0)
     unit = population.weight_unit
     if unit is None:
-        return largest / top if largest else 1.0
+        if not largest:
+            return 1.0
+        finest = largest / top
+        divisor = _divisor(weights)
+        if divisor < finest:
+            return finest
+        return math.ldexp(divisor, -math.floor(math.log2(divisor / finest)))
     if round(largest / unit) > top:
         raise ConfigError(
             f"weights to population {population.name!r} reach {largest:g}, that is "
@@ -57,7 +78,17 @@ def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) 
     return unit
 
 
-def potential_unit(population: Population, weights: Reals, bias: Reals, state_bits: int) -> float:
+def _divisor(weights: Reals) -> float:
+    """Largest number of which all weights are multiples, if it has few binary places, or 0."""
+    scaled = weights[weights != 0] * 2.0**_PLACES
+    if not scaled.size or (scaled != numpy.rint(scaled)).any() or numpy.abs(scaled).max() > 2**52:
+        return 0.0
+    return float(numpy.gcd.reduce(scaled.astype(numpy.int64))) / 2.0**_PLACES
+
+
+def potential_unit(
+    population: Population, weights: Reals, bias: Reals, dt: float, state_bits: int
+) -> float:
     """What a potential of one on the core stands for: a power of two.
 
     Parameters
@@ -73,16 +104,18 @@ def potential_unit(population: Population, weights: Reals, bias: Reals, state_bi
     if population.initial is not None:
         found.append(population.values("initial"))
     largest = float(numpy.abs(found).max())
-    low, high = 1 / 8, min(8.0, top / 4)
+    # Above a threshold there is room for 16 of them.
+    high = top / 16
     if not population.fires:
-        # A readout has no threshold: its potential never leaves what all sources together drive.
-        drive = numpy.abs(weights).sum(axis=0) * numpy.abs(population.values("w_in"))
-        drive += numpy.abs(bias)
-        largest += float((drive * numpy.abs(population.values("resistance"))).max())
+        # A readout has no threshold: it goes as far as all sources together drive it; an
+        # integrator further with each step.
         high = top
-    if largest == 0 or low <= largest <= high:
+        drive = numpy.abs(weights).sum(axis=0) * numpy.abs(population.values("w_in"))
+        drive = (drive + numpy.abs(bias)) * numpy.abs(population.values("resistance"))
+        largest += float(drive.max()) * (dt * _STEPS if population.model == "i" else 1.0)
+    if largest == 0 or min(1 / 8, high / 64) <= largest <= high:
         return 1.0
-    return float(2.0 ** math.ceil(math.log2(largest / high) + (1 if population.fires else 0)))
+    return math.ldexp(1.0, math.ceil(math.log2(largest / high)) + int(population.fires))
 
 
 def parameter_set_of_each(
@@ -110,12 +143,6 @@ def parameter_set_of_each(
     ConfigError
         If a value is out of the core's range; names the neuron.
     """
-    if population.model.startswith("cuba") and numpy.any(bias):
-        raise ConfigError(
-            f"population {population.name!r} of model {population.model} has a bias, "
-            f"which the core lacks",
-            hint="Give it an input line that always spikes.",
-        )
     names = (
         "tau", "tau_syn", "resistance", "v_leak", "threshold", "v_reset", "w_in", "leak",
         "refractory",
@@ -172,8 +199,9 @@ def _set(
         values = parameters.neurocorex(
             v["bias"], v["leak"], v["threshold"], weight_unit=unit / scale
         )
+    elif model == "i":
+        values = parameters.integrator(dt, **drive)
     else:
-        del drive["bias"]
         values = parameters.cuba_lif(
             own["tau_syn"], own["tau"], dt, w_in=own["w_in"], **drive, **fires, **rest
         )
@@ -207,22 +235,31 @@ def _check(
         )
 
 
-def rewound(values: parameters.ParameterSet, v: int, steps: int) -> int:
-    """The potential from which a neuron without input comes to `v` in so many steps.
+def rewound(values: parameters.ParameterSet, v: int, i: int, steps: int) -> tuple[int, int]:
+    """Potential and current from which a neuron without input comes to `v` and `i`.
 
-    A population that lags does steps before the first of the network; so it starts as if it had
-    not. Each step has a potential before it, because a step of decay never skips an integer.
+    A population that lags does `steps` steps before the first of the network; so it starts as if
+    it had not. Each state has one before it, because a step of decay never skips an integer.
     """
     rest, target = values.get("rest", 0), values.get("reset_to", 0)
-    bias, leak, decay = values.get("bias", 0), values.get("leak", 0), values.get("decay_v", 0)
+    bias, leak = values.get("bias", 0), values.get("leak", 0)
     for _ in range(steps):
-        after = v - bias
+        after = v - bias - _through(values["couple"] * i)
+        i = _grown(i, values.get("decay_i", 0))
         if values["dynamics"] == Dynamics.LINEAR:
             v = after + leak
         elif values["dynamics"] == Dynamics.LINEAR_CLAMPED:
             v = after + leak * ((after > target) - (after < target))
-        elif decay:
-            v = rest + (((after - rest) << 16) + decay // 2) // decay
         else:
-            v = rest
-    return v
+            v = rest + _grown(after - rest, values["decay_v"])
+    return v, i
+
+
+def _through(current: int) -> int:
+    """What a current adds to a potential, rounded as by the core."""
+    return int(round_shift(numpy.array(current, numpy.int64), CURRENT_FRACTION_BITS))
+
+
+def _grown(value: int, decay: int) -> int:
+    """What decays to `value` in a step; 0 if everything does."""
+    return ((value << FACTOR_BITS) + decay // 2) // decay if decay else 0

@@ -48,9 +48,9 @@ class CoreImage:
         Which synapses learn, bool, shapes as the weights.
     termination
         When a run stops by itself, or None.
-    initial_v, initial_refractory
-        Potentials (Q.16), and steps in which neurons cannot fire, at the start, shape (neurons,);
-        by default at rest, and none.
+    initial_v, initial_i, initial_refractory
+        Potentials (Q.16), currents (Q.24), and steps in which neurons cannot fire, at the start,
+        shape (neurons,); by default at rest, and 0.
 
     Raises
     ------
@@ -68,6 +68,7 @@ class CoreImage:
     recurrent_plastic: Any = field(default=None)
     termination: Termination | None = None
     initial_v: Any = field(default=None)
+    initial_i: Any = field(default=None)
     initial_refractory: Any = field(default=None)
 
     def __post_init__(self) -> None:
@@ -112,20 +113,17 @@ class CoreImage:
         if self.initial_v is None:
             exponential = sets["dynamics"] == Dynamics.EXPONENTIAL
             self.initial_v = numpy.where(exponential, sets["rest"], sets["reset_to"])
-        if self.initial_refractory is None:
-            self.initial_refractory = numpy.zeros(self.spec.neurons, numpy.int64)
-        layout = {item.name: item for item in state_fields(self.spec)}
-        for name, item in (
-            ("initial_v", layout["v"]),
-            ("initial_refractory", layout["refractory"]),
-        ):
-            values = numpy.asarray(getattr(self, name))
+        for name in ("v", "i", "refractory"):
+            if getattr(self, f"initial_{name}") is None:
+                setattr(self, f"initial_{name}", numpy.zeros(self.spec.neurons, numpy.int64))
+            values = numpy.asarray(getattr(self, f"initial_{name}"))
             if values.shape != (self.spec.neurons,):
                 raise ConfigError(
-                    f"{name} must have shape ({self.spec.neurons},), not {values.shape}"
+                    f"initial_{name} must have shape ({self.spec.neurons},), not {values.shape}"
                 )
+            item = next(item for item in state_fields(self.spec) if item.name == name)
             top = 1 << (item.bits - item.signed)
-            self._check(name, values, -top if item.signed else 0, top - 1)
+            self._check(f"initial_{name}", values, -top if item.signed else 0, top - 1)
 
     def _check_features(self) -> None:
         spec = self.spec
@@ -231,9 +229,10 @@ def memory_words(image: CoreImage) -> dict[Space, list[int]]:
         for index in range(spec.parameter_sets)
     ]
     assignment = [int(index) for index in image.assignment]
+    starts = zip(image.initial_v, image.initial_i, image.initial_refractory, strict=True)
     states = [
-        pack(state_fields(spec), {"v": v, "i": 0, "refractory": refractory, "travelling": 0})
-        for v, refractory in zip(image.initial_v, image.initial_refractory, strict=True)
+        pack(state_fields(spec), {"v": v, "i": i, "refractory": refractory, "travelling": 0})
+        for v, i, refractory in starts
     ]
     control = {item.name: 0 for item in control_registers(spec)} | {"clear": 1}
     if image.learning is not None:
