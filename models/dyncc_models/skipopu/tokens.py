@@ -82,5 +82,6 @@ class Tokenizer:
         """
         return self.encode(
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by "
-            f"Hugging Face<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+            f"Hugging Face<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n"
+            "<|im_start|>assistant\n"
         )
