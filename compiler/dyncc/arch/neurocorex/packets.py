@@ -50,6 +50,7 @@ DRAIN = (
     Field("position", 16, False, "log words before it are done with"),
     Field("count", 8, False, "log words wanted"),
 )
+RUN = (Field("steps", 16, False, "1..32767"),)
 NONCE = (Field("nonce", 32, False, "any number, which comes back"),)
 
 #: Most words of a request or a response.

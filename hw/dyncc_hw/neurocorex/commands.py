@@ -1,0 +1,373 @@
+"""Carries out the requests of a host, as `dyncc.arch.link` and `packets` define them."""
+
+from typing import Any
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.fields import pack, width
+from dyncc.arch.link import RESPONSE, UNREADABLE, WINDOW, LinkSpec, Status
+from dyncc.arch.neurocorex import BUS_BITS, COUNTERS, CoreSpec, Space, address
+from dyncc.arch.neurocorex.packets import (
+    ADDRESS,
+    DRAIN,
+    INFO,
+    MAX_DRAIN,
+    MAX_READ,
+    NONCE,
+    QUERIES,
+    READ,
+    RUN,
+    SNAPSHOT,
+    STEPS_BIT,
+    Opcode,
+    device_info,
+    queue_words,
+)
+from dyncc_hw.link.framer import CONTENT
+from dyncc_hw.neurocorex.bus import BUS
+from dyncc_hw.neurocorex.buslist import BusList
+from dyncc_hw.neurocorex.spikelog import POSITION_BITS
+
+_HEADER_BYTES = width(RESPONSE) // 8
+_INFO_WORDS, _SNAPSHOT_WORDS = width(INFO) // BUS_BITS, width(SNAPSHOT) // BUS_BITS
+#: Words of a snapshot before the counters: flags, then positions in the log.
+_SNAPSHOT_HEAD = _SNAPSHOT_WORDS - len(COUNTERS)
+#: Payloads of a fixed length.
+_PAYLOADS = {
+    Opcode.PING: NONCE,
+    Opcode.READ: READ,
+    Opcode.RUN: RUN,
+    Opcode.STOP: (),
+    Opcode.SNAPSHOT: (),
+    Opcode.DRAIN: DRAIN,
+}
+#: Bits of a stimulus word.
+_WORD_BITS = STEPS_BIT + 1
+
+
+class CommandProcessor(wiring.Component):
+    """Takes one request at a time, and answers it.
+
+    A request of n words takes some 10 cycles a word. No wait is without a bound: the bus answers
+    while the core is idle, or clears itself (as many cycles as it has sources); `held` comes when a
+    step ends, which the runner bounds; `responses` waits until the answer before it is on the
+    line. Within a request bytes are waited for not at all: they are in the deframer's memory.
+
+    After reset it expects request 0, and knows of none before.
+
+    Members
+    -------
+    requests
+        From `dyncc_hw.link.deframer.Deframer`.
+    responses
+        To `dyncc_hw.link.framer.Framer`.
+    bus
+        The core's.
+    word, push, room, running, hold, held, stop, clear, flags
+        The runner's, see there; `flags` are those of a snapshot in their order.
+    log_position, log_inside, log_available, log_free, log_start, log_end, log_read, log_index,
+    log_word
+        The log's.
+    """
+
+    def __init__(self, spec: CoreSpec, link: LinkSpec) -> None:
+        self.spec, self.link = spec, link
+        super().__init__(
+            {
+                "requests": In(stream.Signature(8)),
+                "responses": Out(stream.Signature(CONTENT)),
+                "bus": Out(BUS),
+                "word": Out(_WORD_BITS),
+                "push": Out(1),
+                "room": In(range(queue_words(spec) + 1)),
+                "running": In(1),
+                "hold": Out(1),
+                "held": In(1),
+                "stop": Out(1),
+                "clear": Out(1),
+                "flags": In(5),
+                "log_position": Out(POSITION_BITS),
+                "log_inside": In(1),
+                "log_available": In(POSITION_BITS),
+                "log_free": Out(1),
+                "log_start": In(POSITION_BITS),
+                "log_end": In(POSITION_BITS),
+                "log_read": Out(1),
+                "log_index": Out(8),
+                "log_word": In(_WORD_BITS),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Read the header, check, carry out, answer."""
+        m = Module()
+        opcode, sequence, status = Signal(8), Signal(8), Signal(range(len(Status)))
+        # The next request, the number of requests before it that are known, and whether this is it.
+        expected, known, fresh = Signal(8), Signal(range(WINDOW + 1)), Signal()
+        # Bytes left of the request; a number of its payload, which comes in from the top.
+        left, word = Signal(8), Signal(BUS_BITS)
+        # Words of a list, those that are through, and bytes of the next one.
+        count, turn, part = Signal(8), Signal(8), Signal(3)
+        all_through = turn == count
+        m.submodules.place = place = BusList(self.spec)
+        clears = word[0] & (place.address == address(Space.CONTROL, 0))
+        bus, requests, responses = self.bus, self.requests, self.responses
+        # Credits are more than a byte: the upper ones are those of when the lower ones were sent.
+        credits_high, found = Signal(8), Signal(8)
+        header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected)
+        header = Cat(header, self.room[:8], Const(0, max(0, 8 - len(self.room))), credits_high)
+
+        def take(target: Any, value: Any) -> None:
+            m.d.comb += requests.ready.eq(1)
+            with m.If(requests.valid):
+                m.d.sync += [target.eq(value), left.eq(left - 1)]
+
+        def take_part() -> None:
+            take(word, Cat(word[8:], requests.payload))
+            with m.If(requests.valid):
+                m.d.sync += part.eq(part + 1)
+
+        def refuse(reason: Status) -> None:
+            m.d.sync += status.eq(reason)
+            m.next = "SKIP"
+
+        def asks(*opcodes: Opcode) -> Any:
+            return Cat(opcode == item for item in opcodes).any()
+
+        length_fits = self._length_fits(m, opcode, left)
+
+        m.d.comb += [
+            place.first.eq(word),
+            bus.address.eq(place.address),
+            bus.write_data.eq(word),
+            self.word.eq(word[-_WORD_BITS:]),
+            self.log_position.eq(word[-POSITION_BITS:]),
+            self.log_index.eq(turn),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += requests.ready.eq(1)
+                m.d.sync += [left.eq(requests.payload), status.eq(Status.OK)]
+                m.d.sync += [fresh.eq(0), count.eq(0), part.eq(0)]
+                with m.If(requests.valid):
+                    m.next = "OPCODE"
+                    with m.If(requests.payload == 0):
+                        m.d.sync += [opcode.eq(UNREADABLE), sequence.eq(0)]
+                        m.d.sync += status.eq(Status.CORRUPT)
+                        m.next = "HEADER"
+            with m.State("OPCODE"):
+                take(opcode, requests.payload)
+                with m.If(requests.valid):
+                    m.next = "SEQUENCE"
+            with m.State("SEQUENCE"):
+                take(sequence, requests.payload)
+                with m.If(requests.valid):
+                    m.next = "DECIDE"
+            with m.State("DECIDE"):
+                back = Signal(8)
+                ping = opcode == Opcode.PING
+                m.d.comb += back.eq(expected - sequence)
+                m.d.sync += fresh.eq((back == 0) & ~ping)
+                m.next = "TAKE"
+                with m.If(~ping & (back > known)):
+                    refuse(Status.SEQUENCE)
+                with m.Elif(opcode >= len(Opcode)):
+                    refuse(Status.OPCODE)
+                with m.Elif(~length_fits):
+                    refuse(Status.LENGTH)
+            with m.State("TAKE"):
+                # What comes before a list of words; a count comes last.
+                with m.If((left == 0) | asks(Opcode.EVENTS) | (asks(Opcode.WRITE) & part[2])):
+                    m.d.sync += [part.eq(0), turn.eq(0)]
+                    with m.Switch(opcode):
+                        for item in (Opcode.EVENTS, Opcode.RUN, Opcode.STOP, Opcode.DRAIN):
+                            with m.Case(item):
+                                m.next = item.name
+                        with m.Case(Opcode.READ, Opcode.WRITE):
+                            m.next = "LIST"
+                        with m.Default():
+                            m.next = "FINISH"
+                with m.Elif((left == 1) & asks(Opcode.READ, Opcode.DRAIN)):
+                    take(count, requests.payload)
+                with m.Else():
+                    take_part()
+
+            # --- requests for bus words: all of them are checked before the first is touched ------
+            with m.State("LIST"):
+                m.d.comb += place.load.eq(1)
+                m.next = "CHECK"
+                with m.If(asks(Opcode.WRITE)):
+                    m.d.sync += count.eq(left >> 2)
+                    with m.If(fresh & self.running):
+                        refuse(Status.BUSY)
+                with m.Elif(count > MAX_READ):
+                    refuse(Status.LENGTH)
+                with m.Elif(self.running):
+                    refuse(Status.BUSY)
+            with m.State("CHECK"):
+                with m.If(all_through):
+                    m.d.comb += place.load.eq(1)
+                    m.d.sync += turn.eq(0)
+                    m.next = "SKIP"
+                    with m.If(asks(Opcode.WRITE) & fresh):
+                        m.next = "STORE"
+                with m.Else():
+                    m.d.comb += place.advance.eq(1)
+                    m.d.sync += turn.eq(turn + 1)
+                    with m.If(~place.exists | (asks(Opcode.WRITE) & ~place.writable)):
+                        refuse(Status.ADDRESS)
+            with m.State("STORE"):
+                with m.If(part[2]):
+                    m.d.comb += bus.write.eq(1)
+                    with m.If(bus.done):
+                        m.d.comb += [place.advance.eq(1), self.clear.eq(clears)]
+                        m.d.sync += part.eq(0)
+                with m.Elif(left == 0):
+                    m.next = "FINISH"
+                with m.Else():
+                    take_part()
+
+            # --- requests to run ------------------------------------------------------------------
+            with m.State("EVENTS"):
+                m.next = "EVENT"
+                with m.If(~fresh):
+                    m.next = "SKIP"
+                with m.Elif((left >> 1) > self.room):
+                    refuse(Status.CREDIT)
+            with m.State("EVENT"):
+                with m.If(part[1]):
+                    m.d.comb += self.push.eq(1)
+                    m.d.sync += part.eq(0)
+                with m.Elif(left == 0):
+                    m.next = "FINISH"
+                with m.Else():
+                    take_part()
+            with m.State("RUN"):
+                steps = word[-_WORD_BITS:]
+                with m.If((steps == 0) | steps[STEPS_BIT]):
+                    refuse(Status.ADDRESS)
+                with m.Elif(fresh & (self.room == 0)):
+                    refuse(Status.CREDIT)
+                with m.Else():
+                    m.d.comb += [self.push.eq(fresh), self.word[STEPS_BIT].eq(1)]
+                    m.next = "FINISH"
+            with m.State("STOP"):
+                m.d.comb += [self.hold.eq(fresh), self.stop.eq(self.held)]
+                with m.If(~fresh | self.held):
+                    m.next = "FINISH"
+            with m.State("DRAIN"):
+                with m.If(count > MAX_DRAIN):
+                    refuse(Status.LENGTH)
+                with m.Elif(~self.log_inside):
+                    refuse(Status.ADDRESS)
+                with m.Else():
+                    m.d.comb += self.log_free.eq(1)
+                    with m.If(self.log_available < count):
+                        m.d.sync += count.eq(self.log_available)
+                    m.next = "FINISH"
+
+            # --- answer ---------------------------------------------------------------------------
+            with m.State("SKIP"):
+                with m.If(left == 0):
+                    m.next = "FINISH"
+                with m.Else():
+                    take_part()
+            with m.State("FINISH"):
+                m.d.sync += [part.eq(0), turn.eq(0)]
+                with m.If(fresh & (status != Status.BUSY) & (status != Status.CREDIT)):
+                    m.d.sync += [expected.eq(expected + 1), known.eq(known + ~known[-1])]
+                with m.If((status != Status.OK) | ~asks(*QUERIES)):
+                    m.d.sync += count.eq(0)
+                with m.Elif(asks(Opcode.PING)):
+                    m.d.sync += count.eq(1 + _INFO_WORDS)
+                with m.Elif(asks(Opcode.SNAPSHOT)):
+                    m.d.sync += count.eq(_SNAPSHOT_WORDS)
+                m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += [
+                    responses.valid.eq(1),
+                    responses.payload.data.eq(header.word_select(part, 8)),
+                    responses.payload.last.eq((part == _HEADER_BYTES - 1) & (count == 0)),
+                ]
+                with m.If(responses.ready):
+                    m.d.sync += part.eq(part + 1)
+                    with m.If(part == _HEADER_BYTES - 2):
+                        m.d.sync += credits_high.eq(self.room >> 8)
+                    with m.If(part == _HEADER_BYTES - 1):
+                        m.d.sync += part.eq(0)
+                        m.next = "HOLD"
+                        with m.If(count == 0):
+                            m.next = "IDLE"
+            with m.State("HOLD"):
+                m.d.comb += [self.hold.eq(asks(Opcode.SNAPSHOT)), place.counters.eq(self.hold)]
+                with m.If(self.held | ~self.hold):
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                from_bus = asks(Opcode.READ) | (asks(Opcode.SNAPSHOT) & (turn >= _SNAPSHOT_HEAD))
+                m.d.comb += [
+                    self.hold.eq(asks(Opcode.SNAPSHOT)),
+                    bus.read.eq(from_bus),
+                    self.log_read.eq(1),
+                ]
+                with m.If(bus.done | ~from_bus):
+                    m.d.comb += place.advance.eq(from_bus)
+                    m.d.sync += turn.eq(turn + 1)
+                    m.next = "SEND"
+            with m.State("SEND"):
+                last = part == Mux(asks(Opcode.DRAIN), 1, 3)
+                m.d.comb += [
+                    self.hold.eq(asks(Opcode.SNAPSHOT)),
+                    responses.valid.eq(1),
+                    responses.payload.data.eq(found),
+                    responses.payload.last.eq(last & all_through),
+                ]
+                with m.If(responses.ready):
+                    m.d.sync += [part.eq(part + 1), word.eq(word >> 8)]
+                    with m.If(last):
+                        m.d.sync += part.eq(0)
+                        m.next = "FETCH"
+                        with m.If(all_through):
+                            m.next = "IDLE"
+
+        with m.Switch(opcode):
+            with m.Case(Opcode.PING):
+                # The nonce is where it came in, and goes out from the bottom.
+                m.d.comb += found.eq(Mux(turn == 1, word[:8], self._info(m, turn, part)))
+            with m.Case(Opcode.READ):
+                m.d.comb += found.eq(bus.read_data.word_select(part, 8))
+            with m.Case(Opcode.SNAPSHOT):
+                head = Cat(
+                    self.flags, Const(0, BUS_BITS - len(self.flags)), self.log_start, self.log_end
+                )
+                with m.If(turn > _SNAPSHOT_HEAD):
+                    m.d.comb += found.eq(bus.read_data.word_select(part, 8))
+                with m.Else():
+                    m.d.comb += found.eq(head.word_select(Cat(part[:2], turn[1]), 8))
+            with m.Case(Opcode.DRAIN):
+                m.d.comb += found.eq(self.log_word.word_select(part, 8))
+        return m
+
+    def _info(self, m: Module, turn: Any, part: Any) -> Any:
+        """A byte of what the device says of itself; its first word comes second."""
+        content = pack(INFO, device_info(self.spec, self.link)).to_bytes(width(INFO) // 8, "little")
+        byte = Signal(8)
+        with m.Switch(Cat(part[:2], turn)):
+            for place, value in enumerate(content, 2 * BUS_BITS // 8):
+                with m.Case(place):
+                    m.d.comb += byte.eq(value)
+        return byte
+
+    def _length_fits(self, m: Module, opcode: Any, left: Any) -> Any:
+        """Whether a payload of `left` bytes may belong to an opcode."""
+        fits = Signal()
+        with m.Switch(opcode[: (len(Opcode) - 1).bit_length()]):
+            for item, layout in _PAYLOADS.items():
+                with m.Case(item):
+                    m.d.comb += fits.eq(left == width(layout) // 8)
+            with m.Case(Opcode.WRITE):
+                m.d.comb += fits.eq((left >= width(ADDRESS) // 8) & (left[:2] == 0))
+            with m.Case(Opcode.EVENTS):
+                m.d.comb += fits.eq(~left[0])
+        return fits
