@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Mux, Shape, Value, signed, unsigned
+from amaranth import Cat, Const, Mux, Shape, Value, signed, unsigned
 from amaranth.lib import data
 
 from dyncc.arch.neurocorex import Field
@@ -14,10 +14,18 @@ def round_shift(value: Any, bits: int) -> Value:
 
 
 def saturate(value: Any, bits: int) -> Value:
-    """`value` limited to a signed integer of `bits` bits."""
-    high = (1 << (bits - 1)) - 1
-    limited = Mux(value > high, high, Mux(value < -high - 1, -high - 1, value))
-    return limited[:bits].as_signed()
+    """`value` limited to a signed integer of `bits` bits.
+
+    It fits if the bits from the sign of the result on are equal, which takes no comparison.
+    """
+    value = Value.cast(value)
+    if not value.shape().signed:
+        value = Cat(value, Const(0)).as_signed()
+    if len(value) <= bits:
+        return value
+    sign = value[-1]
+    fits = value[bits - 1 : -1] == sign.replicate(len(value) - bits)
+    return Mux(fits, value[:bits], Cat((~sign).replicate(bits - 1), sign)).as_signed()
 
 
 def layout_of(fields: tuple[Field, ...]) -> data.StructLayout:

@@ -10,6 +10,7 @@ import pytest
 
 from dyncc.arch.neurocorex import CoreSpec, Rule
 from dyncc_hw.neurocorex.core import Core
+from dyncc_hw.neurocorex.implementation import Implementation
 from dyncc_sim.runner import run_bench
 
 BENCH = "dyncc_sim.neurocorex_core_bench"
@@ -18,7 +19,8 @@ LEARNS = ["grown", "shrunk", "spikes"]
 
 def compare(size: dict[str, Any], cover: list[str], seed: int = 7, **options: Any) -> None:
     options = {"steps": 25} | options | {"spec": size, "seed": seed, "cover": cover}
-    run_bench(Core(CoreSpec(**size)), BENCH, options)
+    implementation = Implementation(**options.get("implementation", {}))
+    run_bench(Core(CoreSpec(**size), implementation), BENCH, options)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,34 @@ def test_learning_core_equals_twin(rule: Rule, sparse: bool) -> None:
         Rule.LAGS: LEARNS,
     }
     compare(size, cover[rule], rule=rule, steps=40)
+
+
+@pytest.mark.parametrize(
+    ("size", "cover"),
+    [
+        ({"neurons": 1, "inputs": 1, "parameter_sets": 1, "state_bits": 18}, []),
+        ({"neurons": 9, "inputs": 4, "lanes": 4, "parameter_sets": 12}, ["spikes", "saturated"]),
+        ({"neurons": 12, "inputs": 5, "state_bits": 32, "weight_bits": 16, "max_delay": 6,
+          "classes": 5}, ["spikes", "travelling", "refractory"]),
+    ],
+    ids=["one", "lanes", "widest"],
+)  # fmt: skip
+def test_core_with_one_multiplier_equals_twin(size: dict[str, Any], cover: list[str]) -> None:
+    compare(size, cover, implementation={"multipliers": "shared"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "sparse"),
+    [(Rule.OFF, False), (Rule.TRACES, False), (Rule.TRACES, True)],
+    ids=["off", "dense", "sparse"],
+)
+def test_learning_core_with_one_port_equals_twin(rule: Rule, sparse: bool) -> None:
+    size = {"neurons": 9, "inputs": 4, "lanes": 4, "learning": True, "parameter_sets": 12}
+    if sparse:
+        size["synapse_words"] = 60
+    cover = ["spikes"] if rule == Rule.OFF else LEARNS
+    implementation = {"multipliers": "shared", "memories": "single"}
+    compare(size, cover, rule=rule, steps=40, implementation=implementation)
 
 
 def test_the_published_size_takes_a_hundredth_of_its_cycles(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The bus by which a core is programmed and read, and what serves it."""
 
+from collections.abc import Collection
 from typing import Any
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +17,7 @@ from dyncc.arch.neurocorex import (
     Space,
     bus_words,
     control_registers,
+    memory_depth,
     spaces,
 )
 
@@ -33,10 +35,26 @@ BUS = wiring.Signature(
 )
 
 
+def narrow_depth(spec: CoreSpec, space: Space) -> int:
+    """Words of a memory of bus words for a space, see `BusServer`."""
+    return memory_depth(spec, space) << part_bits(bus_words(spec, space))
+
+
+def part_bits(words: int) -> int:
+    """Bits that number the parts of a memory word of so many bus words."""
+    return (words - 1).bit_length()
+
+
 class BusServer(wiring.Component):
     """Registers of a core, and requests to its memories while it is idle.
 
-    A request takes two cycles: read the memory word, then pick a part; or write it.
+    A write takes two cycles. A read takes three: it asks for a memory word, keeps it, picks a part.
+
+    Parameters
+    ----------
+    narrow
+        Spaces whose memory holds bus words: the parts of word ``n`` are at ``n << part_bits`` and
+        after it. Each part is stored as it comes.
 
     Members
     -------
@@ -45,7 +63,7 @@ class BusServer(wiring.Component):
     idle
         Whether memories are free.
     space, index, read, write, data
-        Access to a memory word, in this cycle.
+        Access to a word of a memory, in this cycle.
     word
         What was read, in the next cycle; zeros above its width.
     counters
@@ -59,8 +77,8 @@ class BusServer(wiring.Component):
         Signal of each register of `Space.CONTROL`, by name.
     """
 
-    def __init__(self, spec: CoreSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: CoreSpec, narrow: Collection[Space] = ()) -> None:
+        self.spec, self._narrow = spec, frozenset(narrow)
         self.control = {
             item.name: Signal(
                 signed(item.bits) if item.signed else unsigned(item.bits), name=item.name
@@ -68,7 +86,9 @@ class BusServer(wiring.Component):
             for item in control_registers(spec)
         }
         self._words = {space: bus_words(spec, space) for space in spaces(spec)}
-        width = max(self._words.values()) * BUS_BITS
+        width = BUS_BITS * max(
+            words for space, words in self._words.items() if space not in self._narrow
+        )
         super().__init__(
             {
                 "bus": In(BUS),
@@ -88,20 +108,30 @@ class BusServer(wiring.Component):
         """Decode, stage wide words, answer."""
         m = Module()
         bus = self.bus
-        chunk = bus.address[:CHUNK_BITS]
+        address_chunk = bus.address[:CHUNK_BITS]
         index = bus.address[CHUNK_BITS : CHUNK_BITS + INDEX_BITS]
         space = bus.address[CHUNK_BITS + INDEX_BITS :]
-        staged = Signal(len(self.data))
-        asked, last = Signal(), Signal(CHUNK_BITS)
-        request = self.idle & (bus.read | bus.write) & ~asked & ~bus.done
-        m.d.sync += [asked.eq(request & bus.read), bus.done.eq(asked | (request & bus.write))]
+        staged, word = Signal(len(self.data)), Signal(len(self.word))
+        asked, kept = Signal(), Signal()
+        chunk, last = Signal(CHUNK_BITS), Signal(CHUNK_BITS)
+        request = self.idle & (bus.read | bus.write) & ~asked & ~kept & ~bus.done
+        m.d.sync += [
+            asked.eq(request & bus.read),
+            kept.eq(asked),
+            word.eq(self.word),
+            bus.done.eq(kept | (request & bus.write)),
+        ]
+        m.d.comb += [chunk.eq(address_chunk), self.index.eq(index)]
         with m.Switch(space):
             for item, words in self._words.items():
                 with m.Case(item):
-                    m.d.comb += last.eq(words - 1)
+                    if item in self._narrow:
+                        part = address_chunk[: part_bits(words)]
+                        m.d.comb += [chunk.eq(0), self.index.eq(Cat(part, index))]
+                    else:
+                        m.d.comb += last.eq(words - 1)
         m.d.comb += [
             self.space.eq(space),
-            self.index.eq(index),
             self.read.eq(request & bus.read),
             self.write.eq(request & bus.write & (chunk == last)),
             # The last part completes the lower ones that came before.
@@ -110,8 +140,8 @@ class BusServer(wiring.Component):
         ]
         with m.If(request & bus.write):
             m.d.sync += staged.word_select(chunk, BUS_BITS).eq(bus.write_data)
-        with m.If(asked):
-            m.d.sync += bus.read_data.eq(self.word.word_select(chunk, BUS_BITS))
+        with m.If(kept):
+            m.d.sync += bus.read_data.eq(word.word_select(chunk, BUS_BITS))
 
         controls = list(self.control.values())
         with m.If(request & bus.write & (space == Space.CONTROL)), m.Switch(index):
@@ -120,10 +150,10 @@ class BusServer(wiring.Component):
             for place, register in enumerate(controls[1:], 1):
                 with m.Case(place):
                     m.d.sync += register.eq(bus.write_data[: len(register)])
-        with m.If(asked & (space == Space.CONTROL)), m.Switch(index):
+        with m.If(kept & (space == Space.CONTROL)), m.Switch(index):
             for place, register in enumerate(controls):
                 with m.Case(place):
                     m.d.sync += bus.read_data.eq(register[: len(register)])
-        with m.If(asked & (space == Space.COUNTERS)):
+        with m.If(kept & (space == Space.COUNTERS)):
             m.d.sync += bus.read_data.eq(self.counters.word_select(index, BUS_BITS))
         return m

@@ -20,9 +20,11 @@ from dyncc.arch.neurocorex import (
     spaces,
 )
 from dyncc_hw.fixed import layout_of, saturate
-from dyncc_hw.neurocorex.bus import BUS, BusServer
+from dyncc_hw.neurocorex.bus import BUS, BusServer, narrow_depth
+from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
 from dyncc_hw.neurocorex.learning import LearningEngine
-from dyncc_hw.neurocorex.neuron import NeuronUnit
+from dyncc_hw.neurocorex.memories import SinglePortMemory
+from dyncc_hw.neurocorex.neuron_path import NeuronPath
 from dyncc_hw.neurocorex.synapses import SynapseUnit, index_bits
 from dyncc_hw.neurocorex.termination import TerminationUnit
 
@@ -32,6 +34,11 @@ class Core(wiring.Component):
 
     After reset, and after a write of 1 to the register ``clear``, it forgets spikes, sums and
     traces, in as many cycles as it has sources.
+
+    Parameters
+    ----------
+    implementation
+        Multipliers and memories: changes cycles and resources, and no result.
 
     Members
     -------
@@ -53,11 +60,8 @@ class Core(wiring.Component):
         Whether the test of dynamic termination holds after the last step, and for which class.
     """
 
-    #: Cycles of a step beside its spikes and neurons.
-    OVERHEAD = NeuronUnit.LATENCY + SynapseUnit.LATENCY + 7
-
-    def __init__(self, spec: CoreSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: CoreSpec, implementation: Implementation = STANDARD) -> None:
+        self.spec, self.implementation = spec, implementation
         super().__init__(
             {
                 "bus": In(BUS),
@@ -73,7 +77,12 @@ class Core(wiring.Component):
 
     @staticmethod
     def step_cycles(
-        spec: CoreSpec, spikes: int, fired: int = 0, words: int = 0, classes: int = 0
+        spec: CoreSpec,
+        spikes: int,
+        fired: int = 0,
+        words: int = 0,
+        classes: int = 0,
+        implementation: Implementation = STANDARD,
     ) -> int:
         """Bound on the cycles of a step.
 
@@ -88,51 +97,64 @@ class Core(wiring.Component):
         classes
             Neurons that dynamic termination watches.
         """
-        row = words + 3 * spikes if spec.sparse else spikes * max(spec.row_words, 2)
-        found = row + spec.neurons + Core.OVERHEAD
+        interval, latency = NeuronPath.cycles(spec, implementation)
+        pace = 2 if spec.learning and implementation.single else 1
+        row = words * pace + 3 * spikes if spec.sparse else spikes * max(spec.row_words * pace, 2)
+        found = row + spec.neurons * interval + latency + SynapseUnit.LATENCY + 4 + pace
         if spec.learning:
             found += spec.sources + LearningEngine.TRACE_OVERHEAD
             if spec.sparse:
-                scan = spec.synapse_words + 3 * spec.sources
+                scan = spec.synapse_words * pace + 3 * spec.sources
                 found += LearningEngine.COLUMN_OVERHEAD + (scan if fired else 0)
             else:
-                found += fired * (spec.sources + LearningEngine.COLUMN_OVERHEAD)
+                column = (spec.sources + 1) * pace - 1 + LearningEngine.COLUMN_OVERHEAD
+                found += fired * column
         return found + (classes + TerminationUnit.LATENCY + 3 if spec.classes else 0)
 
     def elaborate(self, platform: Any) -> Module:
         """Build the memories, the bus, the units, the sequencer."""
         m = Module()
-        spec = self.spec
+        spec, single = self.spec, self.implementation.single
         neurons, words, lanes, sources = spec.neurons, spec.row_words, spec.lanes, spec.sources
-
-        def ports(name: str, shape: Any, depth: int) -> tuple[Any, Any]:
-            store = memory.Memory(shape=shape, depth=max(2, depth), init=[])
-            m.submodules[name] = store
-            return store.read_port(), store.write_port()
-
-        m.submodules.server = server = BusServer(spec)
+        narrow = (Space.PARAMETERS,) if self.implementation.shared else ()
+        m.submodules.server = server = BusServer(spec, narrow)
         control = server.control
         wiring.connect(m, wiring.flipped(self.bus), server.bus)
-        reads, writes = {}, {}
+        reads: dict[Space, Any] = {}
+        writes: dict[Space, Any] = {}
+
+        def read(when: Any, space: Space, index: Any) -> None:
+            """Ask for a word of a memory, which comes in the next cycle."""
+            with m.If(when):
+                m.d.comb += [reads[space].addr.eq(index), reads[space].en.eq(1)]
+
         elsewhere = (Space.CONTROL, Space.COUNTERS, Space.PRE, Space.POST)
         for space in spaces(spec):
             if space in elsewhere:
                 continue
-            bits = memory_bits(spec, space)
-            read, write = ports(space.name.lower(), unsigned(bits), memory_depth(spec, space))
-            reads[space], writes[space] = read, write
+            bits, depth = memory_bits(spec, space), memory_depth(spec, space)
+            if space in narrow:
+                bits, depth = BUS_BITS, narrow_depth(spec, space)
+            if space == Space.WEIGHTS and single:
+                store = SinglePortMemory(bits, max(2, depth))
+                reads[space], writes[space] = store.read, store.write
+            else:
+                store = memory.Memory(shape=unsigned(bits), depth=max(2, depth), init=[])
+                reads[space], writes[space] = store.read_port(), store.write_port()
+            m.submodules[space.name.lower()] = store
+            # Without this a port would read in every cycle, and lose the word that it holds.
+            m.d.comb += reads[space].en.eq(0)
+            read((server.space == space) & server.read, space, server.index)
             with m.If(server.space == space):
                 m.d.comb += [
-                    read.addr.eq(server.index),
-                    read.en.eq(server.read),
-                    write.addr.eq(server.index),
-                    write.data.eq(server.data[:bits]),
-                    write.en.eq(server.write),
-                    server.word.eq(read.data),
+                    writes[space].addr.eq(server.index),
+                    writes[space].data.eq(server.data[:bits]),
+                    writes[space].en.eq(server.write),
+                    server.word.eq(reads[space].data),
                 ]
         m.submodules.queue = queue = SyncFIFOBuffered(width=index_bits(sources), depth=sources + 1)
         m.submodules.fired = fired = SyncFIFOBuffered(width=index_bits(neurons), depth=neurons + 2)
-        m.submodules.unit = unit = NeuronUnit(spec)
+        m.submodules.path = path = NeuronPath(spec, self.implementation)
         m.submodules.synapses = synapses = SynapseUnit(spec)
         m.d.comb += [
             self.events_out.payload.eq(fired.r_data),
@@ -152,7 +174,15 @@ class Core(wiring.Component):
         word = Signal(range(max(2, words)))
         row = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
         left = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
-        waiting = Signal(range(16))
+        waiting = Signal(range(max(SynapseUnit.LATENCY, path.latency + 1)))
+        beat = Signal(range(max(2, path.interval)))
+        # Whether words of synapses may be worked on. With one port they are written by learning an
+        # odd number of cycles after they were read, so that reads are kept to even cycles.
+        turn, active = Signal(), Signal()
+        if single:
+            m.d.sync += turn.eq(~turn | ~active)
+        else:
+            m.d.comb += turn.eq(1)
         pop, source = Signal(), Signal(range(sources))
         m.d.comb += [queue.r_en.eq(pop), source.eq(queue.r_data)]
         counters = {
@@ -205,8 +235,6 @@ class Core(wiring.Component):
                 with m.Elif(queue.r_rdy):
                     m.d.comb += pop.eq(1)
                     fetch(source)
-                    if spec.sparse:
-                        m.d.comb += [reads[Space.ROWS].addr.eq(source), reads[Space.ROWS].en.eq(1)]
                     m.next = "POINTER" if spec.sparse else "ROW"
             if spec.sparse:
                 with m.State("POINTER"):
@@ -214,7 +242,7 @@ class Core(wiring.Component):
                     m.next = "ROW"
                     with m.If(pointer.count == 0):
                         m.next = "SOURCE"
-            with m.State("ROW"):
+            with m.State("ROW"), m.If(turn):
                 m.d.comb += issue_row.eq(1)
                 m.d.sync += [row.eq(row + 1), word.eq(word + 1), left.eq(left - 1)]
                 with m.If(left == 0):
@@ -228,15 +256,17 @@ class Core(wiring.Component):
                         with m.Else():
                             m.next = "SOURCE"
             with m.State("DRAIN"):
-                m.d.sync += waiting.eq(waiting - 1)
+                m.d.sync += [waiting.eq(waiting - 1), beat.eq(0)]
                 with m.If(waiting == 0):
                     m.next = "NEURONS"
             with m.State("NEURONS"):
-                m.d.comb += issue_neuron.eq(1)
-                m.d.sync += place.eq(place + 1)
-                with m.If(place == neurons - 1):
-                    m.d.sync += [waiting.eq(NeuronUnit.LATENCY + 2), place.eq(0)]
-                    m.next = "FLUSH"
+                m.d.sync += beat.eq(beat - 1)
+                with m.If(beat == 0):
+                    m.d.comb += issue_neuron.eq(1)
+                    m.d.sync += [place.eq(place + 1), beat.eq(path.interval - 1)]
+                    with m.If(place == neurons - 1):
+                        m.d.sync += [waiting.eq(path.latency), place.eq(0)]
+                        m.next = "FLUSH"
             after = "LEARN" if spec.learning else "TEST" if spec.classes else "DONE"
             with m.State("FLUSH"):
                 m.d.sync += waiting.eq(waiting - 1)
@@ -255,10 +285,10 @@ class Core(wiring.Component):
                 m.submodules.termination = tester
                 m.d.comb += [
                     tester.table.eq(reads[Space.TABLE].data),
-                    tester.begin.eq(begin),
-                    tester.valid.eq(unit.out_valid),
-                    tester.index.eq(unit.out_tag),
-                    tester.potential.eq(unit.out_state.v),
+                    tester.begin.eq(begin | clearing),
+                    tester.valid.eq(path.out_valid),
+                    tester.index.eq(path.out_tag),
+                    tester.potential.eq(path.out_state.v),
                     tester.steps.eq(counters["steps"]),
                     self.decided.eq(tester.decided),
                     self.winner.eq(tester.winner),
@@ -272,11 +302,9 @@ class Core(wiring.Component):
                 m.d.comb += self.step_done.eq(1)
                 m.next = "IDLE"
         if spec.classes:
-            with m.If(tester.look_up):
-                m.d.comb += [
-                    reads[Space.TABLE].addr.eq(tester.entry),
-                    reads[Space.TABLE].en.eq(1),
-                ]
+            read(tester.look_up, Space.TABLE, tester.entry)
+        if spec.sparse:
+            read(pop, Space.ROWS, source)
         m.d.comb += [
             server.idle.eq(idle),
             self.busy.eq(~idle & ~clearing),
@@ -289,27 +317,23 @@ class Core(wiring.Component):
             synapses.word.eq(word),
             synapses.weights.eq(reads[Space.WEIGHTS].data),
         ]
-        with m.If(synapses.issue):
-            m.d.comb += [
-                reads[Space.WEIGHTS].addr.eq(synapses.address),
-                reads[Space.WEIGHTS].en.eq(1),
-            ]
-        active = Const(0)
+        read(synapses.issue, Space.WEIGHTS, synapses.address)
         if spec.learning:
-            active = control["rule"] != Rule.OFF
+            m.d.comb += active.eq(control["rule"] != Rule.OFF)
             m.submodules.learning = engine = LearningEngine(spec, control)
             drift = counters["drift"]
             m.d.comb += [
                 engine.arrived.eq(pop & ~clearing),
                 engine.source.eq(source),
-                engine.updated.eq(unit.out_valid),
-                engine.neuron.eq(unit.out_tag),
-                engine.fired.eq(unit.fired),
+                engine.updated.eq(path.out_valid),
+                engine.neuron.eq(path.out_tag),
+                engine.fired.eq(path.fired),
                 engine.clear.eq(clearing & (place < sources)),
                 engine.clear_index.eq(place),
                 engine.pointer.eq(pointer),
                 engine.peek.eq(server.index),
                 engine.start.eq(start_learning),
+                engine.turn.eq(turn),
                 learning_done.eq(engine.done),
                 synapses.active.eq(active),
                 synapses.rule.eq(control["rule"]),
@@ -320,9 +344,9 @@ class Core(wiring.Component):
                 synapses.depress.eq(engine.depress),
                 synapses.depress_index.eq(engine.depress_index),
                 synapses.depression.eq(engine.depression),
-                synapses.mark.eq(unit.out_valid),
-                synapses.mark_index.eq(unit.out_tag),
-                synapses.marked.eq(unit.fired),
+                synapses.mark.eq(path.out_valid),
+                synapses.mark_index.eq(path.out_tag),
+                synapses.marked.eq(path.fired),
             ]
             with m.If(engine.issue):
                 m.d.comb += [
@@ -342,63 +366,41 @@ class Core(wiring.Component):
                 with m.If(server.space == space):
                     m.d.comb += server.word.eq(trace)
             if spec.sparse:
-                with m.If(engine.find):
-                    m.d.comb += [
-                        reads[Space.ROWS].addr.eq(engine.find_index),
-                        reads[Space.ROWS].en.eq(1),
-                    ]
+                read(engine.find, Space.ROWS, engine.find_index)
             with m.If(start_learning & active):
                 gained = saturate(drift + control["drift"], len(synapses.drift))
                 m.d.sync += drift.eq(gained)
 
-        # --- neurons: assignment, then parameters, then the pipeline -----------------------------
-        lane_bits = lanes.bit_length() - 1
-        first, second = Signal(), Signal()
-        tag_1, tag_2 = Signal(range(max(2, neurons))), Signal(range(max(2, neurons)))
-        m.d.sync += [first.eq(issue_neuron), second.eq(first), tag_1.eq(place), tag_2.eq(tag_1)]
-        m.d.comb += synapses.sum_word.eq(place >> lane_bits)
-        with m.If(issue_neuron):
-            m.d.comb += [
-                reads[Space.ASSIGNMENT].addr.eq(place),
-                reads[Space.ASSIGNMENT].en.eq(1),
-                reads[Space.STATE].addr.eq(place),
-                reads[Space.STATE].en.eq(1),
-            ]
-        with m.If(first):
-            m.d.comb += [
-                reads[Space.PARAMETERS].addr.eq(reads[Space.ASSIGNMENT].data),
-                reads[Space.PARAMETERS].en.eq(1),
-            ]
-        total = spec.accumulator_bits
-        state_2, sum_2 = Signal(unit.state_layout), Signal(signed(total))
-        lane = tag_1[:lane_bits] if lane_bits else 0
-        m.d.sync += [
-            state_2.as_value().eq(reads[Space.STATE].data),
-            sum_2.eq(synapses.sums.word_select(lane, total)),
-        ]
+        # --- neurons ------------------------------------------------------------------------------
+        lane_bits, total = lanes.bit_length() - 1, spec.accumulator_bits
+        lane = path.taken_index[:lane_bits] if lane_bits else 0
+        read(issue_neuron, Space.ASSIGNMENT, place)
+        read(issue_neuron, Space.STATE, place)
+        read(path.find, Space.PARAMETERS, path.find_index)
         m.d.comb += [
-            unit.valid.eq(second),
-            unit.tag.eq(tag_2),
-            unit.accumulated.eq(sum_2),
-            unit.state.eq(state_2),
-            unit.parameters.as_value().eq(reads[Space.PARAMETERS].data),
-            # The sum of a neuron is cleared when it has been read.
-            synapses.clear.eq(first | (clearing & (place < neurons))),
-            synapses.clear_index.eq(Mux(clearing, place, tag_1)),
+            path.issue.eq(issue_neuron),
+            path.index.eq(place),
+            path.assigned.eq(reads[Space.ASSIGNMENT].data),
+            path.state.eq(reads[Space.STATE].data),
+            path.parameters.eq(reads[Space.PARAMETERS].data),
+            synapses.sum_word.eq(place >> lane_bits),
+            path.accumulated.eq(synapses.sums.word_select(lane, total)),
+            synapses.clear.eq(path.taken | (clearing & (place < neurons))),
+            synapses.clear_index.eq(Mux(clearing, place, path.taken_index)),
         ]
 
         # --- results -----------------------------------------------------------------------------
-        with m.If(unit.out_valid):
+        with m.If(path.out_valid):
             m.d.comb += [
-                writes[Space.STATE].addr.eq(unit.out_tag),
-                writes[Space.STATE].data.eq(unit.out_state),
+                writes[Space.STATE].addr.eq(path.out_tag),
+                writes[Space.STATE].data.eq(path.out_state),
                 writes[Space.STATE].en.eq(1),
-                queue.w_en.eq(unit.arrives),
-                queue.w_data.eq(unit.out_tag + spec.inputs),
-                fired.w_en.eq(unit.fired),
-                fired.w_data.eq(unit.out_tag),
+                queue.w_en.eq(path.arrives),
+                queue.w_data.eq(path.out_tag + spec.inputs),
+                fired.w_en.eq(path.fired),
+                fired.w_data.eq(path.out_tag),
             ]
-            with m.If(unit.fired):
+            with m.If(path.fired):
                 m.d.sync += counters["spikes"].eq(counters["spikes"] + 1)
 
         # --- counters ----------------------------------------------------------------------------

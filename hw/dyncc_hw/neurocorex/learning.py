@@ -32,6 +32,8 @@ class LearningEngine(wiring.Component):
         A neuron after the step, and whether it fired.
     clear, clear_index
         Forgets the traces of a source and a neuron.
+    turn
+        Whether a word of synapses may be worked on in this cycle.
     start, done
         Runs; `done` is high in the last cycle. Both are high at once if the rule is off.
     issue, row, word, mask, growth
@@ -60,6 +62,7 @@ class LearningEngine(wiring.Component):
                 "fired": In(1),
                 "clear": In(1),
                 "clear_index": In(source),
+                "turn": In(1),
                 "start": In(1),
                 "done": Out(1),
                 "issue": Out(1),
@@ -142,7 +145,7 @@ class LearningEngine(wiring.Component):
                     with m.If(self.pointer.count == 0):
                         m.d.sync += place.eq(place + 1)
                         m.next = "ROW"
-                with m.State("WORD"):
+                with m.State("WORD"), m.If(self.turn):
                     m.d.comb += self.issue.eq(1)
                     m.d.sync += [row.eq(row + 1), left.eq(left - 1)]
                     with m.If(left == 0):
@@ -162,7 +165,7 @@ class LearningEngine(wiring.Component):
                     with m.Elif(columns.level == 0):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
-                with m.State("WORD"):
+                with m.State("WORD"), m.If(self.turn):
                     m.d.comb += self.issue.eq(1)
                     m.d.sync += [row.eq(row + words), place.eq(place + 1)]
                     with m.If(place == sources - 1):

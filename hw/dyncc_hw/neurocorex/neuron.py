@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,23 @@ from dyncc.arch.neurocorex import (
     state_fields,
 )
 from dyncc_hw.fixed import layout_of, round_shift, saturate
+
+
+def neuron_members(spec: CoreSpec) -> dict[str, Any]:
+    """Members of what updates a neuron."""
+    state, tag = layout_of(state_fields(spec)), unsigned(max(1, (spec.neurons - 1).bit_length()))
+    return {
+        "valid": In(1),
+        "tag": In(tag),
+        "accumulated": In(signed(spec.accumulator_bits)),
+        "state": In(state),
+        "parameters": In(layout_of(parameter_fields(spec))),
+        "out_valid": Out(1),
+        "out_tag": Out(tag),
+        "out_state": Out(state),
+        "fired": Out(1),
+        "arrives": Out(1),
+    }
 
 
 class NeuronUnit(wiring.Component):
@@ -38,23 +55,7 @@ class NeuronUnit(wiring.Component):
 
     def __init__(self, spec: CoreSpec) -> None:
         self.spec = spec
-        self.state_layout = layout_of(state_fields(spec))
-        self.parameter_layout = layout_of(parameter_fields(spec))
-        tag = unsigned(max(1, (spec.neurons - 1).bit_length()))
-        super().__init__(
-            {
-                "valid": In(1),
-                "tag": In(tag),
-                "accumulated": In(signed(spec.accumulator_bits)),
-                "state": In(self.state_layout),
-                "parameters": In(self.parameter_layout),
-                "out_valid": Out(1),
-                "out_tag": Out(tag),
-                "out_state": Out(self.state_layout),
-                "fired": Out(1),
-                "arrives": Out(1),
-            }
-        )
+        super().__init__(neuron_members(spec))
 
     def elaborate(self, platform: Any) -> Module:
         """Build the pipeline; stage names are those of the twin's steps."""
@@ -78,36 +79,22 @@ class NeuronUnit(wiring.Component):
         gained = register(now.gain * self.accumulated, "gained")
         decayed_v = register(now.decay_v * (old.v - now.rest), "decayed_v")
         valid, tag = register(valid, "valid_1"), register(tag, "tag_1")
-        now = register(now, "parameters_1", self.parameter_layout)
-        old = register(old, "state_1", self.state_layout)
+        now = register(now, "parameters_1")
+        old = register(old, "state_1")
 
         # 2: current, and the membrane without its drive.
         current = register(
             saturate(round_shift(decayed_i, FACTOR_BITS) + gained, CURRENT_BITS), "current_2"
         )
         exponential = now.rest + round_shift(decayed_v, FACTOR_BITS)
-        down, up = old.v - now.leak, old.v + now.leak
-        clamped = Mux(
-            old.v > now.reset_to,
-            Mux(down > now.reset_to, down, now.reset_to),
-            Mux(up < now.reset_to, up, now.reset_to),
-        )
-        width = signed(bits + 20)
-        moved = Signal(width)
-        with m.Switch(now.dynamics):
-            with m.Case(Dynamics.EXPONENTIAL):
-                m.d.comb += moved.eq(exponential)
-            with m.Case(Dynamics.LINEAR_CLAMPED):
-                m.d.comb += moved.eq(clamped)
-            with m.Default():
-                m.d.comb += moved.eq(down)
+        moved = Mux(now.dynamics == Dynamics.EXPONENTIAL, exponential, linear(now, old.v))
         moved = register(moved + now.bias, "moved_2")
         valid, tag = register(valid, "valid_2"), register(tag, "tag_2")
         for name in ("couple", "threshold", "reset_to", "reset", "refractory", "fires", "delay"):
             along[name] = register(now[name], f"{name}_2", now[name].shape())
         left = register(old.refractory, "left_2")
         delayed = spec.max_delay > 1
-        travelling = register(old.travelling, "travelling_2") if delayed else Const(0)
+        travelling = register(old.travelling, "travelling_2") if delayed else None
 
         # 3: the current's part for the membrane.
         drive = register(along.pop("couple") * current, "drive_3")
@@ -126,23 +113,52 @@ class NeuronUnit(wiring.Component):
         travelling = register(travelling, "travelling_4") if delayed else travelling
 
         # 5: fire, count the refractory period, reset.
-        fired = (v > along["threshold"]) & (left == 0) & along["fires"]
-        after = Mux(
-            along["reset"] == Reset.BY_SUBTRACTION, v - along["threshold"], along["reset_to"]
-        )
-        spikes = fired
-        if delayed:
-            spikes = travelling | (fired << along["delay"])
-            m.d.sync += self.out_state.travelling.eq(spikes >> 1)
         m.d.sync += [
             self.out_valid.eq(valid),
             self.out_tag.eq(tag),
-            self.fired.eq(fired),
-            self.arrives.eq(spikes[0]),
-            self.out_state.v.eq(Mux(fired, saturate(after, bits), v)),
             self.out_state.i.eq(current),
-            self.out_state.refractory.eq(
-                Mux(fired, along["refractory"], Mux(left == 0, 0, left - 1))
-            ),
+            *conclude(self, along, v, left, travelling),
         ]
         return m
+
+
+def linear(now: Any, v: Any) -> Any:
+    """The membrane of a linear dynamics, without bias and current.
+
+    Parameters
+    ----------
+    now
+        Parameters, by name.
+    v
+        The old potential.
+    """
+    down, up = v - now["leak"], v + now["leak"]
+    target = now["reset_to"]
+    clamped = Mux(v > target, Mux(down > target, down, target), Mux(up < target, up, target))
+    return Mux(now["dynamics"] == Dynamics.LINEAR_CLAMPED, clamped, down)
+
+
+def conclude(unit: Any, now: Any, v: Any, left: Any, travelling: Any) -> list[Any]:
+    """Let a neuron fire, and count its refractory period: assigns the outputs of a unit.
+
+    Parameters
+    ----------
+    unit
+        The unit.
+    now
+        Parameters, by name.
+    v, left, travelling
+        The potential, refractory steps left, spikes on their way; the last is None without delays.
+    """
+    fired = (v > now["threshold"]) & (left == 0) & now["fires"]
+    after = Mux(now["reset"] == Reset.BY_SUBTRACTION, v - now["threshold"], now["reset_to"])
+    state = unit.out_state
+    statements = [
+        unit.fired.eq(fired),
+        state.v.eq(Mux(fired, saturate(after, len(v)), v)),
+        state.refractory.eq(Mux(fired, now["refractory"], Mux(left == 0, 0, left - 1))),
+    ]
+    if travelling is None:
+        return [*statements, unit.arrives.eq(fired)]
+    spikes = travelling | (fired << now["delay"])
+    return [*statements, unit.arrives.eq(spikes[0]), state.travelling.eq(spikes >> 1)]

@@ -1,0 +1,101 @@
+"""Single-ported memory for weights."""
+
+from typing import Any
+
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In
+
+from dyncc.core.errors import ConfigError
+from dyncc_hw.neurocorex.synapses import index_bits
+
+#: SPRAM of an iCE40UP: words and bits of one, and how many there are.
+SPRAM_WORDS, SPRAM_BITS, SPRAMS = 1 << 14, 16, 4
+
+
+class SinglePortMemory(wiring.Component):
+    """A memory that is read or written in a cycle, never both; a write comes first.
+
+    On an iCE40UP it is SPRAM, elsewhere what the tools make of a memory with one address. Its
+    content is not initialised; a word that is read comes in the next cycle, and only then.
+
+    Members
+    -------
+    read, write
+        Ports as those of `amaranth.lib.memory`.
+
+    Raises
+    ------
+    ConfigError
+        When elaborated, if it needs more SPRAMs than there are.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        self.width, self.depth = width, depth
+        shape, address = unsigned(width), index_bits(depth)
+        super().__init__(
+            {
+                "read": In(memory.ReadPort.Signature(addr_width=address, shape=shape)),
+                "write": In(memory.WritePort.Signature(addr_width=address, shape=shape)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Share an address among both ports."""
+        m = Module()
+        read, write = self.read, self.write
+        address = Mux(write.en, write.addr, read.addr)
+        if getattr(platform, "device", "").startswith("iCE40UP"):
+            m.d.comb += read.data.eq(self._spram(m, address))
+            return m
+        m.submodules.store = store = memory.Memory(
+            shape=unsigned(self.width), depth=self.depth, init=[]
+        )
+        into, out = store.write_port(), store.read_port()
+        m.d.comb += [
+            into.addr.eq(address),
+            into.data.eq(write.data),
+            into.en.eq(write.en),
+            out.addr.eq(address),
+            out.en.eq(read.en & ~write.en),
+            read.data.eq(out.data),
+        ]
+        return m
+
+    def _spram(self, m: Module, address: Any) -> Any:
+        rows, columns = -(-self.depth // SPRAM_WORDS), -(-self.width // SPRAM_BITS)
+        if rows * columns > SPRAMS:
+            raise ConfigError(
+                f"{self.depth} words of weights of {self.width} bits take {rows * columns} SPRAMs "
+                f"of {SPRAM_WORDS} words of {SPRAM_BITS} bits, the device has {SPRAMS}",
+                hint="Choose fewer neurons or inputs, or other lanes.",
+            )
+        read, write = self.read, self.write
+        in_row = index_bits(SPRAM_WORDS)
+        row, read_row = address[in_row:], Signal(range(max(2, rows)))
+        m.d.sync += read_row.eq(row)
+        words = []
+        for number in range(rows):
+            found = [Signal(SPRAM_BITS, name=f"word_{number}_{part}") for part in range(columns)]
+            chosen = row == number if rows > 1 else Const(1)
+            for part, word in enumerate(found):
+                m.submodules[f"spram_{number}_{part}"] = Instance(
+                    "SB_SPRAM256KA",
+                    i_ADDRESS=(address | Const(0, in_row))[:in_row],
+                    i_DATAIN=write.data[part * SPRAM_BITS : (part + 1) * SPRAM_BITS],
+                    i_MASKWREN=Const(15, 4),
+                    i_WREN=write.en,
+                    i_CHIPSELECT=chosen & (read.en | write.en),
+                    i_CLOCK=ClockSignal("sync"),
+                    i_STANDBY=Const(0),
+                    i_SLEEP=Const(0),
+                    i_POWEROFF=Const(1),
+                    o_DATAOUT=word,
+                )
+            words.append(Cat(found))
+        chosen_word = Signal(self.width)
+        with m.Switch(read_row):
+            for number, word in enumerate(words):
+                with m.Case(number):
+                    m.d.comb += chosen_word.eq(word)
+        return chosen_word
