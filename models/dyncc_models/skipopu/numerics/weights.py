@@ -1,0 +1,168 @@
+"""Matrices as they are in memory, taken apart for the dot products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from dyncc.arch.fields import pack, unpack, width
+from dyncc.arch.skipopu.formats import GROUPS, MATRIX_HEADER, ZERO, WeightType
+from dyncc.core.errors import ConfigError
+
+HEADER_BYTES = width(MATRIX_HEADER) // 8
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of integers in groups; see `dyncc.arch.skipopu.formats`.
+
+    Attributes
+    ----------
+    kind
+        How it is stored.
+    group
+        Weights of a group.
+    weights
+        int8 or int16 of shape (rows, columns).
+    scales, scale_exponents
+        Integers of 11 bits and a sign, int16, and their exponents, int16: shape (rows, groups).
+        With `WeightType.BFP16` scales are 1.
+    minima, minimum_exponents
+        The same, zeros unless `WeightType.Q4_1`.
+    top_scale, top_minimum
+        Largest exponents, as in the header.
+    """
+
+    kind: WeightType
+    group: int
+    weights: NDArray[Any]
+    scales: NDArray[numpy.int16]
+    scale_exponents: NDArray[numpy.int16]
+    minima: NDArray[numpy.int16]
+    minimum_exponents: NDArray[numpy.int16]
+    top_scale: int
+    top_minimum: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.weights.shape
+        return rows, columns
+
+
+def row_bytes(kind: WeightType, columns: int, group: int) -> int:
+    """Bytes of a row.
+
+    Raises
+    ------
+    ConfigError
+        If the columns are not a multiple of the group.
+    """
+    if columns % group:
+        raise ConfigError(f"{columns} columns are not a multiple of {group}")
+    return columns // group * GROUPS[kind].bytes(group)
+
+
+def matrix_bytes(kind: WeightType, rows: int, columns: int, group: int) -> int:
+    """Bytes of a matrix with its header."""
+    return HEADER_BYTES + rows * row_bytes(kind, columns, group)
+
+
+def to_memory(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> bytes:
+    """A matrix in memory: the header, then the rows' groups as GGUF has them.
+
+    Parameters
+    ----------
+    rows
+        uint8 of shape (rows, bytes of a row).
+    """
+    header = _header(*_split(kind, group, rows))
+    return pack(MATRIX_HEADER, header).to_bytes(HEADER_BYTES, "little") + rows.tobytes()
+
+
+def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any) -> Matrix:
+    """Take a matrix apart; the inverse of `to_memory`."""
+    header = unpack(MATRIX_HEADER, int.from_bytes(bytes(content[:HEADER_BYTES]), "little"))
+    rows = numpy.frombuffer(content, numpy.uint8, offset=HEADER_BYTES)
+    weights, scales, scale_exponents, minima, minimum_exponents = _split(
+        kind, group, rows.reshape(-1, row_bytes(kind, columns, group))
+    )
+    return Matrix(
+        kind, group, weights, scales, scale_exponents, minima, minimum_exponents,
+        header["scale_exponent"], header["minimum_exponent"],
+    )  # fmt: skip
+
+
+def bfp16_rows(values: NDArray[Any], group: int) -> NDArray[numpy.uint8]:
+    """Rows of `WeightType.BFP16` nearest to real numbers.
+
+    Parameters
+    ----------
+    values
+        Finite, shape (rows, columns), a multiple of `group`.
+    """
+    real = numpy.asarray(values, numpy.float64)
+    parts = real.reshape(real.shape[0], -1, group)
+    largest = numpy.abs(parts).max(axis=2)
+    _, exponents = numpy.frexp(largest)
+    exponents = numpy.where(largest > 0, exponents - 15, ZERO).astype(numpy.int16)
+    scaled = numpy.ldexp(parts, -exponents.astype(numpy.int32)[..., None])
+    mantissas = numpy.clip(numpy.rint(scaled), -32767, 32767).astype(numpy.int16)
+    stored = numpy.concatenate((exponents[..., None], mantissas), axis=2)
+    return stored.astype("<i2").reshape(real.shape[0], -1).view(numpy.uint8)
+
+
+def _header(
+    weights: Any, scales: Any, scale_exponents: Any, minima: Any, minimum_exponents: Any
+) -> dict[str, int]:
+    def top(numbers: Any, exponents: Any) -> int:
+        used = exponents[numbers != 0]
+        return int(used.max()) if used.size else ZERO
+
+    used_rows = (weights != 0).reshape(*scales.shape, -1).any(axis=2)
+    return {
+        "scale_exponent": top(numpy.where(used_rows, scales, 0), scale_exponents),
+        "minimum_exponent": top(minima, minimum_exponents),
+        "reserved": 0,
+    }
+
+
+def _split(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> tuple[Any, ...]:
+    """Weights, scales, their exponents, minima, their exponents."""
+    layout = GROUPS[kind]
+    groups = rows.reshape(rows.shape[0], -1, layout.bytes(group))
+    head = numpy.ascontiguousarray(groups[..., : layout.header_bytes]).view("<u2")
+    body = numpy.ascontiguousarray(groups[..., layout.header_bytes :])
+    none = numpy.zeros(groups.shape[:2], numpy.int16)
+    if kind == WeightType.BFP16:
+        weights = body.view("<i2").astype(numpy.int16)
+        exponents = head[..., 0].view(numpy.int16)
+        parts = (none + numpy.int16(1), exponents, none, none)
+    else:
+        if kind == WeightType.Q8_0:
+            weights = body.view(numpy.int8)
+        else:
+            weights = numpy.concatenate((body & 15, body >> 4), axis=2).astype(numpy.int8)
+            if kind == WeightType.Q4_0G:
+                weights = ((weights ^ 8) - 8).astype(numpy.int8)
+        scales, scale_exponents = _halves(head[..., 0])
+        if kind == WeightType.Q4_1:
+            parts = (scales, scale_exponents, *_halves(head[..., 1]))
+        else:
+            parts = (scales, scale_exponents, none, none)
+    return weights.reshape(rows.shape[0], -1), *parts
+
+
+def _halves(bits: Any) -> tuple[Any, Any]:
+    """Binary16 as integers of 11 bits and a sign, and exponents; the numbers must be finite."""
+    wide = bits.astype(numpy.int32)
+    stored, fraction = wide >> 10 & 31, wide & 1023
+    if (stored == 31).any():
+        raise ConfigError("a scale of a matrix is infinite or not a number")
+    size = numpy.where(stored == 0, fraction, fraction | 1024)
+    exponents = numpy.where(stored == 0, 1, stored) - 25
+    signed = numpy.where(wide >> 15 & 1, -size, size)
+    return signed.astype(numpy.int16), exponents.astype(numpy.int16)
