@@ -213,7 +213,7 @@ class LearningEngine(wiring.Component):
         ]
         if spec.sparse:
             m.d.comb += columns.w_en.eq(0)
-            with m.If(self.updated & self.fired):
+            with m.If(self.updated & self.fired & active):
                 m.d.sync += any_fired.eq(1)
         with m.If(traces.pre_valid):
             m.d.comb += [
