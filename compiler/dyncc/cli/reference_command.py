@@ -12,7 +12,10 @@ EPILOG = """\
 example:
   dyncc reference neurocorex -o docs/neurocorex-reference.md"""
 
-PAGES = {"neurocorex": "dyncc.arch.neurocorex.reference"}
+PAGES = {
+    "neurocorex": "dyncc.arch.neurocorex.reference",
+    "skipopu": "dyncc.arch.skipopu.reference",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,10 @@ starts when every semaphore of its ``wait`` is above zero, and takes one from ea
 it adds one to each of its ``release``. Engines run side by side; nothing else orders them. A
 ``SYNC`` makes the sequencer wait until all queues are empty and all engines idle.
 
-**Registers.** 32 integer registers of 40 bits (addresses in bytes, counts), 8 scalars (F25, one for
-each token), the predicates A and M (one bit for each token). R0 is always 0. `R_TOKENS` is the
-number of tokens of the batch, `R_POSITION` the position of its first.
+**Registers.** 32 integer registers of 40 bits (addresses in bytes, counts), 8 scalars (F25, one
+for each token), the predicates A and M (one bit for each token). R0 is always 0; `RESERVED` names
+those with a fixed meaning. The KV engine's counter of slots is taken from `R_NEXT_SLOT` when a
+program starts, and put back when it halts.
 
 **Buffers.** The vector buffer holds F25 numbers, the activation buffer BFP blocks; both have the
 same places for each token of the batch. An instruction works on all tokens of the batch that have
@@ -30,7 +31,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dyncc.arch.fields import Code, Field
+from dyncc.arch.fields import Code, Field, pack, unpack
+from dyncc.arch.skipopu.formats import WeightType
 
 INSTRUCTION_BITS = 64
 REGISTERS, REGISTER_BITS = 32, 40
@@ -39,7 +41,15 @@ SEMAPHORES = 6
 LOOP_DEPTH = 4
 #: Instructions that an engine's queue holds.
 QUEUE_DEPTH = 8
-R_ZERO, R_TOKENS, R_POSITION = 0, 1, 2
+R_ZERO, R_TOKENS, R_POSITION, R_CONTEXT, R_SLOT_LIMIT, R_NEXT_SLOT = range(6)
+RESERVED = {
+    R_ZERO: "0",
+    R_TOKENS: "tokens of the batch",
+    R_POSITION: "position of the batch's first token",
+    R_CONTEXT: "positions of a row of the table of slots",
+    R_SLOT_LIMIT: "slots of the pool",
+    R_NEXT_SLOT: "first slot that is free",
+}
 #: Positions of a tile of attention; partial results of tiles merge in order of position.
 ATTENTION_TILE = 16
 #: Table entry of a token that a layer does not attend to.
@@ -140,54 +150,100 @@ class Trap(Code):
     RUNAWAY = 8, "the program counter left the program"
 
 
-def _places(*names: str) -> tuple[Field, ...]:
-    return tuple(Field(name, 5, False, f"register that holds {name}") for name in names)
+@dataclass(frozen=True)
+class Operand(Field):
+    """A field of a body: a register's number, a code, or a plain number."""
+
+    register: bool = False
+    code: type[Code] | None = None
 
 
-def _body(*fields: Field) -> tuple[Field, ...]:
+def _registers(**meanings: str) -> tuple[Operand, ...]:
+    return tuple(Operand(name, 5, False, text, register=True) for name, text in meanings.items())
+
+
+def _code(name: str, bits: int, code: type[Code]) -> Operand:
+    return Operand(name, bits, False, f"see {code.__name__}", code=code)
+
+
+def _number(name: str, bits: int, meaning: str, signed: bool = False) -> Operand:
+    return Operand(name, bits, signed, meaning)
+
+
+def _body(*fields: Operand) -> tuple[Operand, ...]:
     rest = BODY_BITS - sum(item.bits for item in fields)
-    return (*fields, Field("reserved", rest, False, "0")) if rest else fields
+    return (*fields, Operand("reserved", rest, False, "0")) if rest else fields
 
 
-_SCALAR = Field("scalar", 3, False, "scalar register")
-_SCALED = Field("scaled", 1, False, "multiply results by the scalar")
-_ADD = Field("add", 1, False, "add to what the destination holds")
-_TYPE = Field("type", 2, False, "see WeightType")
+_VECTOR = "place in the vector buffer"
+_BLOCKS = "first block in the activation buffer"
+_PRODUCT = _body(
+    _code("type", 2, WeightType),
+    _number("scaled", 1, "multiply results by the scalar"),
+    _number("scalar", 3, "scalar register"),
+    _number("add", 1, "add to what the destination holds"),
+    *_registers(
+        blocks=_BLOCKS, vector=f"{_VECTOR}, written", rows="rows of the matrix", columns="columns"
+    ),
+)
 
-#: Bodies by opcode, the lowest field first. Fields that name a register hold its number.
-BODIES: dict[Op, tuple[Field, ...]] = {
+#: Bodies by opcode, the lowest field first.
+BODIES: dict[Op, tuple[Operand, ...]] = {
     Op.NOP: _body(),
     Op.SETR: _body(
-        Field("d", 5, False, "destination register"),
-        Field("s", 5, False, "source register"),
-        Field("mode", 3, False, "see SetMode"),
-        Field("imm", 32, True, "number, or register"),
+        *_registers(d="destination", s="source"),
+        _code("mode", 3, SetMode),
+        _number("imm", 32, "number; with ADD a register", signed=True),
     ),
     Op.LD: _body(
-        Field("mode", 2, False, "see LoadMode"), _TYPE,
-        *_places("memory", "vector", "rows", "columns", "index"),
+        _code("mode", 2, LoadMode),
+        _code("type", 2, WeightType),
+        *_registers(
+            memory="address", vector=_VECTOR, rows="rows of the matrix", columns="numbers of a row",
+            index="address of the tokens' numbers, u32; or bytes from a token's row to the next",
+        ),
     ),
-    Op.ST: _body(*_places("memory", "vector", "columns", "stride")),
-    Op.GEMV: _body(_TYPE, _SCALAR, _SCALED, _ADD, *_places("blocks", "vector", "rows", "columns")),
-    Op.GEMM: _body(_TYPE, _SCALAR, _SCALED, _ADD, *_places("blocks", "vector", "rows", "columns")),
+    Op.ST: _body(
+        *_registers(
+            memory="address of binary32 numbers", vector=_VECTOR, columns="numbers of a row",
+            stride="bytes from a token's row to the next",
+        ),
+    ),
+    Op.GEMV: _PRODUCT,
+    Op.GEMM: _PRODUCT,
     Op.ATTN: _body(
-        *_places("blocks", "vector", "layer", "heads", "kv_heads", "head_size", "table", "pool"),
+        *_registers(
+            blocks="first block of the queries", vector=f"{_VECTOR}, written", layer="layer",
+            heads="query heads", kv_heads="key heads", head_size="numbers of a head",
+            table="address of the table of slots", pool="address of slot 0",
+        ),
     ),
     Op.NPE: _body(
-        Field("function", 4, False, "see Function"), _SCALAR,
-        *_places("d", "a", "b", "columns", "memory"),
+        _code("function", 4, Function),
+        _number("scalar", 3, "scalar register"),
+        *_registers(
+            d="destination", a="first operand", b="second operand", columns="numbers of a token",
+            memory="address of the rotations, or eps as an F25 code",
+        ),
     ),
     Op.ROUTE: _body(
-        Field("route", 1, False, "whether routers decide; otherwise all tokens run"), _SCALAR,
-        *_places("vector", "columns", "memory"),
+        _number("route", 1, "whether routers decide; otherwise all tokens run"),
+        _number("scalar", 3, "scalar register that gets 1 / sqrt(mean(x^2) + eps)"),
+        *_registers(vector=_VECTOR, columns="numbers of a token", eps="eps as an F25 code"),
     ),
-    Op.KVAPP: _body(*_places("k", "v", "layer", "kv_heads", "head_size", "table", "pool", "slots")),
+    Op.KVAPP: _body(
+        *_registers(
+            k="keys in the vector buffer", v="values in the vector buffer", layer="layer",
+            kv_heads="key heads", head_size="numbers of a head",
+            table="address of the table of slots", pool="address of slot 0",
+        ),
+    ),
     Op.KVSEL: _body(
-        Field("evict", 1, False, "1: not attended to; 0: as in the layer before"),
-        *_places("layer", "table"),
+        _number("evict", 1, "1: not attended to; 0: as in the layer before"),
+        *_registers(layer="layer", table="address of the table of slots"),
     ),
     Op.LOOP: _body(
-        *_places("count"), Field("length", 16, False, "instructions that are repeated"),
+        *_registers(count="turns"), _number("length", 16, "instructions that are repeated"),
     ),
     Op.SYNC: _body(),
     Op.HALT: _body(),
@@ -228,3 +284,45 @@ class Instruction:
     pred: Pred = Pred.ALWAYS
     wait: int = 0
     release: int = 0
+
+    def encode(self) -> int:
+        """The word.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing, unknown or out of range.
+        """
+        layout = BODIES[self.op]
+        wanted = [item for item in layout if item.name != "reserved"]
+        if set(self.fields) != {item.name for item in wanted}:
+            raise ValueError(f"{self.op.name} has the fields {', '.join(i.name for i in wanted)}")
+        for item in wanted:
+            low = -(1 << (item.bits - 1)) if item.signed else 0
+            if not low <= self.fields[item.name] < low + (1 << item.bits):
+                raise ValueError(
+                    f"{item.name} must be in {low}..{low + (1 << item.bits) - 1}, "
+                    f"not {self.fields[item.name]}"
+                )
+        body = pack(layout, {"reserved": 0, **self.fields})
+        head = {"op": self.op, "pred": self.pred, "wait": self.wait, "release": self.release}
+        return body | pack(HEADER, head) << BODY_BITS
+
+
+def decode(word: int) -> Instruction:
+    """The instruction of a word.
+
+    Raises
+    ------
+    ValueError
+        If the opcode, predicate, a code or reserved bits are undefined.
+    """
+    head = unpack(HEADER, word >> BODY_BITS)
+    op, pred = Op(head["op"]), Pred(head["pred"])
+    fields = unpack(BODIES[op], word)
+    if fields.pop("reserved", 0):
+        raise ValueError(f"reserved bits of {op.name} are set")
+    for item in BODIES[op]:
+        if item.code is not None:
+            item.code(fields[item.name])
+    return Instruction(op, fields, pred, head["wait"], head["release"])

@@ -2,9 +2,9 @@ r"""Piecewise-linear functions of the vector engine: the numbers in their tables
 
 A function of a fraction :math:`x = (256 i + d) / 2^{16}` in [0, 1) is
 :math:`base_i + rs(slope_i\, d, 8)` in units of :math:`2^{-20}`, with ``rs`` as in
-`dyncc.arch.skipopu.formats`. The chord of each of the 256 segments is lowered or raised by half of its
-distance from the curve, so that the error is the same at both ends and in the middle. Tables are exact:
-they are computed with 40 decimal digits.
+`dyncc.arch.skipopu.formats`. The chord of each of the 256 segments is lowered or raised by half of
+its distance from the curve, so that the error is the same at both ends and in the middle. Tables
+are exact: they are computed with 40 decimal digits.
 """
 
 from __future__ import annotations

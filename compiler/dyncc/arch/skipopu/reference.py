@@ -1,0 +1,83 @@
+"""The page that describes instructions, formats and instances of SkipOPU."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from dyncc.arch.reference import code_table, layout_table, table
+from dyncc.arch.skipopu import formats, isa
+from dyncc.arch.skipopu.packing import SCHEMES
+from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
+
+
+def page() -> str:
+    """The page in Markdown."""
+    sections = [
+        "# SkipOPU: instructions and formats",
+        "Written from the definitions in `dyncc.arch.skipopu` by `dyncc reference skipopu`.",
+        "## Instructions",
+        f"A word of {isa.INSTRUCTION_BITS} bits: a body of {isa.BODY_BITS} bits, lowest, then:",
+        layout_table(isa.HEADER),
+        code_table(isa.Op),
+        code_table(isa.Pred),
+        "Which engine carries out what:",
+        table(
+            ("Engine", "Instructions", "Works on"),
+            [
+                (
+                    f"`{engine.name}`",
+                    ", ".join(f"`{op.name}`" for op, its in isa.ENGINES.items() if its == engine),
+                    engine.meaning,
+                )
+                for engine in isa.Engine
+            ],
+        ),
+        "Registers with a fixed meaning:",
+        table(("Register", "Holds"), [(f"`r{n}`", text) for n, text in isa.RESERVED.items()]),
+        "## Bodies",
+    ]
+    for op, layout in isa.BODIES.items():
+        used = tuple(item for item in layout if item.name != "reserved")
+        if used:
+            sections += [f"`{op.name}`: {op.meaning}", layout_table(used)]
+    for code in (isa.SetMode, isa.LoadMode, isa.Function, isa.Trap):
+        sections += [f"Values of {code.__name__}:", code_table(code)]
+    sections += [
+        "## Formats",
+        code_table(formats.WeightType),
+        code_table(formats.KvType),
+        "Header of a matrix in memory:",
+        layout_table(formats.MATRIX_HEADER),
+        "## Packing",
+        table(
+            ("Scheme", "Multiplier", "Weights at", "Activations at", "Weights", "Activations",
+             "Products", "Terms"),
+            [
+                (
+                    f"`{scheme.name}`", scheme.target,
+                    ", ".join(map(str, scheme.weight_offsets)),
+                    ", ".join(map(str, scheme.activation_offsets)),
+                    "{}..{}".format(*scheme.weight_range),
+                    "{}..{}".format(*scheme.activation_range),
+                    scheme.products, scheme.terms,
+                )
+                for scheme in SCHEMES.values()
+            ],
+        ),
+        "## Instances",
+        table(
+            ("Size", *(f"`{name}`" for name in ARCHS)),
+            [
+                (f"`{item.name}`", *(_shown(getattr(spec, item.name)) for spec in ARCHS.values()))
+                for item in fields(ArchSpec)
+                if item.name != "name"
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, formats.KvType):
+        return value.name
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)
