@@ -3,10 +3,11 @@
 from typing import Any
 
 from amaranth import Module, Mux, ResetInserter, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.link import CRC_BYTES, DELIMITER, MAX_BODY, REQUEST, LinkSpec, width
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.link.crc import body_crc
 
 _LEAST_BODY = width(REQUEST) // 8 + CRC_BYTES
@@ -19,8 +20,9 @@ class Deframer(wiring.Component):
     it stays, if it is not it is forgotten, and a mark stays in its place. A frame that finds the
     ring full is lost. Whatever came before, the frame after the next delimiter is read.
 
-    Latency: two cycles from a delimiter to the first byte of `bodies`. Throughput: a byte a cycle,
-    on both sides. After reset it expects the first byte of a frame, and the ring is empty.
+    Latency: three cycles from a delimiter to the first byte of `bodies`. Throughput: a byte in two
+    cycles from the line, a byte in a cycle to `bodies` while none comes. After reset it expects the
+    first byte of a frame, and the ring is empty.
 
     Members
     -------
@@ -48,17 +50,18 @@ class Deframer(wiring.Component):
         """Decode into the ring; the reading side sees what was committed."""
         m = Module()
         depth = self.link.receive_bytes
-        m.submodules.ring = ring = memory.Memory(shape=8, depth=depth, init=[])
-        write, read = ring.write_port(), ring.read_port()
+        m.submodules.ring = ring = BlockMemory(8, depth)
+        write, read = ring.write, ring.read
         # Positions have a bit more than an address: a full ring is not an empty one.
         positions = range(2 * depth)
         head, place, used = Signal(positions), Signal(positions), Signal(positions)
         tail, ahead = Signal(positions), Signal(positions)
-        # Of the bytes of a body in the ring, which follow the place of its length.
+        # Of the next byte, from the place of the length on, which comes first.
         offset = Signal(range(MAX_BODY + 2), init=1)
         left = Signal(8)
         begun, bad, lost = Signal(), Signal(), Signal()
-        end, emit, readable, full = Signal(), Signal(), Signal(), Signal()
+        end, emit, full, commit = Signal(), Signal(), Signal(), Signal()
+        stays = begun & ~lost
 
         m.submodules.crc = crc = ResetInserter(end)(body_crc())
         m.d.comb += [
@@ -67,23 +70,19 @@ class Deframer(wiring.Component):
             emit.eq(self.valid & ~end & ((left != 0) | begun)),
             crc.data.eq(Mux(left == 0, 0, self.data)),
             crc.valid.eq(emit),
-            readable.eq((left == 0) & crc.match_detected & ~bad & (offset > _LEAST_BODY)),
             place.eq(head + offset),
             used.eq(place - tail),
             full.eq(used[-1]),
             write.addr.eq(place),
             write.data.eq(crc.data),
-            write.en.eq(emit & ~full),
+            write.en.eq((emit & ~full) | commit),
         ]
+        m.d.sync += commit.eq(end & stays)
         with m.If(end):
-            m.d.comb += [
-                write.addr.eq(head),
-                write.data.eq(Mux(readable, offset - (1 + CRC_BYTES), 0)),
-                write.en.eq(begun & ~lost),
-            ]
-            m.d.sync += [begun.eq(0), bad.eq(0), lost.eq(0), left.eq(0), offset.eq(1)]
-            with m.If(write.en):
-                m.d.sync += head.eq(head + Mux(readable, offset - CRC_BYTES, 1))
+            m.d.sync += [begun.eq(0), bad.eq(0), lost.eq(0), left.eq(0)]
+            with m.If((left != 0) | ~crc.match_detected | bad | (offset <= _LEAST_BODY)):
+                # Nothing stays of the frame but a length of 0.
+                m.d.sync += offset.eq(1 + CRC_BYTES)
         with m.Elif(self.valid):
             m.d.sync += [begun.eq(1), left.eq(Mux(left == 0, self.data, left) - 1)]
             with m.If(full):
@@ -95,11 +94,18 @@ class Deframer(wiring.Component):
                     m.d.sync += offset.eq(offset + 1)
         with m.If(self.broken & begun):
             m.d.sync += bad.eq(1)
+        with m.If(commit):
+            # The CRC is not kept.
+            m.d.comb += [write.addr.eq(head), write.data.eq(offset - (1 + CRC_BYTES))]
+            m.d.sync += head.eq(place - CRC_BYTES)
+        with m.If(commit | (end & ~stays)):
+            m.d.sync += offset.eq(1)
 
         m.d.comb += [
             ahead.eq(tail + (self.bodies.valid & self.bodies.ready)),
             read.addr.eq(ahead),
+            read.en.eq(1),
             self.bodies.payload.eq(read.data),
         ]
-        m.d.sync += [tail.eq(ahead), self.bodies.valid.eq(ahead != head)]
+        m.d.sync += [tail.eq(ahead), self.bodies.valid.eq((ahead != head) & ~write.en)]
         return m

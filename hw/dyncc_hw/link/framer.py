@@ -3,10 +3,11 @@
 from typing import Any
 
 from amaranth import Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.link import DELIMITER, MAX_BODY
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.link.crc import body_crc
 
 #: A byte of a header or payload, and whether it is the last.
@@ -40,8 +41,8 @@ class Framer(wiring.Component):
         """Stuff into a memory, then send it."""
         m = Module()
         depth = 1 << (MAX_BODY + 1).bit_length()
-        m.submodules.store = store = memory.Memory(shape=8, depth=depth, init=[])
-        write, read = store.write_port(), store.read_port()
+        m.submodules.store = store = BlockMemory(8, depth)
+        write, read = store.write, store.read
         # Where the next byte goes; where the length of the block goes, then what to send next.
         place, code = Signal(range(depth), init=1), Signal(range(depth))
         taken, ending = Signal(), Signal()
@@ -79,6 +80,7 @@ class Framer(wiring.Component):
                 m.d.sync += code.eq(0)
                 m.next = "FETCH"
             with m.State("FETCH"):
+                m.d.comb += read.en.eq(1)
                 m.next = "SEND"
                 with m.If(code == place):
                     m.next = "DELIMIT"

@@ -94,6 +94,7 @@ class CommandProcessor(wiring.Component):
                 "log_free": Out(1),
                 "log_start": In(POSITION_BITS),
                 "log_end": In(POSITION_BITS),
+                "log_busy": In(1),
                 "log_read": Out(1),
                 "log_index": Out(8),
                 "log_word": In(_WORD_BITS),
@@ -134,9 +135,11 @@ class CommandProcessor(wiring.Component):
             m.next = "SKIP"
 
         def asks(*opcodes: Opcode) -> Any:
-            return Cat(opcode == item for item in opcodes).any()
+            return Cat(kind == item for item in opcodes).any()
 
-        length_fits = self._length_fits(m, opcode, left)
+        # Of a request that is not refused.
+        kind = opcode[: (len(Opcode) - 1).bit_length()]
+        length_fits = self._length_fits(m, kind, left)
 
         m.d.comb += [
             place.first.eq(word),
@@ -181,7 +184,7 @@ class CommandProcessor(wiring.Component):
                 # What comes before a list of words; a count comes last.
                 with m.If((left == 0) | asks(Opcode.EVENTS) | (asks(Opcode.WRITE) & part[2])):
                     m.d.sync += [part.eq(0), turn.eq(0)]
-                    with m.Switch(opcode):
+                    with m.Switch(kind):
                         for item in (Opcode.EVENTS, Opcode.RUN, Opcode.STOP, Opcode.DRAIN):
                             with m.Case(item):
                                 m.next = item.name
@@ -311,7 +314,7 @@ class CommandProcessor(wiring.Component):
                     bus.read.eq(from_bus),
                     self.log_read.eq(1),
                 ]
-                with m.If(bus.done | ~from_bus):
+                with m.If(Mux(from_bus, bus.done, ~self.log_busy)):
                     m.d.comb += place.advance.eq(from_bus)
                     m.d.sync += turn.eq(turn + 1)
                     m.next = "SEND"
@@ -324,14 +327,14 @@ class CommandProcessor(wiring.Component):
                     responses.payload.last.eq(last & all_through),
                 ]
                 with m.If(responses.ready):
-                    m.d.sync += [part.eq(part + 1), word.eq(word >> 8)]
+                    m.d.sync += [part.eq(part + 1), word.eq(Cat(word[8:], requests.payload))]
                     with m.If(last):
                         m.d.sync += part.eq(0)
                         m.next = "FETCH"
                         with m.If(all_through):
                             m.next = "IDLE"
 
-        with m.Switch(opcode):
+        with m.Switch(kind):
             with m.Case(Opcode.PING):
                 # The nonce is where it came in, and goes out from the bottom.
                 m.d.comb += found.eq(Mux(turn == 1, word[:8], self._info(m, turn, part)))
@@ -359,10 +362,10 @@ class CommandProcessor(wiring.Component):
                     m.d.comb += byte.eq(value)
         return byte
 
-    def _length_fits(self, m: Module, opcode: Any, left: Any) -> Any:
+    def _length_fits(self, m: Module, kind: Any, left: Any) -> Any:
         """Whether a payload of `left` bytes may belong to an opcode."""
         fits = Signal()
-        with m.Switch(opcode[: (len(Opcode) - 1).bit_length()]):
+        with m.Switch(kind):
             for item, layout in _PAYLOADS.items():
                 with m.Case(item):
                     m.d.comb += fits.eq(left == width(layout) // 8)

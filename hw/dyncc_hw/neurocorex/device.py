@@ -43,7 +43,7 @@ class Device(wiring.Component):
         Stimulus words are left, or a step is under way.
     fault
         A spike was out of order, or the watchdog broke a step off, since ``clear``.
-    event, event_valid, step_end
+    spike, spike_valid, step_end
         Neurons that fire, as they come out of the core, and the end of their step, for a router
         that joins cores. Nothing waits for who listens.
     """
@@ -63,8 +63,8 @@ class Device(wiring.Component):
                 "tx": Out(1, init=1),
                 "busy": Out(1),
                 "fault": Out(1),
-                "event": Out(index_bits(spec.neurons)),
-                "event_valid": Out(1),
+                "spike": Out(index_bits(spec.neurons)),
+                "spike_valid": Out(1),
                 "step_end": Out(1),
             }
         )
@@ -122,6 +122,7 @@ class Device(wiring.Component):
             commands.log_available.eq(log.available),
             commands.log_start.eq(log.start),
             commands.log_end.eq(log.end),
+            commands.log_busy.eq(log.write | log.mark),
             commands.log_word.eq(log.word),
             # Steps
             stepper.step.eq(runner.step),
@@ -137,14 +138,15 @@ class Device(wiring.Component):
             runner.log_room.eq(log.room),
             log.write.eq(core.events_out.valid),
             log.neuron.eq(core.events_out.payload),
+            log.mark.eq(stepper.mark),
             log.commit.eq(stepper.commit),
             log.decided.eq(core.decided),
             log.discard.eq(stepper.broken),
             # Outside
             self.busy.eq(runner.running),
             self.fault.eq(runner.disordered | runner.watchdog),
-            self.event.eq(core.events_out.payload),
-            self.event_valid.eq(core.events_out.valid),
+            self.spike.eq(core.events_out.payload),
+            self.spike_valid.eq(core.events_out.valid),
             self.step_end.eq(stepper.commit),
         ]
         return m

@@ -3,11 +3,12 @@
 from typing import Any
 
 from amaranth import Module, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.neurocorex import CoreSpec
 from dyncc.arch.neurocorex.packets import STEPS_BIT, queue_words
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.neurocorex.synapses import index_bits
 
 
@@ -73,19 +74,18 @@ class Runner(wiring.Component):
         """A queue, and a sequencer of its words."""
         m = Module()
         depth, inputs = self.queue_words, self.spec.inputs
-        m.submodules.queue = queue = memory.Memory(shape=STEPS_BIT + 1, depth=depth, init=[])
-        write, read = queue.write_port(), queue.read_port()
+        m.submodules.queue = queue = BlockMemory(STEPS_BIT + 1, depth)
+        write, read = queue.write, queue.read
         # Positions have a bit more than an address: a full queue is not an empty one.
         head, tail = Signal(range(2 * depth)), Signal(range(2 * depth))
-        level = Signal(range(depth + 1))
-        drop = Signal()
+        drop, empty = Signal(), Signal()
         m.d.comb += [
             write.addr.eq(head),
             write.data.eq(self.word),
             write.en.eq(self.push),
             read.addr.eq(tail),
-            level.eq(head - tail),
-            self.room.eq(depth - level),
+            empty.eq(head == tail),
+            self.room.eq(tail + depth - head),
             drop.eq(self.stop | self.decided | self.watchdog),
         ]
         with m.If(self.push):
@@ -98,7 +98,7 @@ class Runner(wiring.Component):
         with m.FSM() as sequencer:
             with m.State("IDLE"):
                 m.d.comb += self.held.eq(self.hold)
-                with m.If(~self.hold & ~drop & (level != 0)):
+                with m.If(~self.hold & ~drop & ~empty & ~self.push):
                     m.d.comb += read.en.eq(1)
                     m.d.sync += tail.eq(tail + 1)
                     m.next = "WORD"
@@ -133,7 +133,7 @@ class Runner(wiring.Component):
                         self.watchdog.eq(self.step_broken),
                     ]
                     m.next = "STEPS"
-        m.d.comb += self.running.eq((level != 0) | ~sequencer.ongoing("IDLE"))
+        m.d.comb += self.running.eq(~empty | ~sequencer.ongoing("IDLE"))
         with m.If(drop):
             m.d.sync += tail.eq(head)
         with m.If(self.clear):

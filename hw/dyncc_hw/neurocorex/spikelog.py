@@ -3,11 +3,12 @@
 from typing import Any
 
 from amaranth import Cat, Const, Module, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.neurocorex import CoreSpec
 from dyncc.arch.neurocorex.packets import DRAIN, STEP_END_BIT, log_words
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.neurocorex.synapses import index_bits
 
 POSITION_BITS = next(item.bits for item in DRAIN if item.name == "position")
@@ -16,15 +17,17 @@ POSITION_BITS = next(item.bits for item in DRAIN if item.name == "position")
 class SpikeLog(wiring.Component):
     """A ring of log words. Those of a step appear when the step is over, or not at all.
 
-    Latency: a word is read in the cycle after its index. After reset the log is empty, from
-    position 0 on.
+    Latency: a word is read in the cycle after its index; words appear in the cycle after `commit`.
+    After reset the log is empty, from position 0 on.
 
     Members
     -------
     write, neuron
         Adds a neuron that fired to the step.
-    commit, decided
-        Adds the mark of the step's end, and lets the words of the step appear.
+    mark, decided
+        Adds the mark of the step's end.
+    commit
+        Lets the words of the step appear; in the cycle after its mark.
     discard
         Forgets the words of the step.
     room
@@ -38,7 +41,8 @@ class SpikeLog(wiring.Component):
     free
         Forgets the words before `position`, which is inside.
     read, index, word
-        Reads a log word, counted from `start`; it comes in the next cycle, and stays.
+        Reads a log word, counted from `start`; it comes in the next cycle, and stays. Not while a
+        word is added.
     """
 
     def __init__(self, spec: CoreSpec) -> None:
@@ -48,8 +52,9 @@ class SpikeLog(wiring.Component):
             {
                 "write": In(1),
                 "neuron": In(index_bits(spec.neurons)),
-                "commit": In(1),
+                "mark": In(1),
                 "decided": In(1),
+                "commit": In(1),
                 "discard": In(1),
                 "room": Out(1),
                 "start": Out(POSITION_BITS),
@@ -69,9 +74,9 @@ class SpikeLog(wiring.Component):
         m = Module()
         neurons = self.spec.neurons
         bits = len(self.neuron)
-        m.submodules.store = store = memory.Memory(shape=bits + 1, depth=self.words, init=[])
-        write, read = store.write_port(), store.read_port()
-        fresh = Signal(range(neurons + 1))
+        m.submodules.store = store = BlockMemory(bits + 1, self.words)
+        write, read = store.write, store.read
+        fresh = Signal(range(neurons + 2))
         held = Signal(range(self.words + 1))
         m.d.comb += [
             held.eq(self.end - self.start),
@@ -79,18 +84,18 @@ class SpikeLog(wiring.Component):
             self.available.eq(self.end - self.position),
             self.inside.eq(self.available <= held),
             write.addr.eq(self.end + fresh),
-            write.en.eq(self.write | self.commit),
+            write.en.eq(self.write | self.mark),
             write.data.eq(Cat(self.neuron, Const(0, 1))),
             read.addr.eq(self.start + self.index),
             read.en.eq(self.read),
             self.word.eq(Cat(read.data[:bits], Const(0, STEP_END_BIT - bits), read.data[bits])),
         ]
-        with m.If(self.commit):
+        with m.If(self.mark):
             m.d.comb += write.data.eq(self.decided | 1 << bits)
-        with m.If(self.write):
+        with m.If(write.en):
             m.d.sync += fresh.eq(fresh + 1)
         with m.If(self.commit):
-            m.d.sync += self.end.eq(self.end + fresh + 1)
+            m.d.sync += self.end.eq(self.end + fresh)
         with m.If(self.commit | self.discard):
             m.d.sync += fresh.eq(0)
         with m.If(self.free):

@@ -25,7 +25,7 @@ def step_limit(spec: CoreSpec, implementation: Implementation = STANDARD) -> int
 class Stepper(wiring.Component):
     """Carries out a step, or breaks it off.
 
-    Takes the cycles of the core, and `SETTLE` + 2 more; never more than `limit` + 1.
+    Takes the cycles of the core, and `SETTLE` + 3 more; never more than `limit` + 2.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Stepper(wiring.Component):
         The core's members of those names. A core that clears itself starts when it has.
     fired
         Whether a neuron comes out of the core, which goes to the log in the same cycle.
-    commit, discard
-        The log's: whether the step counts.
+    mark, commit
+        The log's, of a step that is whole.
     """
 
     #: Cycles without a neuron after which all of a step are out.
@@ -64,8 +64,8 @@ class Stepper(wiring.Component):
                 "core_busy": In(1),
                 "core_step_done": In(1),
                 "fired": In(1),
+                "mark": Out(1),
                 "commit": Out(1),
-                "discard": Out(1),
             }
         )
 
@@ -76,12 +76,11 @@ class Stepper(wiring.Component):
         left, quiet = Signal(range(self.limit + 1)), Signal(range(self.SETTLE))
         m.d.comb += [
             self.core_start.eq(self.step & ~begun),
-            self.broken.eq(self.step & (left == 0)),
-            self.discard.eq(self.broken),
-            self.commit.eq(self.step & ended & (quiet == 0) & ~self.fired & ~self.broken),
+            self.broken.eq(self.step & (left == 0) & ~self.commit),
+            self.mark.eq(self.step & ended & (quiet == 0) & ~self.fired & ~self.done),
             self.done.eq(self.commit | self.broken),
         ]
-        m.d.sync += left.eq(left - 1)
+        m.d.sync += [left.eq(left - 1), self.commit.eq(self.mark)]
         with m.If(self.core_busy):
             m.d.sync += begun.eq(1)
         with m.If(self.core_step_done):

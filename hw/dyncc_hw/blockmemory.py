@@ -1,0 +1,60 @@
+"""Memory that becomes block memory of an FPGA, and nothing beside it."""
+
+from typing import Any
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In
+
+
+class BlockMemory(wiring.Component):
+    """A memory with one port to read and one to write, of which only one is used in a cycle.
+
+    Amaranth's ports have an order when both meet at an address, for which yosys builds a copy of
+    the write port out of flip-flops (512 words of 8 bits on an ECP5: 27, and 28 LUTs). Here yosys
+    sees that they never meet.
+
+    Latency: a word that is read comes in the next cycle, and stays. While a word is written none is
+    read, and the last one stays. After reset all words are 0, and the word that was read last is
+    not defined.
+
+    Parameters
+    ----------
+    width, depth
+        Bits of a word, and words.
+
+    Members
+    -------
+    read, write
+        Ports as those of `amaranth.lib.memory`.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        self.width, self.depth = width, depth
+        address = max(1, (depth - 1).bit_length())
+        shape = unsigned(width)
+        super().__init__(
+            {
+                "read": In(memory.ReadPort.Signature(addr_width=address, shape=shape)),
+                "write": In(memory.WritePort.Signature(addr_width=address, shape=shape)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """An asynchronous port and a register, which become a synchronous port."""
+        m = Module()
+        m.submodules.store = store = memory.Memory(
+            shape=unsigned(self.width), depth=self.depth, init=[]
+        )
+        into, out = store.write_port(), store.read_port(domain="comb")
+        word = Signal(self.width, reset_less=True)
+        m.d.comb += [
+            into.addr.eq(self.write.addr),
+            into.data.eq(self.write.data),
+            into.en.eq(self.write.en),
+            out.addr.eq(self.read.addr),
+            self.read.data.eq(word),
+        ]
+        with m.If(self.read.en & ~self.write.en):
+            m.d.sync += word.eq(out.data)
+        return m
