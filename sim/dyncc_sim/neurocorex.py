@@ -1,43 +1,127 @@
-"""Runs an image on the core's RTL in a simulator."""
+"""The hardware of a device in a simulator, as a line that a program speaks over."""
 
 from __future__ import annotations
 
+import socket
+import struct
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
-import numpy
-
-from dyncc.arch.neurocorex import CoreImage
-from dyncc.core.errors import ConfigError
-from dyncc.spiking.imagefile import save_image
-from dyncc_hw.neurocorex.core import Core
+from dyncc.arch.link import LinkSpec
+from dyncc.arch.neurocorex import CoreSpec
+from dyncc.core.errors import DynccError, ToolError
+from dyncc.link import Transport
+from dyncc_hw.neurocorex.device import Device
 from dyncc_sim.runner import run_bench
 
+#: What the program says to the simulation: send so many bytes, or listen for so many cycles.
+SEND, LISTEN = b"S", b"L"
+COMMAND = struct.Struct("<cQ")
+#: What it answers to LISTEN: cycles that passed since the start, and how many bytes follow.
+HEARD = struct.Struct("<QQ")
+#: As few cycles of simulation for a bit as a receiver needs.
+FASTEST = LinkSpec(clk_hz=12_000_000, baud=3_000_000)
 
-def simulate(image: CoreImage, lines: Any) -> tuple[Any, Any]:
-    """Spikes and potentials, both (steps, neurons), for input spikes (steps, inputs).
 
-    The core is programmed over its bus, fed event by event, and its state is read back after each
-    step. About 10 seconds to build a core that was not built before.
+class SimulatedDevice(Transport):
+    """A device in Verilator; bytes reach it as waveforms on its pins.
+
+    The clock stands still but while the program listens, and skips what is left of that time when
+    the device has nothing more to do. So a run is the same each time, and waiting costs nothing.
+    A device that was not built before takes about 20 seconds to build.
+
+    Parameters
+    ----------
+    spec, link
+        The core, and the device's side of the link.
 
     Raises
     ------
-    ConfigError
-        If the image learns, which the hardware does not do yet.
     MissingToolError, ToolError
         If the simulator is missing or fails.
     """
-    if image.learning is not None:
-        raise ConfigError("the hardware does not learn yet", hint="Run it on the twin.")
-    with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
-        place = Path(folder)
-        save_image(image, place / "image.safetensors")
-        numpy.save(place / "lines.npy", numpy.asarray(lines, bool))
-        run_bench(
-            Core(image.spec),
-            "dyncc_sim.neurocorex_run_bench",
-            {"spec": asdict(image.spec), "folder": folder},
-        )
-        return numpy.load(place / "spikes.npy"), numpy.load(place / "potentials.npy")
+
+    def __init__(self, spec: CoreSpec, link: LinkSpec = FASTEST) -> None:
+        self.name, self.baud = "simulated device", link.baud
+        self._device, self._link = Device(spec, link), link
+        self._cycles = 0
+        self._error: DynccError | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="dyncc.")
+        self._thread = Thread(target=self._simulate, daemon=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self._path)
+            listener.listen()
+            listener.settimeout(0.1)
+            self._thread.start()
+            self._line = self._accept(listener)
+
+    @property
+    def _path(self) -> str:
+        return str(Path(self._folder.name) / "line")
+
+    def _simulate(self) -> None:
+        """Build and run the simulator, until the program hangs up."""
+        options = {
+            "spec": asdict(self._device.spec),
+            "link": asdict(self._link),
+            "path": self._path,
+        }
+        try:
+            run_bench(self._device, "dyncc_sim.neurocorex_run_bench", options)
+        except DynccError as error:
+            self._error = error
+
+    def _accept(self, listener: socket.socket) -> socket.socket:
+        while True:
+            try:
+                line, _ = listener.accept()
+            except TimeoutError:
+                if not self._thread.is_alive():
+                    raise self._failure() from None
+            else:
+                line.settimeout(None)
+                return line
+
+    def _failure(self) -> DynccError:
+        self._thread.join()
+        return self._error or ToolError("the simulation ended")
+
+    def write(self, content: bytes) -> None:
+        """Send bytes, when time passes."""
+        try:
+            self._line.sendall(COMMAND.pack(SEND, len(content)) + content)
+        except OSError as error:
+            raise self._failure() from error
+
+    def read(self, timeout: float) -> bytes:
+        """Let time pass until a frame came, or it is over."""
+        cycles = max(1, round(timeout * self._link.clk_hz))
+        try:
+            self._line.sendall(COMMAND.pack(LISTEN, cycles))
+            self._cycles, size = HEARD.unpack(receive(self._line, HEARD.size))
+            return receive(self._line, size)
+        except OSError as error:
+            raise self._failure() from error
+
+    def now(self) -> float:
+        """Seconds of the device."""
+        return self._cycles / self._link.clk_hz
+
+    def close(self) -> None:
+        """End the simulation."""
+        self._line.close()
+        self._thread.join()
+        self._folder.cleanup()
+
+
+def receive(line: socket.socket, size: int) -> bytes:
+    """So many bytes; raises ConnectionError if the other side hung up before."""
+    found = bytearray()
+    while len(found) < size:
+        part = line.recv(size - len(found))
+        if not part:
+            raise ConnectionError("the other side hung up")
+        found += part
+    return bytes(found)

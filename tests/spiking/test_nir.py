@@ -243,5 +243,5 @@ def test_the_hardware_gives_the_same_bits() -> None:
     assert twin["spikes"].sum() > 20
     for name, values in twin.items():
         assert (rtl[name] == values).all()
-    with pytest.raises(ConfigError, match="engine must be one of twin, rtl, not 'gpu'"):
+    with pytest.raises(ConfigError, match="engine must be one of twin, link, rtl, serial:PORT, not 'gpu'"):
         program.run(spikes, engine="gpu")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from dyncc.arch.fixed import Integers
 from dyncc.arch.neurocorex import CoreImage, CoreSpec
+from dyncc.core.errors import ConfigError, InputError
+
+#: Called in long work with what is done, steps so far, steps in all.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ class Core(ABC):
             Input spikes, bool, shape (steps, inputs).
         record
             Neurons whose potentials to record.
+
+        Raises
+        ------
+        InputError
+            If `lines` has another shape, or the core lacks a neuron to record.
+        ConfigError
+            If nothing was programmed, or dynamic termination ended the run before.
         """
 
     @abstractmethod
@@ -90,3 +101,42 @@ class Core(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def quiet(_what: str, _done: int, _steps: int) -> None:
+    """No progress is shown."""
+
+
+def check_size(image: CoreSpec, core: CoreSpec) -> None:
+    """Raise ConfigError, with both sizes, unless an image is for a core."""
+    wanted, found = asdict(image), asdict(core)
+    different = [name for name in found if wanted[name] != found[name]]
+    if different:
+        needs, has = (
+            ", ".join(f"{name}={sizes[name]}" for name in different) for sizes in (wanted, found)
+        )
+        raise ConfigError(
+            f"the image is for a core with {needs}, this one has {has}",
+            hint="Map the network onto a core of this size.",
+        )
+
+
+def check_recorded(spec: CoreSpec, record: Sequence[int]) -> list[int]:
+    """Neurons to record; raises InputError for one that the core does not have."""
+    found = [int(neuron) for neuron in record]
+    if found and not (min(found) >= 0 and max(found) < spec.neurons):
+        raise InputError(
+            f"neurons to record must be in 0..{spec.neurons - 1}, and span "
+            f"{min(found)}..{max(found)}"
+        )
+    return found
+
+
+def not_programmed() -> ConfigError:
+    """An error for a core that holds no image."""
+    return ConfigError("the core was not programmed", hint="Call program() with an image.")
+
+
+def run_is_over() -> ConfigError:
+    """An error for a run after dynamic termination decided."""
+    return ConfigError("dynamic termination ended the run", hint="Call rest() before the next one.")
