@@ -37,9 +37,9 @@ class UartLine:
         for byte in content:
             await self.send_bits([0, *(byte >> place & 1 for place in range(8)), 1])
 
-    async def send_bits(self, bits: list[int]) -> None:
-        """Send levels, a bit's time each; the line stays at the last one."""
-        bit_ps = self.bit_ps * (1 + self.error)
+    async def send_bits(self, bits: list[int], length: float = 1.0) -> None:
+        """Send levels, each for a bit's time or a part of it; the line stays at the last one."""
+        bit_ps = self.bit_ps * (1 + self.error) * length
         passed = 0
         for place, bit in enumerate(bits, 1):
             self._rx.value = bit

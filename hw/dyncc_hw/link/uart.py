@@ -12,8 +12,6 @@ from dyncc.core.errors import ConfigError
 
 def checked_divisor(divisor: int) -> int:
     """`divisor`, if a receiver can find the middle of its bits."""
-    if isinstance(divisor, bool) or not isinstance(divisor, int):
-        raise TypeError(f"divisor must be an integer, not {type(divisor).__name__}")
     if divisor < 4:
         raise ConfigError(f"divisor must be at least 4 cycles a bit, not {divisor}")
     return divisor

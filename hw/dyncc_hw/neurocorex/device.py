@@ -8,9 +8,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from dyncc.arch.link import LinkSpec
 from dyncc.arch.neurocorex import CoreSpec
-from dyncc_hw.link.deframer import Deframer
-from dyncc_hw.link.framer import Framer
-from dyncc_hw.link.uart import UartReceiver, UartTransmitter
+from dyncc_hw.link.serial import SerialLink
 from dyncc_hw.neurocorex.commands import CommandProcessor
 from dyncc_hw.neurocorex.core import Core
 from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
@@ -72,12 +70,9 @@ class Device(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Put the parts together."""
         m = Module()
-        spec, divisor = self.spec, self.link.divisor
-        m.submodules.receiver = receiver = UartReceiver(divisor)
-        m.submodules.deframer = deframer = Deframer(self.link)
+        spec = self.spec
+        m.submodules.link = link = SerialLink(self.link)
         m.submodules.commands = commands = CommandProcessor(spec, self.link)
-        m.submodules.framer = framer = Framer()
-        m.submodules.transmitter = transmitter = UartTransmitter(divisor)
         m.submodules.runner = runner = Runner(spec)
         m.submodules.stepper = stepper = Stepper(self.limit)
         m.submodules.log = log = SpikeLog(spec)
@@ -85,17 +80,13 @@ class Device(wiring.Component):
         core = Core(spec, self.implementation)
         m.submodules.core = ResetInserter(core_reset)(core)
 
-        connect(m, deframer.bodies, commands.requests)
-        connect(m, commands.responses, framer.content)
-        connect(m, framer.bytes, transmitter.bytes)
+        connect(m, link.requests, commands.requests)
+        connect(m, commands.responses, link.responses)
         connect(m, commands.bus, core.bus)
         connect(m, runner.lines, core.events_in)
         m.d.comb += [
-            receiver.rx.eq(self.rx),
-            self.tx.eq(transmitter.tx),
-            deframer.data.eq(receiver.data),
-            deframer.valid.eq(receiver.valid),
-            deframer.broken.eq(receiver.broken),
+            link.rx.eq(self.rx),
+            self.tx.eq(link.tx),
             # Requests
             runner.word.eq(commands.word),
             runner.push.eq(commands.push),
