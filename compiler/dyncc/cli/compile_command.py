@@ -12,17 +12,29 @@ MODEL is a Python file. Its build() makes the network; without build() it must d
 torch.nn.Module (or FILE.py:NAME chooses one). Example inputs come from its example_inputs(), or
 from --input.
 
-With --target neurocorex MODEL is a NIR file, whose spiking network is mapped onto a core."""
+With --target neurocorex MODEL is a spiking network, a NIR file or a JSON file of SuperNeuroMAT,
+which is mapped onto a core: one that it fits, with the sizes that are given."""
 EPILOG = """\
 examples:
   dyncc compile model.py -o model.dyncc
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
-  dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc"""
+  dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
+  dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse"""
+
+_SIZES = {
+    "neurons": "neurons of the core (default for all sizes: as needed)",
+    "inputs": "input lines",
+    "parameter_sets": "neuron parameter sets",
+    "weight_bits": "width of a weight, 2..16 (default: 8; exact ones of SuperNeuroMAT)",
+    "state_bits": "width of a membrane potential, 18..32 (default: 24; SuperNeuroMAT: 32)",
+    "lanes": "weights added in a cycle, a power of two",
+    "max_delay": "longest axonal delay in steps, 1..16",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("model", metavar="MODEL", help="FILE.py or FILE.py:NAME")
+    parser.add_argument("model", metavar="MODEL", help="FILE.py, FILE.py:NAME, .nir or .json")
     parser.add_argument(
         "--input",
         action="append",
@@ -34,12 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", default="cpu", choices=("cpu", "neurocorex"), help="default: cpu"
     )
-    parser.add_argument("--dt", type=float, metavar="S", help="step of a spiking network, seconds")
-    parser.add_argument(
-        "--neurons", type=int, metavar="N", help="neurons of the core (default: as many as needed)"
-    )
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="artifact directory (default: FILE.dyncc)"
+    )
+    spiking = parser.add_argument_group("spiking networks (--target neurocorex)")
+    spiking.add_argument("--dt", type=float, metavar="S", help="step in seconds")
+    spiking.add_argument(
+        "--subtract", action="store_true", help="a spike subtracts the threshold (NIR files)"
+    )
+    spiking.add_argument(
+        "--method", default="euler", choices=("euler", "exact"), help="how decay is discretised"
+    )
+    for name, what in _SIZES.items():
+        spiking.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
+    kind = spiking.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--sparse", action="store_true", default=None, help="store synapses as lists of targets"
+    )
+    kind.add_argument(
+        "--dense", action="store_false", dest="sparse", help="store a weight for every pair"
+    )
+    kind.add_argument(
+        "--synapse-words", type=int, metavar="N", help="words of synapses of a sparse core"
     )
 
 
@@ -80,26 +108,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _spiking(arguments: argparse.Namespace) -> int:
-    """Map a NIR file onto a core."""
+    """Map a spiking network onto a core."""
     from pathlib import Path
 
     from dyncc import spiking
-    from dyncc.arch.neurocorex import CoreSpec
     from dyncc.core.errors import ConfigError
 
     if arguments.dt is None:
         raise ConfigError("--dt is missing", hint="Give the step in seconds, such as --dt 1e-3.")
-    network = spiking.load_nir(arguments.model, arguments.dt)
-    spec = None
-    if arguments.neurons is not None:
-        lines = sum(network.inputs.values())
-        spec = CoreSpec(arguments.neurons, lines, parameter_sets=arguments.neurons)
-    program = spiking.map_network(network, spec)
-    output = Path(arguments.output or Path(arguments.model).with_suffix(".dyncc").name)
-    spiking.save(program, output)
-    core = program.image.spec
-    print(
-        f"{output}: {core.neurons} neurons, {core.inputs} input lines, "
-        f"{core.parameter_sets} parameter sets, step {program.dt:g} s"
+    model = Path(arguments.model)
+    if model.suffix == ".json":
+        if arguments.subtract:
+            raise ConfigError("--subtract is for NIR files: SuperNeuroMAT has no such reset")
+        network = spiking.load_superneuromat(model, arguments.dt)
+    else:
+        network = spiking.load_nir(model, arguments.dt, arguments.subtract)
+    sizes = {name: getattr(arguments, name) for name in (*_SIZES, "synapse_words")}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    program = spiking.map_network(
+        network, method=arguments.method, sparse=arguments.sparse, **given
     )
+    output = Path(arguments.output or model.with_suffix(".dyncc").name)
+    spiking.save(program, output)
+    print(f"{output}: {program.describe()}")
     return 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "print or draw the control-flow graph of an artifact"
-DESCRIPTION = "Print the program of an artifact, with a table of its sub-networks, or draw it."
+HELP = "print or draw what is in an artifact"
+DESCRIPTION = """\
+Print the program of an artifact, with a table of its sub-networks, or draw it.
+
+Of a spiking network print the core, what was placed where, and what quantisation changed."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
@@ -22,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    from dyncc.cli.run_command import is_spiking
+    from dyncc.core.errors import ConfigError
     from dyncc.core.files import write_text
     from dyncc.ir.cost import region_cost
     from dyncc.ir.drawing import quantity, to_html, to_svg
@@ -30,6 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.runtime.artifact import load
     from dyncc.runtime.summary import summary
 
+    if is_spiking(arguments.artifact):
+        from dyncc import spiking
+
+        if arguments.html or arguments.svg:
+            raise ConfigError("a spiking network has no control-flow graph to draw")
+        print(f"{arguments.artifact}: {spiking.load(arguments.artifact).describe()}")
+        return 0
     program = load(arguments.artifact)
     hcfg = program.hcfg
     for target, draw in ((arguments.html, to_html), (arguments.svg, to_svg)):

@@ -45,6 +45,11 @@ class _Bounded:
         """Least and largest plastic weight."""
         return self.w_min, self.w_max
 
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """Changes of weights that are delivered exactly if they are multiples of the unit."""
+        return ()
+
     def _limits(self, weight_unit: float) -> tuple[int, int]:
         if not 0 < weight_unit < math.inf:
             raise ConfigError(f"the weight unit must be positive, not {weight_unit:g}")
@@ -189,6 +194,11 @@ class LagStdp(_Bounded):
 
     apos: tuple[float, ...]
     aneg: tuple[float, ...]
+
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """Changes of weights that are delivered exactly if they are multiples of the unit."""
+        return (*self.apos, *self.aneg)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -77,13 +77,31 @@ def map_network(
         raise ConfigError("give a core or some of its sizes, not both")
     if not network.populations:
         raise ConfigError("the network has no neurons")
-    if any(population.model == "superneuromat" for population in network.populations.values()):
-        sizes = {"state_bits": 32} | sizes  # its potentials have no bounds
-    limits = spec or CoreSpec(**{"neurons": _MAX, "inputs": _MAX, "parameter_sets": _MAX} | sizes)
+    limits = spec or CoreSpec(
+        **{"neurons": _MAX, "inputs": _MAX, "parameter_sets": _MAX} | _exact(network) | sizes
+    )
     reach = limits.max_delay if spec is not None or "max_delay" in sizes else None
     when = timing(network, reach)
     _check_size(network, when, limits)
-    return _Mapper(network, limits, when, method).program(spec, sparse, sizes)
+    return _Mapper(network, limits, when, method).program(spec, sparse, _exact(network) | sizes)
+
+
+def _exact(network: Network) -> dict[str, Any]:
+    """Widths for a network that is to be exact: SuperNeuroMAT's, whose numbers have no bounds."""
+    names = [name for name, p in network.populations.items() if p.model == "superneuromat"]
+    if not names:
+        return {}
+    values = [p.weights.ravel() for p in network.projections if p.target in names]
+    every = numpy.concatenate((numpy.zeros(0), *values))
+    return {"state_bits": 32, "weight_bits": units.exact_weight_bits(every, *_real_rule(network))}
+
+
+def _real_rule(network: Network) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Bounds and amounts of the learning rule, in the network's units."""
+    rule = network.learning
+    if rule is None or isinstance(rule, Learning):
+        return (), ()
+    return rule.bounds, rule.amounts
 
 
 def _check_size(network: Network, when: Timing, limits: CoreSpec) -> None:
@@ -168,11 +186,11 @@ class _Mapper:
             )
         if rule is not None and not learners:
             self._notes.append("the network has a learning rule and no plastic synapses")
-        bounds = () if rule is None or isinstance(rule, Learning) else rule.bounds
+        bounds, amounts = _real_rule(network)
         for name, population in network.populations.items():
             columns = self._columns(name)
-            own = bounds if name in learners else ()
-            self._unit[name] = units.weight_unit(population, self._real[:, columns], own, bits)
+            own = (bounds, amounts) if name in learners else ((), ())
+            self._unit[name] = units.weight_unit(population, self._real[:, columns], *own, bits)
             self._bias[columns] += population.values("bias")
             self._scale[name] = units.potential_unit(
                 population, self._real[:, columns], self._bias[columns], network.dt,

@@ -180,6 +180,10 @@ class LearningRule(Protocol):
     def bounds(self) -> tuple[float, float]:
         """Least and largest plastic weight."""
 
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """Changes of weights that are delivered exactly if they are multiples of the unit."""
+
     def learning(self, dt: float, weight_unit: float) -> Learning:
         """What the core is told, if a weight of one on the core stands for `weight_unit`."""
 

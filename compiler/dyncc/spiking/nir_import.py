@@ -46,7 +46,8 @@ def load_nir(path: str | Path, dt: float, subtract: bool = False) -> Network:
     if not Path(path).is_file():
         raise ModelError(f"there is no file {path}", hint="Give the path of a NIR file.")
     try:
-        graph = nir.read(path)
+        # Shapes are inferred here: nir takes one parameter for all neurons as one neuron.
+        graph = nir.read(path, type_check=False)
     except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
         raise ModelError(
             f"{path} cannot be read as NIR: {error}", hint="Write it with nir.write()."

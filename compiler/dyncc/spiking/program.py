@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import numpy
@@ -12,11 +11,9 @@ from dyncc.arch.fixed import Integers
 from dyncc.arch.neurocorex import STATE_FRACTION_BITS, WEIGHT_FRACTION_BITS, CoreImage
 from dyncc.core.errors import ConfigError, InputError
 from dyncc.spiking.connectors import Reals
+from dyncc.spiking.core import Core, Progress, Recording, quiet
+from dyncc.spiking.engines import open_core
 from dyncc.spiking.report import MappingReport
-
-#: Modules with ``simulate(image, lines)``, which gives spikes (bool) and potentials (Q.16) of shape
-#: (steps, neurons) for input spikes of shape (steps, inputs).
-ENGINES = {"twin": "dyncc_models.spiking.twin", "rtl": "dyncc_sim.neurocorex"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,9 @@ class SpikingProgram:
     report: MappingReport | None = None
     readout: Output | None = None
 
-    def run(self, *args: Any, engine: str = "twin", **kwargs: Any) -> dict[str, Any]:
+    def run(
+        self, *args: Any, engine: str = "twin", progress: Progress = quiet, **kwargs: Any
+    ) -> dict[str, Any]:
         """Run from rest.
 
         Parameters
@@ -104,8 +103,10 @@ class SpikingProgram:
         args, kwargs
             Spikes of each input, zeros and ones of shape (steps, size), in order or by name.
         engine
-            ``twin``, the integer model, or ``rtl``, the hardware in a simulator. Both give the
-            same bits.
+            What runs it, such as ``twin``, ``rtl`` or ``serial:/dev/ttyUSB0``: see
+            `dyncc.spiking.open_core`.
+        progress
+            Called in long work.
 
         Returns
         -------
@@ -118,14 +119,40 @@ class SpikingProgram:
         ------
         InputError
             If an array does not fit.
+        ConfigError, LinkError
+            If the engine cannot be opened, or fails.
         """
-        if engine not in ENGINES:
-            raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+        with open_core(engine, self.image, progress) as core:
+            return self.run_on(core, *args, **kwargs)
+
+    def run_on(self, core: Core, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run on a core that holds this program, from the state in which it is.
+
+        Parameters
+        ----------
+        args, kwargs
+            As of `run`, which says what it gives.
+        """
         lines = self.lines(*args, **kwargs)
-        # By name, since the compiler does not depend on models or benches.
-        simulate = import_module(ENGINES[engine]).simulate
-        spikes, potentials = simulate(self.image, lines)
-        return self.results(spikes, potentials, len(lines) - self.lag)
+        return self.results(core.run(lines, self.recorded), len(lines) - self.lag)
+
+    def neurons(self, population: str) -> range:
+        """Neurons of a population; raises ConfigError if there is none."""
+        placed = () if self.report is None else self.report.populations
+        for item in placed:
+            if item.name == population:
+                return range(item.first, item.first + item.size)
+        raise ConfigError(f"there is no population {population!r}")
+
+    @property
+    def recorded(self) -> list[int]:
+        """Neurons whose potentials the outputs need."""
+        return [
+            neuron
+            for output in self.outputs.values()
+            if not output.spiking
+            for neuron in range(output.first, output.first + output.size)
+        ]
 
     @property
     def lag(self) -> int:
@@ -169,29 +196,57 @@ class SpikingProgram:
             lines[:count, first : first + size] = values.astype(bool)
         return lines
 
-    def results(self, spikes: Any, potentials: Any, steps: int) -> dict[str, Any]:
+    def results(self, recording: Recording, steps: int) -> dict[str, Any]:
         """Outputs from what a core did for `lines`.
 
         Parameters
         ----------
-        spikes, potentials
-            Bool, and Q.16 integers: shape (steps of the core, neurons).
+        recording
+            With the potentials of the neurons `recorded`.
         steps
             Of the input, without the lag.
         """
         if self.readout is not None:
-            steps = max(0, min(steps, len(spikes) - self.readout.level))
-        scale = 1 << STATE_FRACTION_BITS
+            steps = max(0, min(steps, len(recording.spikes) - self.readout.level))
         results: dict[str, Any] = {}
+        potentials = recording.potentials * 2.0**-STATE_FRACTION_BITS
+        place = 0
         for name, output in self.outputs.items():
             rows = slice(output.level, output.level + steps)
-            columns = slice(output.first, output.first + output.size)
-            results[name] = (
-                spikes[rows, columns]
-                if output.spiking
-                else potentials[rows, columns] / scale * output.potential_unit
-            )
+            if output.spiking:
+                results[name] = recording.spikes[rows, output.first : output.first + output.size]
+            else:
+                columns = slice(place, place + output.size)
+                results[name] = potentials[rows, columns] * output.potential_unit
+                place += output.size
         return results
+
+    def describe(self) -> str:
+        """What it holds, as text: the core, inputs and outputs, and the report of the mapping."""
+        spec = self.image.spec
+        size = f"{spec.neurons} neurons, {spec.inputs} input lines, {spec.parameter_sets} parameter"
+        lines = [f"{size} sets, step {self.dt:g} s"]
+        for name, (first, count) in self.inputs.items():
+            lines.append(f"input {name}: lines {first}..{first + count - 1}")
+        for name, output in self.outputs.items():
+            what = "spikes" if output.spiking else "potentials"
+            last = output.first + output.size - 1
+            lines.append(f"output {name}: {what} of neurons {output.first}..{last}")
+        if self.image.learning is not None:
+            learning = self.image.learning
+            lines.append(
+                f"learning: {learning.rule.name.lower()}, {int(self.image.plastic.sum())} plastic "
+                f"synapses, weights in {learning.weight_min}..{learning.weight_max}"
+            )
+        if self.image.termination is not None:
+            rule = self.image.termination
+            lines.append(
+                f"termination: {rule.test.name.lower()} of neurons {rule.first_class}.."
+                f"{rule.first_class + rule.class_count - 1}, after {rule.least_steps} steps or more"
+            )
+        if self.report is not None:
+            lines += ["", self.report.to_text(spec)]
+        return "\n".join(lines)
 
     def weights_of(self, source: str, target: str, weights: Any = None) -> Reals:
         """Weights from an input or population to a population, in the network's units.
@@ -219,8 +274,8 @@ class SpikingProgram:
             if weights is None
             else numpy.asarray(weights) / (1 << self._fraction_bits)
         )
-        total = numpy.zeros(found[0].rows.shape)
-        columns = found[0].first + numpy.arange(total.shape[-1])
+        total: Reals = numpy.zeros(found[0].rows.shape)
+        columns = found[0].first + numpy.arange(found[0].rows.shape[1])
         for index, places in enumerate(found):
             new = places.rows >= 0
             for before in found[:index]:  # projections may share a place, which counts once

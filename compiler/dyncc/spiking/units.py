@@ -38,7 +38,9 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) -> float:
+def weight_unit(
+    population: Population, weights: Reals, bounds: Any, amounts: Any, bits: int
+) -> float:
     """What a weight of one on the core stands for.
 
     It is the finest unit that holds all weights; if they are multiples of a larger one, such as
@@ -50,6 +52,8 @@ def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) 
         All weights to the population.
     bounds
         Bounds of plastic weights, in the network's units, or none.
+    amounts
+        By which plastic weights change, if that is to be exact, or none.
     bits
         Width of a weight on the core.
 
@@ -65,7 +69,7 @@ def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) 
         if not largest:
             return 1.0
         finest = largest / top
-        divisor = _divisor(weights)
+        divisor = _divisor(weights, amounts)
         if divisor < finest:
             return finest
         return math.ldexp(divisor, -math.floor(math.log2(divisor / finest)))
@@ -78,9 +82,19 @@ def weight_unit(population: Population, weights: Reals, bounds: Any, bits: int) 
     return unit
 
 
-def _divisor(weights: Reals) -> float:
-    """Largest number of which all weights are multiples, if it has few binary places, or 0."""
-    scaled = weights[weights != 0] * 2.0**_PLACES
+def exact_weight_bits(weights: Reals, bounds: Any, amounts: Any) -> int:
+    """Width of a weight that rounds nothing, if 16 bits do; at least 8."""
+    divisor = _divisor(weights, amounts)
+    largest = max(float(numpy.abs(weights).max(initial=0.0)), *map(abs, bounds), 0.0)
+    if not divisor or largest / divisor >= 1 << 15:
+        return 8
+    return max(8, int(largest / divisor).bit_length() + 1)
+
+
+def _divisor(weights: Reals, amounts: Any) -> float:
+    """Largest number of which all values are multiples, if it has few binary places, or 0."""
+    values = numpy.concatenate((weights[weights != 0], numpy.ravel(amounts)))
+    scaled = values[values != 0] * 2.0**_PLACES
     if not scaled.size or (scaled != numpy.rint(scaled)).any() or numpy.abs(scaled).max() > 2**52:
         return 0.0
     return float(numpy.gcd.reduce(scaled.astype(numpy.int64))) / 2.0**_PLACES
