@@ -12,8 +12,15 @@ Run an artifact once.
 The input file holds an array for each argument by its name. The output file gets out0, out1, ...
 in the order of the result; fields of a dict keep their names."""
 EPILOG = """\
-example:
-  dyncc run model.dyncc --input in.npz --output out.npz"""
+engines of a spiking network:
+  twin               the integer model (the default)
+  rtl                the hardware in a simulator, spoken to over its UART
+  serial:PORT[@BAUD] a device at a serial port; 1000000 baud unless said
+  link               the twin of a device, spoken to as one over a line
+
+examples:
+  dyncc run model.dyncc --input in.npz --output out.npz
+  dyncc run net.dyncc --input in.npz --output out.npz --engine serial:/dev/ttyUSB0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="DIR")
     parser.add_argument("--input", required=True, metavar="FILE.npz")
     parser.add_argument("--output", required=True, metavar="FILE.npz")
-    parser.add_argument(
-        "--engine", default="twin", choices=("twin", "rtl"), help="what runs a spiking network"
-    )
+    parser.add_argument("--engine", help="what runs a spiking network, see below")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,14 +38,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     import numpy
 
-    from dyncc.core.errors import InputError
+    from dyncc.core.errors import ConfigError, InputError
     from dyncc.runtime.artifact import load
 
     inputs = read_arrays(arguments.input)
     if is_spiking(arguments.artifact):
         from dyncc import spiking
+        from dyncc.cli.progress import progress
 
-        arrays = spiking.load(arguments.artifact).run(engine=arguments.engine, **inputs)
+        program = spiking.load(arguments.artifact)
+        with progress() as report:
+            arrays = program.run(engine=arguments.engine or "twin", progress=report, **inputs)
+    elif arguments.engine is not None:
+        raise ConfigError(
+            f"{arguments.artifact} holds no spiking network, and --engine is for those"
+        )
     else:
         arrays = name_outputs(load(arguments.artifact)(**inputs))
     output = Path(arguments.output)

@@ -40,7 +40,7 @@ def greet(
     LinkError
         If nothing answers, or something else than such a device.
     """
-    start, patience = transport.now(), PATIENCE
+    start, patience = transport.now(), PATIENCE[0]
     over = start + SILENCE
     while (now := transport.now()) < over:
         nonce = os.urandom(4)
@@ -50,7 +50,7 @@ def greet(
         statistics.frames_sent += 1
         statistics.bytes_sent += len(ping) + 1
         due = min(over, now + patience + transport.seconds(2 * ANSWER_BYTES))
-        patience *= 2
+        patience = min(2 * patience, PATIENCE[1])
         while (now := transport.now()) < due:
             content = transport.read(due - now)
             statistics.bytes_received += len(content)

@@ -10,9 +10,9 @@ from dyncc.arch.link import CRC_BYTES, REQUEST, Status, frame
 
 #: Sequence numbers are counted modulo this.
 NUMBERS = 1 << 8
-#: Seconds without an answer, beside the time on the line, after which what is open is sent again;
-#: doubled each time.
-PATIENCE = 0.1
+#: Seconds without an answer, beside the time on the line, after which what is open is sent again:
+#: at first, and at most, since it is doubled each time.
+PATIENCE = (0.1, 0.25)
 #: Seconds without an answer after which a device is given up.
 SILENCE = 2.0
 #: Bytes of an answer for which there is time in any case.
@@ -40,6 +40,8 @@ class Protocol:
         Names of requests.
     queries
         Requests whose answers later ones could change: no other is sent while one is open.
+    slow
+        Requests that are answered when the device has ended what it is doing.
     describe
         What to say of an opcode's payload in messages, or nothing.
     """
@@ -50,6 +52,7 @@ class Protocol:
     version: int
     opcodes: type[Code]
     queries: frozenset[int]
+    slow: frozenset[int] = frozenset()
     describe: Callable[[int, bytes], str] = _nothing
 
 

@@ -67,6 +67,8 @@ class Session:
         What the device says of itself, by the fields of ``protocol.info``.
     statistics
         What passed over the line.
+    slowness
+        Seconds that the device may take before it answers a request that is slow; 0 at first.
 
     Raises
     ------
@@ -77,12 +79,13 @@ class Session:
     def __init__(self, transport: Transport, protocol: Protocol) -> None:
         self.transport, self.protocol = transport, protocol
         self.statistics = Statistics()
+        self.slowness = 0.0
         self._deframer = Deframer()
         self._window: deque[Request] = deque()
         self._flight: deque[_Flight] = deque()
         self._next = self._cursor = 0  # numbers: of the next request, and of the next to send
         self._order = 0  # of all frames that were sent
-        self._patience, self._pause = PATIENCE, PAUSES[0]
+        self._patience, self._pause = PATIENCE[0], PAUSES[0]
         self._sent_at = self._heard_at = self._not_before = 0.0
         self._credits, self._credits_of = 0, -1
         self._strange = 0
@@ -111,8 +114,9 @@ class Session:
     @property
     def credits(self) -> int:
         """Events that the device has room for, at least."""
+        # An answer that came after a repetition knows of later events already, and they count twice.
         later = sum(item.events for item in self._window if item.number > self._credits_of)
-        return self._credits - later
+        return max(0, self._credits - later)
 
     def send(self, opcode: int, payload: bytes = b"", events: int = 0) -> Request:
         """Send a request, as soon as there is room for it; its answer is to be waited for later.
@@ -210,9 +214,11 @@ class Session:
             self._receive(self._not_before - now)
         else:
             held = sum(item.size for item in self._flight) + len(self._window) * ANSWER_BYTES
-            on_the_line = self.transport.seconds(held)
-            over = heard_at + SILENCE + on_the_line
-            due = min(over, max(self._sent_at, heard_at) + self._patience + on_the_line)
+            allowed = self.transport.seconds(held)
+            if any(item.opcode in self.protocol.slow for item in self._window):
+                allowed += self.slowness
+            over = heard_at + SILENCE + allowed
+            due = min(over, max(self._sent_at, heard_at) + self._patience + allowed)
             self._receive(max(0.0, due - now))
             if self._heard_at == heard_at and self.transport.now() >= due:
                 self._late(over)
@@ -224,7 +230,7 @@ class Session:
         if now >= over:
             raise self._failure(f"no answer in {now - self._heard_at:.1f} s")
         self.statistics.timeouts += 1
-        self._patience *= 2
+        self._patience = min(2 * self._patience, PATIENCE[1])
         self._flight.clear()
         self._cursor = 0
         # What was sent last may have lost its end.
@@ -308,7 +314,7 @@ class Session:
             request.answer = payload
         else:
             request.refusal = Status(header["status"])
-        self._patience, self._pause, self._strange = PATIENCE, PAUSES[0], 0
+        self._patience, self._pause, self._strange = PATIENCE[0], PAUSES[0], 0
         if request.number > self._credits_of:
             self._credits_of, self._credits = request.number, header["credits"]
         self._acknowledged = self._name(request)

@@ -17,6 +17,7 @@ from dyncc.arch.neurocorex import (
     DECIDED_BIT,
     INDEX_BITS,
     CoreImage,
+    CoreSpec,
     Rule,
     Space,
     address,
@@ -78,6 +79,7 @@ PROTOCOL = Protocol(
     Opcode,
     # What DRAIN gives does not change: later requests only let more words follow.
     frozenset(QUERIES - {Opcode.DRAIN}),
+    frozenset({Opcode.SNAPSHOT, Opcode.STOP}),
     _describe,
 )
 
@@ -111,10 +113,10 @@ class DeviceCore(Core):
     def __init__(self, transport: Transport, progress: Progress = quiet) -> None:
         self.session = Session(transport, PROTOCOL)
         self.spec = spec_of(self.session.info)
+        self.session.slowness = _longest_step(self.spec) / self.session.info["clk_hz"]
         self._progress = progress
         self._image: CoreImage | None = None
-        self._decided = False
-        self._position = 0
+        self._decided, self._steps, self._position = False, 0, 0
 
     def close(self) -> None:
         """Let go of the line."""
@@ -131,7 +133,7 @@ class DeviceCore(Core):
             self.session.pause(_LOOKS[1])
         self._position = found["log_end"]
         self._write(memory_words(image))
-        self._image, self._decided = image, False
+        self._image = image
 
     def rest(self) -> None:
         """Return to rest with the weights that were learnt."""
@@ -144,7 +146,6 @@ class DeviceCore(Core):
         words[Space.STATE] = initial[Space.STATE]
         self._settle()
         self._write(words)
-        self._decided = False
 
     def _programmed(self) -> CoreImage:
         if self._image is None:
@@ -152,7 +153,7 @@ class DeviceCore(Core):
         return self._image
 
     def _write(self, memories: dict[Space, list[int]]) -> None:
-        """Fill memories from their first words on."""
+        """Fill memories from their first words on; CONTROL begins with `clear`."""
         frames = [
             frame for space, words in memories.items() for frame in self._frames(space, words)
         ]
@@ -162,6 +163,7 @@ class DeviceCore(Core):
             sent.append(self.session.send(Opcode.WRITE, payload))
         for request in sent:
             self.session.wait(request)
+        self._decided, self._steps = False, 0
 
     def _frames(self, space: Space, words: list[int]) -> Iterator[bytes]:
         """Payloads that write a memory."""
@@ -244,27 +246,37 @@ class DeviceCore(Core):
         # If this breaks off, what the device holds is not known until it is programmed again.
         self._image = None
         log, potentials = Log(self.spec), numpy.zeros((len(rows), len(recorded)), numpy.int64)
-        if recorded:
-            for step, row in enumerate(rows):
-                self._carry_out(stimulus_words(row[None]), log, step + 1)
-                potentials[step] = self._potentials(recorded)
-                self._progress("running", step + 1, len(rows))
-                if log.decided:
-                    break
-        else:
-            self._carry_out(stimulus_words(rows), log, len(rows))
+        # Potentials can be read between two steps only.
+        ends = range(1, len(rows) + 1) if recorded else (len(rows),)
+        for end in ends:
+            self._carry_out(stimulus_words(rows[log.steps : end]), log, end, len(rows))
+            potentials[end - 1 : end] = self._potentials(recorded)
+            if log.decided:
+                break
+        self._steps = (self._steps + log.steps) % (1 << BUS_BITS)
         found = self._snapshot()
-        if found["disordered"]:
-            raise LinkError(
-                "the device dropped spikes, which did not come in the order of their lines",
-                where=self.session.transport.name,
-            )
+        self._check(found)
         self._image, self._decided = image, log.decided
         winner = found["decision"] & ((1 << DECIDED_BIT) - 1)
         return Recording(log.spikes(), potentials[: log.steps], log.decided, winner)
 
-    def _carry_out(self, words: Words, log: Log, steps: int) -> None:
-        """Send words as there is room for them, and take the log, until so many steps ended."""
+    def _check(self, found: dict[str, int]) -> None:
+        """Whether the device did what it was told."""
+        where = self.session.transport.name
+        if found["disordered"]:
+            raise LinkError("the device dropped spikes as out of the order of lines", where=where)
+        if found["steps"] != self._steps:
+            raise LinkError(
+                f"the device counts {found['steps']} steps, and was told to do {self._steps}",
+                where=where,
+                hint="It was restarted, or another program speaks to it. Program it again.",
+            )
+
+    def _carry_out(self, words: Words, log: Log, steps: int, total: int) -> None:
+        """Send words as there is room for them, and take the log, until so many steps ended.
+
+        `total` is for the report of progress.
+        """
         sent, look = 0, _Look(self)
         while log.steps < steps and not log.decided:
             asked = pack(DRAIN, {"position": self._position, "count": MAX_DRAIN})
@@ -272,7 +284,7 @@ class DeviceCore(Core):
             sent += self._feed(words[sent:])
             count = log.add(self.session.wait(drain))
             self._position = (self._position + count) % (1 << DRAIN[0].bits)
-            self._progress("running", log.steps, steps)
+            self._progress("running", log.steps, total)
             if count == 0:
                 look.again(log.steps)
             else:
@@ -289,6 +301,8 @@ class DeviceCore(Core):
 
     def _potentials(self, recorded: list[int]) -> list[int]:
         """Potentials of neurons, which are read in runs of neighbours."""
+        if not recorded:
+            return []
         parts = bus_words(self.spec, Space.STATE)
         wanted = sorted(set(recorded))
         limit = MAX_READ // parts
@@ -329,7 +343,7 @@ class _Look:
         now = session.transport.now()
         if steps != self._steps:
             self._steps, self._since = steps, now
-        elif now - self._since > _STALLED + _longest_step(self._core):
+        elif now - self._since > _STALLED + session.slowness:
             found = self._core._snapshot()
             raise LinkError(
                 f"no step ended in {now - self._since:.1f} s, after {steps} steps of this run",
@@ -341,11 +355,10 @@ class _Look:
         self._pause = min(2 * self._pause, _LOOKS[1])
 
 
-def _longest_step(core: DeviceCore) -> float:
-    """Seconds that no step exceeds: all sources spike and all neurons fire, with slack."""
-    spec = core.spec
+def _longest_step(spec: CoreSpec) -> int:
+    """Cycles that no step exceeds, with slack: all sources spike and all neurons fire."""
     words = spec.synapse_words or spec.sources * spec.row_words
     cycles = 8 * (words + spec.sources + spec.neurons) + 1024
     if spec.learning:
         cycles += 8 * (words if spec.sparse else spec.neurons * spec.sources)
-    return cycles / core.session.info["clk_hz"]
+    return cycles

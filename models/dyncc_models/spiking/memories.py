@@ -57,7 +57,10 @@ class CoreMemories:
             for space in spaces(spec)
             if space not in READ_ONLY
         }
-        self._bus_words = {space: bus_words(spec, space) for space in spaces(spec)}
+        #: Words of each memory, and bus words of each of them.
+        self._sizes = {
+            space: (memory_depth(spec, space), bus_words(spec, space)) for space in spaces(spec)
+        }
         self._staged = 0
         self._written, self._stepped = False, False
         self._build()
@@ -84,7 +87,7 @@ class CoreMemories:
             if write and space in READ_ONLY:
                 raise BusAddressError(f"{space.name} cannot be written")
             found.append((space, index, chunk))
-            last = chunk == self._bus_words[space] - 1
+            last = chunk == self._sizes[space][1] - 1
             address += (1 << CHUNK_BITS) - chunk if last else 1
         return found
 
@@ -98,7 +101,7 @@ class CoreMemories:
         space, index, chunk = place
         low = BUS_BITS * chunk
         self._staged = self._staged & ~(_WORD << low) | (value & _WORD) << low
-        if chunk < self._bus_words[space] - 1:
+        if chunk < self._sizes[space][1] - 1:
             return
         if space == Space.CONTROL and index == 0:
             if value & 1:
@@ -115,8 +118,8 @@ class CoreMemories:
         chunk = address & ((1 << CHUNK_BITS) - 1)
         index = address >> CHUNK_BITS & ((1 << INDEX_BITS) - 1)
         number = address >> (CHUNK_BITS + INDEX_BITS)
-        for space, words in self._bus_words.items():
-            if space == number and index < memory_depth(self.spec, space) and chunk < words:
+        for space, (depth, parts) in self._sizes.items():
+            if space == number and index < depth and chunk < parts:
                 return space, index, chunk
         raise BusAddressError(f"there is no word {address:#010x}")
 
