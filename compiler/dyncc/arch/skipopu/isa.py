@@ -23,6 +23,11 @@ program starts, and put back when it halts.
 same places for each token of the batch. An instruction works on all tokens of the batch that have
 its predicate.
 
+**Matrices** are streamed. An ``LD`` of one counts as done when its first words arrive; what follows
+goes to the PE array, or to the router, as it is taken. ``GEMV``, ``GEMM`` and ``ROUTE`` take their
+rows from the stream, in the order in which it was loaded, and wait for them by themselves; several
+may share a matrix.
+
 **Loops** nest four deep. A program must end with ``HALT``. What leaves memory or a buffer, an
 undefined opcode or field, or a queue that can never move again, traps (`Trap`).
 """

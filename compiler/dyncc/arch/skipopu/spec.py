@@ -86,6 +86,8 @@ class ArchSpec:
         for name, allowed in (("mantissa_bits", (8, 12)), ("block", (32, 128))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {allowed}, not {getattr(self, name)}")
+        if self.kv == KvType.BFP8 and self.block != 32:
+            raise ConfigError(f"keys in BFP8 need blocks of 32, not of {self.block}")
         if self.tokens & (self.tokens - 1):
             raise ConfigError(f"tokens must be a power of two, not {self.tokens}")
         if not self.memory_bytes_s > 0:

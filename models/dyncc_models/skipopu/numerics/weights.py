@@ -8,11 +8,10 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dyncc.arch.fields import pack, unpack, width
-from dyncc.arch.skipopu.formats import GROUPS, MATRIX_HEADER, ZERO, WeightType
+from dyncc.arch.fields import unpack
+from dyncc.arch.skipopu.formats import GROUPS, MATRIX_HEADER, WeightType
+from dyncc.arch.skipopu.matrices import HEADER_BYTES, row_bytes
 from dyncc.core.errors import ConfigError
-
-HEADER_BYTES = width(MATRIX_HEADER) // 8
 
 
 @dataclass(frozen=True)
@@ -52,39 +51,18 @@ class Matrix:
         rows, columns = self.weights.shape
         return rows, columns
 
-
-def row_bytes(kind: WeightType, columns: int, group: int) -> int:
-    """Bytes of a row.
-
-    Raises
-    ------
-    ConfigError
-        If the columns are not a multiple of the group.
-    """
-    if columns % group:
-        raise ConfigError(f"{columns} columns are not a multiple of {group}")
-    return columns // group * GROUPS[kind].bytes(group)
-
-
-def matrix_bytes(kind: WeightType, rows: int, columns: int, group: int) -> int:
-    """Bytes of a matrix with its header."""
-    return HEADER_BYTES + rows * row_bytes(kind, columns, group)
-
-
-def to_memory(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> bytes:
-    """A matrix in memory: the header, then the rows' groups as GGUF has them.
-
-    Parameters
-    ----------
-    rows
-        uint8 of shape (rows, bytes of a row).
-    """
-    header = _header(*_split(kind, group, rows))
-    return pack(MATRIX_HEADER, header).to_bytes(HEADER_BYTES, "little") + rows.tobytes()
+    def part(self, first: int, end: int) -> Matrix:
+        """Some rows, with the header of the whole; not a copy."""
+        rows = slice(first, end)
+        return Matrix(
+            self.kind, self.group, self.weights[rows], self.scales[rows],
+            self.scale_exponents[rows], self.minima[rows], self.minimum_exponents[rows],
+            self.top_scale, self.top_minimum,
+        )  # fmt: skip
 
 
 def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any) -> Matrix:
-    """Take a matrix apart; the inverse of `to_memory`."""
+    """Take a matrix apart; the inverse of `dyncc.arch.skipopu.matrices.to_memory`."""
     header = unpack(MATRIX_HEADER, int.from_bytes(bytes(content[:HEADER_BYTES]), "little"))
     rows = numpy.frombuffer(content, numpy.uint8, offset=HEADER_BYTES)
     weights, scales, scale_exponents, minima, minimum_exponents = _split(
@@ -94,40 +72,6 @@ def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any
         kind, group, weights, scales, scale_exponents, minima, minimum_exponents,
         header["scale_exponent"], header["minimum_exponent"],
     )  # fmt: skip
-
-
-def bfp16_rows(values: NDArray[Any], group: int) -> NDArray[numpy.uint8]:
-    """Rows of `WeightType.BFP16` nearest to real numbers.
-
-    Parameters
-    ----------
-    values
-        Finite, shape (rows, columns), a multiple of `group`.
-    """
-    real = numpy.asarray(values, numpy.float64)
-    parts = real.reshape(real.shape[0], -1, group)
-    largest = numpy.abs(parts).max(axis=2)
-    _, exponents = numpy.frexp(largest)
-    exponents = numpy.where(largest > 0, exponents - 15, ZERO).astype(numpy.int16)
-    scaled = numpy.ldexp(parts, -exponents.astype(numpy.int32)[..., None])
-    mantissas = numpy.clip(numpy.rint(scaled), -32767, 32767).astype(numpy.int16)
-    stored = numpy.concatenate((exponents[..., None], mantissas), axis=2)
-    return stored.astype("<i2").reshape(real.shape[0], -1).view(numpy.uint8)
-
-
-def _header(
-    weights: Any, scales: Any, scale_exponents: Any, minima: Any, minimum_exponents: Any
-) -> dict[str, int]:
-    def top(numbers: Any, exponents: Any) -> int:
-        used = exponents[numbers != 0]
-        return int(used.max()) if used.size else ZERO
-
-    used_rows = (weights != 0).reshape(*scales.shape, -1).any(axis=2)
-    return {
-        "scale_exponent": top(numpy.where(used_rows, scales, 0), scale_exponents),
-        "minimum_exponent": top(minima, minimum_exponents),
-        "reserved": 0,
-    }
 
 
 def _split(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> tuple[Any, ...]:

@@ -1,0 +1,439 @@
+"""What the engines of the simulated machine do, one method for each instruction."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+from dyncc.arch.skipopu.formats import KvType, WeightType, kv_slot_bytes
+from dyncc.arch.skipopu.isa import (
+    NO_SLOT,
+    SCALARS,
+    Function,
+    LoadMode,
+    Op,
+    Pred,
+    Trap,
+)
+from dyncc.arch.skipopu.matrices import HEADER_BYTES, matrix_bytes
+from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc.core.errors import ConfigError
+from dyncc_models.skipopu.numerics import f25
+from dyncc_models.skipopu.numerics.attention import attend, score_scale
+from dyncc_models.skipopu.numerics.bfp import to_bfp
+from dyncc_models.skipopu.numerics.dot import accumulate, reconstruct
+from dyncc_models.skipopu.numerics.functions import rope, swiglu
+from dyncc_models.skipopu.numerics.kv import from_slots, to_slot
+from dyncc_models.skipopu.numerics.norms import WIDE_BITS, inverse_rms
+from dyncc_models.skipopu.numerics.weights import Matrix, from_memory
+from dyncc_sim.skipopu.memory import Memory
+from dyncc_sim.skipopu.sequencer import Mask, Work
+from dyncc_sim.skipopu.trap import Fault
+
+_NO_SCALARS, _NO_BEFORE = numpy.zeros(0, numpy.int32), numpy.zeros((0, 0), numpy.int32)
+_INDEX_BYTES = 4
+
+
+@dataclass
+class KvCount:
+    """Slots that attention read: those that were in the history buffer, and the others."""
+
+    resident: int = 0
+    fetched: int = 0
+
+
+class Executor:
+    """Buffers and engines.
+
+    Parameters
+    ----------
+    arch
+        The instance.
+    memory
+        Its memory. Matrices that were read once are taken to stay as they are.
+
+    Attributes
+    ----------
+    vector
+        F25 codes, int32 of shape (tokens, vector_words).
+    mantissas, exponents
+        The activation buffer: int16 (tokens, blocks, block), int32 (tokens, blocks).
+    scalars
+        F25, int32 of shape (SCALARS, tokens).
+    runs_attention, runs_mlp
+        The predicates, bool of shape (tokens,).
+    next_slot, slot_limit
+        Counter and number of slots.
+    kv
+        What attention read.
+    """
+
+    def __init__(self, arch: ArchSpec, memory: Memory) -> None:
+        self.arch, self.memory = arch, memory
+        self.vector = numpy.zeros((arch.tokens, arch.vector_words), numpy.int32)
+        self.mantissas = numpy.zeros((arch.tokens, arch.blocks, arch.block), numpy.int16)
+        self.exponents = numpy.zeros((arch.tokens, arch.blocks), numpy.int32)
+        self.scalars = numpy.zeros((SCALARS, arch.tokens), numpy.int32)
+        self.runs_attention = numpy.ones(arch.tokens, bool)
+        self.runs_mlp = numpy.ones(arch.tokens, bool)
+        self.next_slot = self.slot_limit = 0
+        self.kv = KvCount()
+        self._tags = numpy.full(arch.kv_tokens, NO_SLOT, numpy.int64)
+        self._stream: deque[Matrix] = deque()
+        self._matrix = lru_cache(maxsize=None)(self._read_matrix)
+
+    def predicates(self, pred: Pred, tokens: int) -> Mask:
+        """Tokens of a batch that have a predicate."""
+        attention, mlp = self.runs_attention[:tokens], self.runs_mlp[:tokens]
+        found: Mask = {
+            Pred.ALWAYS: numpy.ones(tokens, bool),
+            Pred.A: attention.copy(),
+            Pred.NOT_A: ~attention,
+            Pred.M: mlp.copy(),
+            Pred.NOT_M: ~mlp,
+        }[pred]
+        return found
+
+    def execute(self, work: Work) -> Any:
+        """Carry out an instruction that is not suppressed; returns what it wrote, or None.
+
+        Raises
+        ------
+        Fault
+            If it cannot be carried out.
+        """
+        method = {
+            Op.LD: self._load,
+            Op.ST: self._store,
+            Op.GEMV: self._multiply,
+            Op.GEMM: self._multiply,
+            Op.ATTN: self._attend,
+            Op.NPE: self._vector,
+            Op.ROUTE: self._route,
+            Op.KVAPP: self._append,
+            Op.KVSEL: self._select,
+        }[work.instruction.op]
+        return method(work.values, numpy.flatnonzero(work.active), work)
+
+    # --- memory -------------------------------------------------------------------------------
+
+    def _load(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        mode, columns = LoadMode(v["mode"]), v["columns"]
+        if mode == LoadMode.WEIGHTS:
+            kind = WeightType(v["type"])
+            size = self._matrix_bytes(kind, v["rows"], columns)
+            self.memory.read(v["memory"], size)
+            self._stream.append(self._matrix(v["memory"], kind, v["rows"], columns))
+            return None
+        place = self._place(v["vector"], columns)
+        for token in tokens:
+            if mode == LoadMode.VECTOR_F32:
+                address = v["memory"] + v["index"] * int(token)
+                numbers = self.memory.read(address, 4 * columns).view("<f4")
+                if not numpy.isfinite(numbers).all():
+                    raise Fault(Trap.SHAPE, f"numbers at {address:#x} are not finite")
+                self.vector[token, place] = f25.from_float(numbers)
+            else:
+                self.vector[token, place] = self._embedding(v, int(token), columns)
+        return self.vector[tokens, place]
+
+    def _embedding(self, v: dict[str, int], token: int, columns: int) -> Any:
+        index = self.memory.read(v["index"] + _INDEX_BYTES * token, _INDEX_BYTES)
+        row = int(index.view("<u4")[0])
+        if row >= v["rows"]:
+            raise Fault(Trap.MEMORY, f"token {row} of a matrix of {v['rows']} rows")
+        size = self._matrix_bytes(WeightType.Q8_0, 1, columns) - HEADER_BYTES
+        address = v["memory"] + HEADER_BYTES + row * size
+        header = self.memory.read(v["memory"], HEADER_BYTES)
+        content = numpy.concatenate((header, self.memory.read(address, size)))
+        matrix = from_memory(WeightType.Q8_0, columns, self.arch.block, content)
+        return dequantise(matrix)[0]
+
+    def _store(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        place = self._place(v["vector"], v["columns"])
+        for token in tokens:
+            numbers = f25.to_float(self.vector[token, place]).astype("<f4")
+            self.memory.write(v["memory"] + v["stride"] * int(token), numbers.view(numpy.uint8))
+        return self.vector[tokens, place]
+
+    def _matrix_bytes(self, kind: WeightType, rows: int, columns: int) -> int:
+        try:
+            return matrix_bytes(kind, rows, columns, self.arch.block)
+        except ConfigError as error:
+            raise Fault(Trap.SHAPE, error.message) from error
+
+    def _read_matrix(self, address: int, kind: WeightType, rows: int, columns: int) -> Matrix:
+        size = self._matrix_bytes(kind, rows, columns)
+        content = self.memory.content[address : address + size]
+        try:
+            return from_memory(kind, columns, self.arch.block, content)
+        except ConfigError as error:
+            raise Fault(Trap.SHAPE, error.message) from error
+
+    # --- products -----------------------------------------------------------------------------
+
+    def streamed(self, work: Work) -> bool:
+        """Whether the matrix that an instruction takes rows of is at the head of the stream."""
+        op = work.instruction.op
+        if op not in (Op.GEMV, Op.GEMM) and not (op == Op.ROUTE and work.values["route"]):
+            return True
+        if not self._stream:
+            return False
+        return (self._stream[0].kind == WeightType.BFP16) == (op == Op.ROUTE)
+
+    def _take_rows(self, rows: int, columns: int, kind: WeightType) -> Matrix:
+        """The next rows of the stream."""
+        matrix = self._stream.popleft()
+        have, wide = matrix.shape
+        if wide != columns or matrix.kind != kind or not 0 < rows <= have:
+            raise Fault(
+                Trap.SHAPE,
+                f"{rows} rows of {columns} in {kind.name} are wanted, and {have} rows of {wide} in "
+                f"{matrix.kind.name} are streamed",
+            )
+        if rows < have:
+            self._stream.appendleft(matrix.part(rows, have))
+        return matrix.part(0, rows)
+
+    def _multiply(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        if work.instruction.op == Op.GEMV and len(work.active) > 1:
+            raise Fault(Trap.SHAPE, f"GEMV of a batch of {len(work.active)} tokens")
+        matrix = self._take_rows(v["rows"], v["columns"], WeightType(v["type"]))
+        mantissas, exponents = self._blocks(tokens, v["blocks"], v["columns"])
+        place = self._place(v["vector"], v["rows"])
+        accumulators, bases = accumulate(matrix, mantissas, exponents)
+        scalars = self.scalars[v["scalar"], tokens] if v["scaled"] else _NO_SCALARS
+        before = self.vector[tokens, place] if v["add"] else _NO_BEFORE
+        self.vector[tokens, place] = reconstruct(accumulators, bases, scalars, before)
+        return self.vector[tokens, place]
+
+    def _route(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        columns = v["columns"]
+        place = self._place(v["vector"], columns)
+        count = len(work.active)
+        matrix = self._take_rows(4, columns, WeightType.BFP16) if v["route"] else None
+        self.runs_attention[:count] = self.runs_mlp[:count] = True
+        for token in tokens:
+            mantissas, exponents = self._wide(self.vector[token, place])
+            self.scalars[v["scalar"], token] = inverse_rms(
+                mantissas, exponents, self.arch.block, v["eps"]
+            )
+            if matrix is not None:
+                logits, _ = accumulate(matrix, mantissas[None], exponents[None])
+                self.runs_attention[token] = logits[0, 1] > logits[0, 0]
+                self.runs_mlp[token] = logits[0, 3] > logits[0, 2]
+        return numpy.stack(
+            (
+                self.scalars[v["scalar"], tokens],
+                self.runs_attention[tokens].astype(numpy.int32),
+                self.runs_mlp[tokens].astype(numpy.int32),
+            )
+        )
+
+    # --- element by element -------------------------------------------------------------------
+
+    def _vector(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        function, columns = Function(v["function"]), v["columns"]
+        a = self.vector[tokens, self._place(v["a"], columns)]
+        if function == Function.SUM_SQUARES:
+            for token, row in zip(tokens, a, strict=True):
+                wide = self._wide(row)
+                scalar = inverse_rms(*wide, self.arch.block, v["memory"])
+                self.scalars[v["scalar"], token] = scalar
+            return self.scalars[v["scalar"], tokens]
+        if function in (Function.TO_BFP, Function.TO_BFP_GAIN):
+            if function == Function.TO_BFP_GAIN:
+                gain = self.vector[tokens, self._place(v["b"], columns)]
+                a = f25.multiply_all(a, gain)
+            return self._to_blocks(tokens, v["d"], a)
+        if function == Function.ARGMAX:
+            return self._argmax(v, tokens, a)
+        if function == Function.ROPE:
+            result = self._rope(v, tokens, work, a)
+        elif function == Function.COPY:
+            result = a
+        else:
+            b = self.vector[tokens, self._place(v["b"], columns)]
+            operation = {
+                Function.ADD: f25.add_all,
+                Function.MUL: f25.multiply_all,
+                Function.SWIGLU: swiglu,
+            }[function]
+            result = operation(a, b)
+        self.vector[tokens, self._place(v["d"], columns)] = result
+        return result
+
+    def _rope(self, v: dict[str, int], tokens: Any, work: Work, a: Any) -> Any:
+        size = v["b"]
+        if size < 2 or size % 2 or a.shape[1] % size:
+            raise Fault(Trap.SHAPE, f"heads of {size} numbers in {a.shape[1]}")
+        found = numpy.empty_like(a)
+        for row, token in enumerate(tokens):
+            address = v["memory"] + 4 * size * (work.position + int(token))
+            turns = f25.from_float(self.memory.read(address, 4 * size).view("<f4"))
+            turned = rope(a[row].reshape(-1, size), turns[: size // 2], turns[size // 2 :])
+            found[row] = turned.reshape(-1)
+        return found
+
+    def _argmax(self, v: dict[str, int], tokens: Any, a: Any) -> Any:
+        place = self._place(v["d"], 2)
+        for token, row in zip(tokens, a, strict=True):
+            ordered = [f25.order(int(code)) for code in row]
+            best = max(range(len(ordered)), key=ordered.__getitem__)
+            kept = self.vector[token, place]
+            if v["b"] == 0 or ordered[best] > f25.order(int(kept[0])):
+                number = f25.from_float(numpy.float32(v["b"] + best))
+                self.vector[token, place] = (row[best], number)
+        return self.vector[tokens, place]
+
+    # --- keys and values ----------------------------------------------------------------------
+
+    def _append(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        count = v["kv_heads"] * v["head_size"]
+        self._check_head(v["head_size"])
+        written = []
+        for token in tokens:
+            if self.next_slot >= self.slot_limit:
+                raise Fault(Trap.SLOTS, f"all {self.slot_limit} slots are taken")
+            k = self.vector[token, self._place(v["k"], count)]
+            data = to_slot(self.arch.kv, k, self.vector[token, self._place(v["v"], count)])
+            self.memory.write(v["pool"] + self.next_slot * len(data), data)
+            self._write_table(v, work, int(token), self.next_slot)
+            self._keep(work.position + int(token), self.next_slot)
+            written.append(data)
+            self.next_slot += 1
+        return numpy.concatenate(written)
+
+    def _select(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        if v["layer"] == 0:
+            raise Fault(Trap.SHAPE, "layer 0 has no layer before it")
+        slots = []
+        for token in tokens:
+            slot = NO_SLOT
+            if not v["evict"]:
+                before = {**v, "layer": v["layer"] - 1}
+                address = self._table_address(before, work, int(token))
+                slot = int(self.memory.read(address, 4).view("<u4")[0])
+            self._write_table(v, work, int(token), slot)
+            slots.append(slot)
+        return numpy.array(slots, numpy.uint32)
+
+    def _attend(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
+        heads, kv_heads, size = v["heads"], v["kv_heads"], v["head_size"]
+        self._check_head(size)
+        if not kv_heads or heads % kv_heads:
+            raise Fault(Trap.SHAPE, f"{heads} heads do not share {kv_heads} key heads")
+        last = work.position + int(tokens[-1])
+        first = self._table_address(v, work, -work.position)
+        slots = self.memory.read(first, 4 * (last + 1)).view("<u4").astype(numpy.int64)
+        present = slots != NO_SLOT
+        slot_bytes = kv_slot_bytes(self.arch.kv, kv_heads, size)
+        data = numpy.zeros((last + 1, slot_bytes), numpy.uint8)
+        for position in numpy.flatnonzero(present):
+            slot = int(slots[position])
+            if slot >= self.slot_limit:
+                raise Fault(Trap.MEMORY, f"slot {slot} of {self.slot_limit}")
+            address = v["pool"] + slot * slot_bytes
+            data[position] = self.memory.content[address : address + slot_bytes]
+            if self._is_kept(int(position), slot):
+                self.kv.resident += 1
+            else:
+                self.memory.read(address, slot_bytes)
+                self.kv.fetched += 1
+                self._keep(int(position), slot)
+        block, bits = self.arch.block, self.arch.mantissa_bits
+        k, k_exponents, values, v_exponents = from_slots(
+            self.arch.kv, data, kv_heads, size, block, bits
+        )
+        place = self._place(v["vector"], heads * size)
+        mantissas, exponents = self._blocks(tokens, v["blocks"], heads * size)
+        for row, token in enumerate(tokens):
+            end = work.position + int(token) + 1
+            found = attend(
+                mantissas[row].reshape(heads, size), exponents[row].reshape(heads, -1),
+                k[:end], k_exponents[:end], values[:end], v_exponents[:end], present[:end],
+                block, bits, score_scale(size),
+            )  # fmt: skip
+            self.vector[token, place] = found.reshape(-1)
+        return self.vector[tokens, place]
+
+    def _check_head(self, size: int) -> None:
+        block = 32 if self.arch.kv == KvType.BFP8 else self.arch.block
+        if size == 0 or size % block:
+            raise Fault(Trap.SHAPE, f"heads of {size} numbers are no multiple of {block}")
+
+    def _table_address(self, v: dict[str, int], work: Work, token: int) -> int:
+        position = work.position + token
+        if position >= work.context:
+            raise Fault(Trap.MEMORY, f"position {position} of a context of {work.context}")
+        return v["table"] + 4 * (v["layer"] * work.context + position)
+
+    def _write_table(self, v: dict[str, int], work: Work, token: int, slot: int) -> None:
+        entry = numpy.array([slot], "<u4").view(numpy.uint8)
+        self.memory.write(self._table_address(v, work, token), entry)
+
+    def _keep(self, position: int, slot: int) -> None:
+        """Put a slot into the history buffer; each of the first positions has a place there."""
+        if position < len(self._tags):
+            self._tags[position] = slot
+
+    def _is_kept(self, position: int, slot: int) -> bool:
+        return position < len(self._tags) and bool(self._tags[position] == slot)
+
+    # --- buffers ------------------------------------------------------------------------------
+
+    def _place(self, first: int, count: int) -> slice:
+        if count == 0 or first + count > self.arch.vector_words:
+            raise Fault(
+                Trap.BUFFER,
+                f"numbers {first}..{first + count - 1} of a vector buffer of "
+                f"{self.arch.vector_words}",
+            )
+        return slice(first, first + count)
+
+    def _block_range(self, first: int, columns: int) -> slice:
+        count, rest = divmod(columns, self.arch.block)
+        if rest or not count:
+            raise Fault(Trap.SHAPE, f"{columns} numbers are no blocks of {self.arch.block}")
+        if first + count > self.arch.blocks:
+            raise Fault(
+                Trap.BUFFER,
+                f"blocks {first}..{first + count - 1} of an activation buffer of "
+                f"{self.arch.blocks}",
+            )
+        return slice(first, first + count)
+
+    def _blocks(self, tokens: Any, first: int, columns: int) -> tuple[Any, Any]:
+        place = self._block_range(first, columns)
+        return self.mantissas[tokens, place].reshape(len(tokens), -1), self.exponents[tokens, place]
+
+    def _to_blocks(self, tokens: Any, first: int, a: Any) -> Any:
+        place = self._block_range(first, a.shape[1])
+        for token, row in zip(tokens, a, strict=True):
+            mantissas, exponents = to_bfp(row, self.arch.block, self.arch.mantissa_bits)
+            self.mantissas[token, place] = mantissas.reshape(-1, self.arch.block)
+            self.exponents[token, place] = exponents
+        return self.mantissas[tokens, place]
+
+    def _wide(self, row: Any) -> tuple[Any, Any]:
+        if len(row) % self.arch.block:
+            raise Fault(Trap.SHAPE, f"{len(row)} numbers are no blocks of {self.arch.block}")
+        mantissas, exponents = to_bfp(row, self.arch.block, WIDE_BITS)
+        return mantissas, exponents
+
+
+def dequantise(matrix: Matrix) -> Any:
+    """The numbers of a matrix without minima as F25, int32 of its shape."""
+    rows, columns = matrix.shape
+    found = numpy.empty((rows, columns), numpy.int32)
+    scales = numpy.repeat(matrix.scales, matrix.group, axis=1).astype(numpy.int64)
+    exponents = numpy.repeat(matrix.scale_exponents, matrix.group, axis=1)
+    products = matrix.weights.astype(numpy.int64) * scales
+    for place in numpy.ndindex(rows, columns):
+        product = int(products[place])
+        found[place] = f25.compose(product < 0, abs(product), int(exponents[place]))
+    return found

@@ -1,0 +1,55 @@
+"""Memory of the simulated machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from dyncc.arch.skipopu.isa import Trap
+from dyncc_sim.skipopu.trap import Fault
+
+
+class Memory:
+    """Bytes, of which a program may write some.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+    writable
+        Ranges of addresses that may be written; None for all.
+    """
+
+    def __init__(self, size: int, writable: Sequence[range] | None = None) -> None:
+        self.content: NDArray[numpy.uint8] = numpy.zeros(size, numpy.uint8)
+        self.writable = (range(size),) if writable is None else tuple(writable)
+        self.bytes_read = self.bytes_written = 0
+
+    def load(self, address: int, content: Any) -> None:
+        """Put bytes in place before a program runs, whatever may be written."""
+        data = numpy.frombuffer(content, numpy.uint8)
+        if not 0 <= address <= len(self.content) - len(data):
+            raise ValueError(f"{len(data)} bytes at {address} do not fit {len(self.content)}")
+        self.content[address : address + len(data)] = data
+
+    def read(self, address: int, count: int) -> NDArray[numpy.uint8]:
+        """A view of bytes; raises Fault outside of memory."""
+        if address < 0 or address + count > len(self.content):
+            raise Fault(
+                Trap.MEMORY, f"read of {count} bytes at {address:#x}, beyond {len(self.content):#x}"
+            )
+        self.bytes_read += count
+        return self.content[address : address + count]
+
+    def write(self, address: int, data: NDArray[numpy.uint8]) -> None:
+        """Write bytes; raises Fault outside of what may be written."""
+        end = address + len(data)
+        if len(data) and not any(
+            part.start <= address and end <= part.stop for part in self.writable
+        ):
+            raise Fault(Trap.MEMORY, f"write of {len(data)} bytes at {address:#x} is not allowed")
+        self.bytes_written += len(data)
+        self.content[address:end] = data
