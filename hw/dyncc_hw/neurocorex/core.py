@@ -152,7 +152,9 @@ class Core(wiring.Component):
                     writes[space].en.eq(server.write),
                     server.word.eq(reads[space].data),
                 ]
-        m.submodules.queue = queue = SyncFIFOBuffered(width=index_bits(sources), depth=sources + 1)
+        # A FIFO of depth 2 has memory addresses of no bits, which Verilog does not know.
+        depth = max(3, sources + 1)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=index_bits(sources), depth=depth)
         m.submodules.fired = fired = SyncFIFOBuffered(width=index_bits(neurons), depth=neurons + 2)
         m.submodules.path = path = NeuronPath(spec, self.implementation)
         m.submodules.synapses = synapses = SynapseUnit(spec)
