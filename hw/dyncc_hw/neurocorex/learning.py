@@ -90,7 +90,7 @@ class LearningEngine(wiring.Component):
         lane_bits = spec.lanes.bit_length() - 1
         m.submodules.traces = traces = TraceUnit(spec, self._control)
         m.submodules.columns = columns = SyncFIFOBuffered(
-            width=index_bits(neurons), depth=neurons + 1
+            width=index_bits(neurons), depth=neurons + 2
         )
 
         def ports(name: str, shape: Any, depth: int) -> tuple[Any, Any]:
