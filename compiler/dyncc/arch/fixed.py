@@ -25,10 +25,16 @@ def round_shift(value: Integers, bits: int) -> Integers:
     return (value + (1 << (bits - 1))) >> bits
 
 
+def limit(value: Integers, low: int, high: int) -> Integers:
+    """`value` limited to low..high; on small arrays several times as fast as `numpy.clip`."""
+    found: Integers = numpy.minimum(numpy.maximum(value, low), high)
+    return found
+
+
 def saturate(value: Integers, bits: int) -> Integers:
     """`value` limited to the range of a signed integer of `bits` bits; never wraps."""
     high = (1 << (bits - 1)) - 1
-    return numpy.clip(value, -high - 1, high)
+    return limit(value, -high - 1, high)
 
 
 def quantise(value: Any, fraction_bits: int) -> Integers:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy
 
-from dyncc.arch.fixed import Integers, round_shift
+from dyncc.arch.fixed import Integers, limit, round_shift
 from dyncc.arch.neurocorex import (
     FACTOR_BITS,
     LAGS,
@@ -82,7 +82,7 @@ def delivered(weights: Integers, plastic: numpy.ndarray, drift: int, bounds: Bou
     drift
         What all plastic weights gained together, with fraction bits.
     """
-    limited = numpy.clip(weights + drift, *bounds)
+    limited = limit(weights + drift, *bounds)
     return numpy.where(plastic, limited, weights) >> WEIGHT_FRACTION_BITS
 
 
@@ -106,4 +106,4 @@ def stored_bounds(rule: Rule, weight_bits: int, bounds: Bounds) -> Bounds:
 
 def changed(weights: Integers, plastic: numpy.ndarray, by: Integers, bounds: Bounds) -> Integers:
     """Weights after the plastic ones gained `by`, within `bounds` of what is stored."""
-    return numpy.where(plastic, numpy.clip(weights + by, *bounds), weights)
+    return numpy.where(plastic, limit(weights + by, *bounds), weights)
