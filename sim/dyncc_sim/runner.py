@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -45,10 +46,11 @@ def settings() -> dict[str, Any]:
 
 def run_bench(
     component: Any,
-    bench: str,
+    bench: str | Sequence[str],
     options: Mapping[str, Any],
     *,
     simulator: str = "verilator",
+    tests: Iterable[str] | None = None,
     build_root: Path | None = None,
 ) -> None:
     """Run a bench; a build is kept and used again for the same Verilog.
@@ -58,11 +60,13 @@ def run_bench(
     component
         The Amaranth component.
     bench
-        Module of the bench, such as ``dyncc_sim.neurocorex_core_bench``.
+        Module of the bench, such as ``dyncc_sim.neurocorex_core_bench``, or several.
     options
         JSON-able settings that the bench reads with `settings`.
     simulator
         One of `SIMULATORS`.
+    tests
+        Names of the tests to run; all by default.
     build_root
         Where builds are kept; by default below the system's temporary directory.
 
@@ -91,9 +95,11 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
         results = Path(folder) / "results.xml"
         log = Path(folder) / "run.log"
-        try:
+        # A test that fails is an error here too; `_check` says more about it.
+        with contextlib.suppress(RuntimeError, SystemExit):
             runner.test(
                 test_module=bench,
+                test_filter=None if tests is None else rf"\.({'|'.join(tests)})$",
                 hdl_toplevel="top",
                 build_dir=build,
                 test_dir=folder,
@@ -101,13 +107,10 @@ def run_bench(
                 log_file=log,
                 extra_env={SETTINGS: json.dumps(dict(options)), "PYTHONPATH": _python_path()},
             )
-        except (RuntimeError, SystemExit) as error:
-            # A test that fails is an error here too.
-            if not results.is_file():
-                tail = log.read_text(errors="replace")[-3000:] if log.is_file() else str(error)
-                raise ToolError(f"the bench {bench} did not run", log=tail) from error
         output = log.read_text(errors="replace") if log.is_file() else ""
-        _check(results, bench, output)
+        if not results.is_file():
+            raise ToolError(f"the bench {bench} did not run", log=output[-3000:])
+        _check(results, bench, output, tests)
 
 
 def _verilog(component: Any, simulator: str) -> str:
@@ -163,10 +166,17 @@ def _public_ports(text: str) -> str:
     return "\n".join(["`verilator_config", *lines, ""])
 
 
-def _check(results: Path, bench: str, output: str) -> None:
+def _check(
+    results: Path, bench: str | Sequence[str], output: str, tests: Iterable[str] | None
+) -> None:
     cases = list(ElementTree.parse(results).iter("testcase"))
     if not cases:
         raise ToolError(f"the bench {bench} holds no test", log=output[-2000:])
+    missing = set(tests or ()) - {str(case.get("name")) for case in cases}
+    if missing:
+        raise ToolError(
+            f"the bench {bench} has no test {', '.join(sorted(missing))}", log=output[-2000:]
+        )
     for line in output.splitlines():
         if "coverage:" in line:
             print(line[line.index("coverage:") :])  # noqa: T201  (pytest shows it with -s)
