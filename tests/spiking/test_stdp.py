@@ -64,7 +64,7 @@ def limits(rule: Learning, image: CoreImage) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seeds)
 def test_traces_against_float64(seed: int) -> None:
     r"""Equal within the rounding of traces and of changes.
@@ -108,7 +108,7 @@ def test_traces_against_float64(seed: int) -> None:
         assert (numpy.abs(found - weights.numpy()) <= bound + 1e-9).all(), t
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seeds)
 def test_windows_equal_float64(seed: int) -> None:
     """Exactly, since amplitudes are multiples of the finest step of weights."""
@@ -137,7 +137,7 @@ def test_windows_equal_float64(seed: int) -> None:
         assert (learn(synapses, arrived[t], fired[t]) == weights.numpy()).all(), t
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seeds)
 def test_lags_equal_float64(seed: int) -> None:
     """Exactly, also where what is delivered is limited to the bounds."""
