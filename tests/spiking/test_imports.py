@@ -574,7 +574,11 @@ def test_command_line(
     assert main(["compile", "net.json", "--target", "neurocorex", "--dt", "1e-3"]) == 0
     assert "superneuromat" in capsys.readouterr().out
     numpy.savez("in.npz", input=superneuromat_spikes(snn, TICKS))
-    assert main(["run", "net.dyncc", "--input", "in.npz", "--output", "out.npz"]) == 0
+    arguments = ["run", "net.dyncc", "--input", "in.npz", "--output", "out.npz"]
+    assert main([*arguments, "--plot", "raster.svg"]) == 0
+    assert Path("raster.svg").read_text().count("<use ") > 100
+    assert main([*arguments, "--plot", "raster.gif"]) == 1
+    assert "must end with" in capsys.readouterr().err
     snn.simulate(TICKS, use="cpu")
     found = numpy.load("out.npz")["spikes"]
     assert (

@@ -293,6 +293,21 @@ def test_dense_or_sparse_by_size() -> None:
         spiking.map_network(network, CoreSpec(32, 16, lanes=4, synapse_words=300))
 
 
+def test_spare_neurons_are_silent() -> None:
+    """They take a parameter set of the network if there is one that does nothing by itself."""
+    for bias, sets in ((0.0, 1), (2.0, 2)):
+        network = chain(2, 3, tau=0.02, v_leak=0.5, bias=bias)
+        program = spiking.map_network(network, neurons=8)
+        assert program.image.spec.parameter_sets == sets
+        with spiking.open_core("twin", program.image) as core:
+            found = core.run(numpy.ones((200, 2)), record=range(8))
+        assert found.spikes[:, :3].sum() > 30
+        assert not found.spikes[:, 3:].any()
+        assert (found.potentials[:, 3:] == found.potentials[0, 3]).all()
+    with pytest.raises(ConfigError, match="needs 2 parameter sets, the core has 1"):
+        spiking.map_network(network, CoreSpec(8, 2, parameter_sets=1))
+
+
 def test_a_given_core_and_given_sizes() -> None:
     network = chain(4, 6)
     image = spiking.map_network(network, lanes=2, weight_bits=5, neurons=9).image

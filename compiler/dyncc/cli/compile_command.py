@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dyncc.arch.neurocorex import CoreSpec
 
 HELP = "compile a network to an artifact directory"
 DESCRIPTION = """\
@@ -57,14 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     spiking.add_argument(
         "--method", default="euler", choices=("euler", "exact"), help="how decay is discretised"
     )
+    spiking.add_argument(
+        "--board", metavar="NAME", help="the core of a board, see `dyncc hw list`, for sizes"
+    )
     for name, what in _SIZES.items():
         spiking.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
+    spiking.add_argument(
+        "--learning", action="store_true", default=None, help="a core with an STDP engine"
+    )
     kind = spiking.add_mutually_exclusive_group()
     kind.add_argument(
         "--sparse", action="store_true", default=None, help="store synapses as lists of targets"
     )
     kind.add_argument(
-        "--dense", action="store_false", dest="sparse", help="store a weight for every pair"
+        "--dense",
+        action="store_false",
+        dest="sparse",
+        default=None,
+        help="store a weight for every pair",
     )
     kind.add_argument(
         "--synapse-words", type=int, metavar="N", help="words of synapses of a sparse core"
@@ -123,12 +137,35 @@ def _spiking(arguments: argparse.Namespace) -> int:
         network = spiking.load_superneuromat(model, arguments.dt)
     else:
         network = spiking.load_nir(model, arguments.dt, arguments.subtract)
-    sizes = {name: getattr(arguments, name) for name in (*_SIZES, "synapse_words")}
+    sizes = {name: getattr(arguments, name) for name in (*_SIZES, "learning", "synapse_words")}
     given = {name: value for name, value in sizes.items() if value is not None}
-    program = spiking.map_network(
-        network, method=arguments.method, sparse=arguments.sparse, **given
-    )
+    if arguments.board is None:
+        program = spiking.map_network(
+            network, method=arguments.method, sparse=arguments.sparse, **given
+        )
+    else:
+        if arguments.sparse is not None:
+            raise ConfigError(
+                "--sparse and --dense choose a core, and --board gives one",
+                hint="Give --synapse-words, if the board is built so; 0 is dense.",
+            )
+        program = spiking.map_network(network, _core(arguments.board, given), arguments.method)
     output = Path(arguments.output or model.with_suffix(".dyncc").name)
     spiking.save(program, output)
     print(f"{output}: {program.describe()}")
     return 0
+
+
+def _core(board: str, given: dict[str, Any]) -> CoreSpec:
+    """The core of a board, as `dyncc hw build` builds it with the sizes given."""
+    from dyncc.arch.neurocorex import CoreSpec
+    from dyncc.core.errors import MissingToolError
+
+    try:
+        from dyncc_hw import boards, designs
+    except ImportError as error:
+        raise MissingToolError(
+            f"--board needs {error.name}", hint="Install it: pip install 'dyncc[hw]'"
+        ) from error
+    sizes = designs.design("neurocorex").sizes | boards.board(board).sizes | given
+    return CoreSpec(**sizes | {"learning": bool(sizes["learning"])})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dyncc.spiking import SpikingProgram
 
 HELP = "run an artifact on arrays from a file"
 DESCRIPTION = """\
@@ -20,6 +23,7 @@ engines of a spiking network:
 
 examples:
   dyncc run model.dyncc --input in.npz --output out.npz
+  dyncc run net.dyncc --input in.npz --output out.npz --plot raster.svg
   dyncc run net.dyncc --input in.npz --output out.npz --engine serial:/dev/ttyUSB0"""
 
 
@@ -29,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", required=True, metavar="FILE.npz")
     parser.add_argument("--output", required=True, metavar="FILE.npz")
     parser.add_argument("--engine", help="what runs a spiking network, see below")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw spikes, or potentials of a readout: .svg, .png, .pdf"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         program = spiking.load(arguments.artifact)
         with progress() as report:
             arrays = program.run(engine=arguments.engine or "twin", progress=report, **inputs)
-    elif arguments.engine is not None:
+        if arguments.plot is not None:
+            plot(arguments.plot, program, inputs, arrays)
+    elif arguments.engine is not None or arguments.plot is not None:
         raise ConfigError(
-            f"{arguments.artifact} holds no spiking network, and --engine is for those"
+            f"{arguments.artifact} holds no spiking network, and --engine and --plot are for those"
         )
     else:
         arrays = name_outputs(load(arguments.artifact)(**inputs))
@@ -67,6 +76,20 @@ def run(arguments: argparse.Namespace) -> int:
     for name, array in arrays.items():
         print(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
     return 0
+
+
+def plot(
+    path: str, program: SpikingProgram, inputs: dict[str, Any], arrays: dict[str, Any]
+) -> None:
+    """Draw the inputs and outputs of a run: a raster, or traces if no output has spikes."""
+    from dyncc.spiking import plots
+
+    spikes = {name: arrays[name] for name, output in program.outputs.items() if output.spiking}
+    if spikes or not arrays:
+        figure = plots.raster(inputs | spikes, program.dt)
+    else:
+        figure = plots.membrane(next(iter(arrays.values()))[:, :10], dt=program.dt)
+    plots.save(figure, path)
 
 
 def is_spiking(path: str) -> bool:

@@ -23,8 +23,9 @@ from dyncc.spiking.engines import open_core
 from dyncc.spiking.imagefile import load, save
 from dyncc.spiking.learning_parameters import LagStdp, TraceStdp, WindowStdp
 from dyncc.spiking.mapping import map_network
-from dyncc.spiking.network import Classifier, LearningRule, Network, Population, Projection
+from dyncc.spiking.network import Classifier, LearningRule, Network, Projection
 from dyncc.spiking.nir_import import from_nir, load_nir
+from dyncc.spiking.population import Population
 from dyncc.spiking.program import Output, SpikingProgram
 from dyncc.spiking.report import MappingReport
 from dyncc.spiking.snntorch_import import from_snntorch

@@ -54,7 +54,7 @@ def save(program: SpikingProgram, path: str | Path) -> None:
     ConfigError
         If `path` holds something that is not an artifact.
     """
-    report = program.report or MappingReport((), (), 0, 0, 0)
+    report = program.report or MappingReport((), (), 0, 0, 0, 0)
     with replacing(Path(path)) as unfinished:
         save_image(program.image, unfinished / IMAGE)
         rows = {str(number): places.rows for number, places in enumerate(program.places)}

@@ -17,7 +17,8 @@ import numpy
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.spiking.connectors import Reals
 from dyncc.spiking.linear_maps import KINDS, Shape, matrix, output_shape
-from dyncc.spiking.network import Network, Population
+from dyncc.spiking.network import Network
+from dyncc.spiking.population import Population
 
 _NEURONS: dict[type, tuple[str, dict[str, str]]] = {
     nir.LIF: ("lif", {"tau": "tau", "r": "resistance", "v_leak": "v_leak",

@@ -66,6 +66,8 @@ class MappingReport:
     ----------
     populations, projections
         Of the network, in its order.
+    lines
+        Input lines used.
     relays
         Neurons that only pass spikes on, for delays.
     parameter_sets, synapse_words
@@ -76,6 +78,7 @@ class MappingReport:
 
     populations: tuple[PlacedPopulation, ...]
     projections: tuple[PlacedProjection, ...]
+    lines: int
     relays: int
     parameter_sets: int
     synapse_words: int
@@ -90,6 +93,7 @@ class MappingReport:
                 PlacedProjection(**item | {"delays": tuple(item["delays"])})
                 for item in values["projections"]
             ),
+            values["lines"],
             values["relays"],
             values["parameter_sets"],
             values["synapse_words"],
@@ -107,7 +111,7 @@ class MappingReport:
         kind = "sparse" if spec.sparse else "dense"
         lines = [
             f"neurons         {neurons} of {spec.neurons}, {self.relays} of them relays",
-            f"input lines     {spec.inputs}",
+            f"input lines     {self.lines} of {spec.inputs}",
             f"parameter sets  {self.parameter_sets} of {spec.parameter_sets}",
             f"synapse words   {self.synapse_words} of {words}, {kind}",
             "",

@@ -25,7 +25,7 @@ from dyncc.arch.neurocorex import (
 from dyncc.core.errors import ConfigError
 from dyncc.spiking import parameters
 from dyncc.spiking.connectors import Reals
-from dyncc.spiking.network import Population
+from dyncc.spiking.population import Population
 
 #: Binary places of weights that may be exact.
 _PLACES = 20
@@ -247,6 +247,12 @@ def _check(
             f"{_FIELDS[name]} of {own[_FIELDS[name]]:g} is out of the core's range of {bound:g}",
             hint="Choose a core with more state bits.",
         )
+
+
+def resting(values: parameters.ParameterSet) -> int:
+    """The potential at which a neuron is at rest."""
+    exponential = values["dynamics"] == Dynamics.EXPONENTIAL
+    return values.get("rest" if exponential else "reset_to", 0)
 
 
 def rewound(values: parameters.ParameterSet, v: int, i: int, steps: int) -> tuple[int, int]:
