@@ -169,6 +169,8 @@ def changed(path: Path, arrays: dict[str, Any] | None = None, **facts: Any) -> N
         ({"termination": {"test": 1, "table": []}}, "missing 3 required"),
         ({"arrays": {"parameter.leak": None}}, "parameter.leak"),
         ({"arrays": {"assignment": [0, 99]}}, "assignment must have shape"),
+        ({"arrays": {"source": numpy.array([99], numpy.int32)}}, "could not be broadcast|index 99"),
+        ({"arrays": {"weights": numpy.zeros(3, numpy.int16)}}, "shape mismatch"),
     ],
 )
 def test_images_that_say_something_else(

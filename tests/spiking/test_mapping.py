@@ -293,6 +293,17 @@ def test_dense_or_sparse_by_size() -> None:
         spiking.map_network(network, CoreSpec(32, 16, lanes=4, synapse_words=300))
 
 
+def test_a_network_that_is_too_large_for_lists_is_dense() -> None:
+    network = Network(1e-3)
+    network.input("x", 1)
+    network.population("a", "lif", 1100, tau=0.02)
+    network.connect("x", "a", spiking.all_to_all())
+    network.connect("a", "a", spiking.all_to_all())
+    assert not spiking.map_network(network).image.spec.sparse
+    with pytest.raises(ConfigError, match="needs 1211100 words of synapses, the core has 1048576"):
+        spiking.map_network(network, sparse=True)
+
+
 def test_spare_neurons_are_silent() -> None:
     """They take a parameter set of the network if there is one that does nothing by itself."""
     for bias, sets in ((0.0, 1), (2.0, 2)):

@@ -40,10 +40,9 @@ PLACES = "places.safetensors"
 _FIELDS = {
     "target": str, "dt": float, "inputs": dict, "outputs": dict, "places": list, "report": dict
 }  # fmt: skip
-_ARRAYS = (
-    "assignment", "input_weights", "recurrent_weights", "input_plastic", "recurrent_plastic",
-    "initial_v", "initial_i", "initial_refractory",
-)  # fmt: skip
+_ARRAYS = ("assignment", "initial_v", "initial_i", "initial_refractory")
+#: Type of weights in a file: a weight has 16 bits at most.
+_WEIGHT = numpy.int16
 
 
 def save(program: SpikingProgram, path: str | Path) -> None:
@@ -57,7 +56,10 @@ def save(program: SpikingProgram, path: str | Path) -> None:
     report = program.report or MappingReport((), (), 0, 0, 0, 0)
     with replacing(Path(path)) as unfinished:
         save_image(program.image, unfinished / IMAGE)
-        rows = {str(number): places.rows for number, places in enumerate(program.places)}
+        rows = {
+            str(number): places.rows.astype(numpy.int32)
+            for number, places in enumerate(program.places)
+        }
         save_file(rows, unfinished / PLACES)
         seal(
             unfinished,
@@ -99,7 +101,7 @@ def load(path: str | Path) -> SpikingProgram:
             {name: _pair(place) for name, place in manifest["inputs"].items()},
             {name: Output(**fields) for name, fields in manifest["outputs"].items()},
             tuple(
-                SynapsePlaces(rows=rows[str(number)], **fields)
+                SynapsePlaces(rows=rows[str(number)].astype(numpy.int64), **fields)
                 for number, fields in enumerate(manifest["places"])
             ),
             MappingReport.from_dict(manifest["report"]),
@@ -111,8 +113,21 @@ def load(path: str | Path) -> SpikingProgram:
 
 def save_image(image: CoreImage, path: Path) -> None:
     """Write an image to a file that `load_image` reads."""
-    arrays = {f"parameter.{name}": values for name, values in image.parameters.items()}
+    arrays: dict[str, Any] = {
+        f"parameter.{name}": values for name, values in image.parameters.items()
+    }
     arrays |= {name: getattr(image, name) for name in _ARRAYS}
+    weights = image.weights.astype(_WEIGHT)
+    if image.spec.sparse:
+        source, neuron = numpy.nonzero(image.present)
+        arrays |= {
+            "source": source.astype(numpy.int32),
+            "neuron": neuron.astype(numpy.int32),
+            "weights": weights[source, neuron],
+            "plastic": image.plastic[source, neuron],
+        }
+    else:
+        arrays |= {"weights": weights, "plastic": image.plastic}
     facts = {
         "format": FORMAT,
         "spec": asdict(image.spec),
@@ -159,13 +174,31 @@ def load_image(path: Path, spec: CoreSpec | None = None) -> CoreImage:
                 },
                 learning=_learning(facts["learning"]),
                 termination=_termination(facts["termination"]),
+                **_synapses(file, found),
                 **{name: file.get_tensor(name) for name in _ARRAYS},
             )
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
         raise _damaged(path, error) from error
     if spec is not None and found != spec:
         raise ConfigError(f"the image is for {found}, and the core is {spec}", where=str(path))
     return image
+
+
+def _synapses(file: Any, spec: CoreSpec) -> dict[str, Any]:
+    """Weights and plastic synapses: matrices, or of a sparse core lists in a file."""
+    weights, plastic = (file.get_tensor(name) for name in ("weights", "plastic"))
+    if spec.sparse:
+        place = file.get_tensor("source"), file.get_tensor("neuron")
+        lists, shape = (weights, plastic), (spec.sources, spec.neurons)
+        weights, plastic = numpy.zeros(shape, _WEIGHT), numpy.zeros(shape, bool)
+        weights[place], plastic[place] = lists
+    weights = weights.astype(numpy.int64)
+    return {
+        "input_weights": weights[: spec.inputs],
+        "recurrent_weights": weights[spec.inputs :],
+        "input_plastic": plastic[: spec.inputs],
+        "recurrent_plastic": plastic[spec.inputs :],
+    }
 
 
 def _learning(fields: dict[str, Any] | None) -> Learning | None:

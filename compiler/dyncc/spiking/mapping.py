@@ -199,7 +199,12 @@ def _fitting(parts: Assembly, sparse: bool | None, sizes: dict[str, Any]) -> Cor
     spec = CoreSpec(**{"parameter_sets": len(parts.sets) + spare} | needed)
     if "synapse_words" in sizes or sparse is False:
         return _image(parts, spec)
-    listed = _image(parts, replace(spec, synapse_words=1 << 20))
+    try:
+        listed = _image(parts, replace(spec, synapse_words=1 << 20))
+    except ConfigError:
+        if sparse:
+            raise
+        return _image(parts, spec)
     words = max(1, int(listed.row_counts.sum()))
     smaller = replace(spec, synapse_words=words)
     if sparse is None and _synapse_bits(spec) <= _synapse_bits(smaller):
