@@ -156,8 +156,8 @@ def effective_weights(
 def read_image(spec: CoreSpec, words: Mapping[Space, Sequence[int]]) -> CoreImage:
     """An image with which a core does the same as with these memories.
 
-    Plastic weights lose their fraction bits and are brought within their bounds; currents, and
-    spikes on their way, are left out, as are parameters of a rule or a test that is off.
+    Plastic weights lose their fraction bits and are brought within their bounds. Spikes on their
+    way are left out, as are parameters of a rule or a test that is off.
 
     Raises
     ------
@@ -185,8 +185,10 @@ def read_image(spec: CoreSpec, words: Mapping[Space, Sequence[int]]) -> CoreImag
         plastic[: spec.inputs],
         plastic[spec.inputs :],
         _termination(registers, words.get(Space.TABLE, ())),
-        numpy.array([state["v"] for state in states]),
-        numpy.array([state["refractory"] for state in states]),
+        **{
+            f"initial_{name}": numpy.array([state[name] for state in states])
+            for name in ("v", "i", "refractory")
+        },
     )
     if spec.sparse:
         counts = [unpack(row_fields(spec), row)["count"] for row in words[Space.ROWS]]
