@@ -22,6 +22,13 @@ def step_limit(spec: CoreSpec, implementation: Implementation = STANDARD) -> int
     )
 
 
+def checked_limit(limit: int) -> int:
+    """`limit`, if it is a number of cycles."""
+    if limit < 1:
+        raise ConfigError(f"limit must be at least 1 cycle, not {limit}")
+    return limit
+
+
 class Stepper(wiring.Component):
     """Carries out a step, or breaks it off.
 
@@ -50,11 +57,7 @@ class Stepper(wiring.Component):
     SETTLE = 4
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int):
-            raise TypeError(f"limit must be an integer, not {type(self.limit).__name__}")
-        if self.limit < 1:
-            raise ConfigError(f"limit must be at least 1 cycle, not {self.limit}")
+        self.limit = checked_limit(limit)
         super().__init__(
             {
                 "step": In(1),
