@@ -510,6 +510,9 @@ def test_termination_ends_outputs_at_the_step_that_decided() -> None:
     for name, values in found.items():
         assert values.shape == (wanted, whole[name].shape[1]), name
         assert (values == whole[name][:wanted]).all(), name
+    network.outputs = {"a": "a"}
+    assert len(spiking.map_network(network).run(spikes)["a"]) == wanted
+    network.output("out", "out")
     network.classify("out", margin=1.5, least_steps=wanted + 3)
     later = wanted + 2 + int(numpy.argmax(margins[wanted + 2 :] >= 1.5)) + 1
     assert len(spiking.map_network(network).run(spikes)["out"]) == later

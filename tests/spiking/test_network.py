@@ -124,6 +124,7 @@ def test_projections_that_are_refused(options: dict[str, Any], message: str) -> 
         ({"refractory": [0, 0, 256]}, r"refractory of neuron 2 .* in 0\.\.255, not 256"),
         ({"bias": numpy.nan}, "bias of neuron 0 of population 'p' must be finite, not nan"),
         ({"model": "neurocorex", "leak": -1}, "leak of neuron 0 of .* must be 0 or more, not -1"),
+        ({"model": "li", "subtract": True}, "'p' of model li cannot subtract its threshold"),
         ({"weight_unit": 0}, "weight_unit of population 'p' must be positive, not 0"),
     ],
 )

@@ -146,10 +146,10 @@ class Assembly:
             self.unit[name] = units.weight_unit(population, self._real[:, columns], *own, bits)
             self._bias[columns] += population.values("bias")
             # Weights that learn may become as large as the bounds let them.
-            largest = max(map(abs, own[0]), default=0.0)
-            reach = numpy.where(self.plastic[:, columns], largest, self._real[:, columns])
+            largest = numpy.where(self.plastic[:, columns], max(map(abs, own[0]), default=0.0), 0.0)
+            largest = numpy.maximum(largest, numpy.abs(self._real[:, columns]))
             self.scale[name] = units.potential_unit(
-                population, reach, self._bias[columns], network.dt, self._limits.state_bits
+                population, largest, self._bias[columns], network.dt, self._limits.state_bits
             )
         if rule is None or not learners:
             return None

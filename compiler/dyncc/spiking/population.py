@@ -21,6 +21,7 @@ MODELS = {
     "superneuromat": ("leak", "threshold", "v_reset"),
     "neurocorex": ("leak", "threshold"),
 }
+_SUBTRACTING = ("lif", "cuba_lif", "if")
 #: Parameters that must be positive.
 _POSITIVE = ("tau", "tau_syn")
 _DEFAULTS = {
@@ -107,6 +108,11 @@ class Population:
             values = self.values(name)
             whole = (values == numpy.rint(values)) & (values >= 0) & (values < 256)
             self._check(name, whole, "an integer in 0..255")
+        if self.subtract and self.model not in _SUBTRACTING:
+            raise ConfigError(
+                f"population {self.name!r} of model {self.model} cannot subtract its threshold",
+                hint=f"Models that can: {', '.join(_SUBTRACTING)}.",
+            )
         if self.weight_unit is not None and not 0 < self.weight_unit < numpy.inf:
             raise ConfigError(
                 f"weight_unit of population {self.name!r} must be positive, not {self.weight_unit}"

@@ -156,8 +156,9 @@ class SpikingProgram:
 
     @property
     def lag(self) -> int:
-        """Steps by which the last output lags: so many steps a run takes longer."""
-        return max((output.level for output in self.outputs.values()), default=0)
+        """Steps by which the last output or readout lags: so many steps a run takes longer."""
+        shown = [*self.outputs.values(), *([] if self.readout is None else [self.readout])]
+        return max((output.level for output in shown), default=0)
 
     def lines(self, *args: Any, **kwargs: Any) -> Any:
         """Input lines of a core in a run: bool, shape (steps + lag, inputs of the core).

@@ -108,7 +108,7 @@ def potential_unit(
     Parameters
     ----------
     weights
-        All weights to the population, shape (sources, size).
+        All weights to the population, or how large they may become, shape (sources, size).
     bias
         Shape (size,).
     """
@@ -172,7 +172,7 @@ def parameter_set_of_each(
         if key not in known:
             try:
                 values = _set(population, own, dt, unit, scale, method, spec.state_bits)
-                _check(population.model, values, own | {"weight_unit": unit}, layout, scale)
+                _check(values, own | {"weight_unit": unit}, layout, scale)
             except ConfigError as error:
                 where = f"neuron {index} of population {population.name!r}"
                 raise ConfigError(error.message, hint=error.hint, where=where) from error
@@ -224,7 +224,6 @@ def _set(
 
 
 def _check(
-    model: str,
     values: parameters.ParameterSet,
     own: dict[str, float],
     layout: dict[str, Field],
