@@ -23,7 +23,7 @@ import math
 from typing import Any
 
 import numpy
-from numba import njit, prange
+from numba import njit
 
 from dyncc.arch.skipopu.formats import GUARD, PROBABILITY_BITS, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
@@ -142,7 +142,7 @@ def _head(
         out[j] = multiply(state[2 + j], inverse) if state[0] != -(1 << 62) else 0
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def attend(
     q: Any, q_exponents: Any, k: Any, k_exponents: Any, v: Any, v_exponents: Any, present: Any,
     block: int, bits: int, scale: int,
@@ -170,7 +170,7 @@ def attend(
     heads, size = q.shape
     shared = heads // k.shape[1]
     found = numpy.zeros((heads, size), numpy.int32)
-    for h in prange(heads):
+    for h in range(heads):
         kv = h // shared
         _head(
             q[h], q_exponents[h], k[:, kv], k_exponents[:, kv], v[:, kv], v_exponents[:, kv],

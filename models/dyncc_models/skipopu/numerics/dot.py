@@ -11,6 +11,9 @@ from dyncc.arch.skipopu.formats import GUARD, ZERO
 from dyncc_models.skipopu.numerics.f25 import add, compose, multiply
 from dyncc_models.skipopu.numerics.weights import Matrix
 
+#: Numbers that are multiplied together in the inner loop; blocks are multiples of it.
+PART = 32
+
 
 @njit(cache=True)
 def shift_round(value: int, bits: int) -> int:
@@ -35,56 +38,56 @@ def base_exponent(top_scale: int, top_minimum: int, exponents: Any) -> int:
 
 @njit(cache=True, parallel=True)
 def _accumulate(
-    weights: Any, group: int, scales: Any, scale_exponents: Any, minima: Any,
-    minimum_exponents: Any, mantissas: Any, exponents: Any, bases: Any,
+    weights: Any, scales: Any, scale_exponents: Any, minima: Any, minimum_exponents: Any,
+    mantissas: Any, shifts: Any,
 ) -> Any:  # fmt: skip
-    tokens, rows, groups = mantissas.shape[0], weights.shape[0], scales.shape[1]
+    """Dot products of all rows and tokens.
+
+    Shapes: weights (rows, groups, parts, PART), mantissas (tokens, groups, parts, PART), shifts
+    (tokens, groups). The length of a part is constant, so that a part becomes a few instructions.
+    """
+    (rows, groups, parts, _), tokens = weights.shape, mantissas.shape[0]
     found = numpy.zeros((tokens, rows), numpy.int64)
     sums = numpy.zeros((tokens, groups), numpy.int64)
     for t in range(tokens):
         for g in range(groups):
-            total = 0
-            for i in range(g * group, (g + 1) * group):
-                total += mantissas[t, i]
-            sums[t, g] = total
+            sums[t, g] = mantissas[t, g].sum()
     for r in prange(rows):
-        for g in range(groups):
-            first = g * group
-            scale, minimum = numpy.int64(scales[r, g]), numpy.int64(minima[r, g])
-            for t in range(tokens):
-                if exponents[t, g] == ZERO:
-                    continue
+        for t in range(tokens):
+            total = 0
+            for g in range(groups):
                 product = numpy.int32(0)
-                for i in range(group):
-                    product += numpy.int32(weights[r, first + i]) * numpy.int32(
-                        mantissas[t, first + i]
-                    )
-                shift = bases[t] - exponents[t, g]
-                term = shift_round(scale * product, shift - scale_exponents[r, g])
-                if minimum != 0:
-                    term += shift_round(minimum * sums[t, g], shift - minimum_exponents[r, g])
-                found[t, r] += term
+                for k in range(parts):
+                    for i in range(PART):
+                        product += numpy.int32(weights[r, g, k, i]) * numpy.int32(
+                            mantissas[t, g, k, i]
+                        )
+                shift = shifts[t, g]
+                total += shift_round(scales[r, g] * product, shift - scale_exponents[r, g])
+                least = minima[r, g] * sums[t, g]
+                if least:
+                    total += shift_round(least, shift - minimum_exponents[r, g])
+            found[t, r] = total
     return found
 
 
 @njit(cache=True, parallel=True)
-def _accumulate_wide(weights: Any, group: int, weight_exponents: Any, mantissas: Any,
-                     exponents: Any, bases: Any) -> Any:  # fmt: skip
+def _accumulate_wide(weights: Any, exponents: Any, mantissas: Any, shifts: Any) -> Any:
     """The same for 16-bit weights, whose products do not fit 32 bits."""
-    tokens, rows, groups = mantissas.shape[0], weights.shape[0], weight_exponents.shape[1]
+    (rows, groups, parts, _), tokens = weights.shape, mantissas.shape[0]
     found = numpy.zeros((tokens, rows), numpy.int64)
     for r in prange(rows):
-        for g in range(groups):
-            if weight_exponents[r, g] == ZERO:
-                continue
-            for t in range(tokens):
-                if exponents[t, g] == ZERO:
-                    continue
-                product = numpy.int64(0)
-                for i in range(g * group, (g + 1) * group):
-                    product += numpy.int64(weights[r, i]) * numpy.int64(mantissas[t, i])
-                shift = bases[t] - exponents[t, g] - weight_exponents[r, g]
-                found[t, r] += shift_round(product, shift)
+        for t in range(tokens):
+            total = 0
+            for g in range(groups):
+                product = 0
+                for k in range(parts):
+                    for i in range(PART):
+                        product += numpy.int64(weights[r, g, k, i]) * numpy.int64(
+                            mantissas[t, g, k, i]
+                        )
+                total += shift_round(product, shifts[t, g] - exponents[r, g])
+            found[t, r] = total
     return found
 
 
@@ -107,14 +110,16 @@ def accumulate(matrix: Matrix, mantissas: Any, exponents: Any) -> tuple[Any, Any
         [base_exponent(matrix.top_scale, matrix.top_minimum, row) for row in exponents],
         numpy.int64,
     )
+    # A block of zeros has so low an exponent that its terms vanish.
+    shifts = bases[:, None] - exponents.astype(numpy.int64)
+    weights = matrix.weights.reshape(*matrix.scales.shape, -1, PART)
+    blocks = mantissas.reshape(*exponents.shape, -1, PART)
     if matrix.weights.dtype == numpy.int16:
-        found = _accumulate_wide(
-            matrix.weights, matrix.group, matrix.scale_exponents, mantissas, exponents, bases
-        )
+        found = _accumulate_wide(weights, matrix.scale_exponents, blocks, shifts)
     else:
         found = _accumulate(
-            matrix.weights, matrix.group, matrix.scales, matrix.scale_exponents, matrix.minima,
-            matrix.minimum_exponents, mantissas, exponents, bases,
+            weights, matrix.scales, matrix.scale_exponents, matrix.minima,
+            matrix.minimum_exponents, blocks, shifts,
         )  # fmt: skip
     return found, bases
 

@@ -27,7 +27,7 @@ class Matrix:
     weights
         int8 or int16 of shape (rows, columns).
     scales, scale_exponents
-        Integers of 11 bits and a sign, int16, and their exponents, int16: shape (rows, groups).
+        Integers of 11 bits and a sign, and their exponents, int64 of shape (rows, groups).
         With `WeightType.BFP16` scales are 1.
     minima, minimum_exponents
         The same, zeros unless `WeightType.Q4_1`.
@@ -38,10 +38,10 @@ class Matrix:
     kind: WeightType
     group: int
     weights: NDArray[Any]
-    scales: NDArray[numpy.int16]
-    scale_exponents: NDArray[numpy.int16]
-    minima: NDArray[numpy.int16]
-    minimum_exponents: NDArray[numpy.int16]
+    scales: NDArray[numpy.int64]
+    scale_exponents: NDArray[numpy.int64]
+    minima: NDArray[numpy.int64]
+    minimum_exponents: NDArray[numpy.int64]
     top_scale: int
     top_minimum: int
 
@@ -80,11 +80,11 @@ def _split(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> tuple[An
     groups = rows.reshape(rows.shape[0], -1, layout.bytes(group))
     head = numpy.ascontiguousarray(groups[..., : layout.header_bytes]).view("<u2")
     body = numpy.ascontiguousarray(groups[..., layout.header_bytes :])
-    none = numpy.zeros(groups.shape[:2], numpy.int16)
+    none = numpy.zeros(groups.shape[:2], numpy.int64)
     if kind == WeightType.BFP16:
         weights = body.view("<i2").astype(numpy.int16)
-        exponents = head[..., 0].view(numpy.int16)
-        parts = (none + numpy.int16(1), exponents, none, none)
+        exponents = head[..., 0].view(numpy.int16).astype(numpy.int64)
+        parts = (none + 1, exponents, none, none)
     else:
         if kind == WeightType.Q8_0:
             weights = body.view(numpy.int8)
@@ -109,4 +109,4 @@ def _halves(bits: Any) -> tuple[Any, Any]:
     size = numpy.where(stored == 0, fraction, fraction | 1024)
     exponents = numpy.where(stored == 0, 1, stored) - 25
     signed = numpy.where(wide >> 15 & 1, -size, size)
-    return signed.astype(numpy.int16), exponents.astype(numpy.int16)
+    return signed.astype(numpy.int64), exponents.astype(numpy.int64)
