@@ -264,7 +264,7 @@ def test_relays_are_shared_and_counted() -> None:
 
 def test_lags_are_chosen_for_few_relays() -> None:
     """A population that nothing drives waits for the others, instead of delaying its spikes."""
-    network = chain(2, 3, 3, 3)
+    network = chain(2, 3, 3, 3, tau=0.02)
     network.population("noise", "lif", 5, tau=0.02, bias=2.0)
     network.connect("noise", "c", spiking.all_to_all())
     report = spiking.map_network(network, max_delay=1).report
@@ -320,7 +320,7 @@ def test_spare_neurons_are_silent() -> None:
 
 
 def test_a_given_core_and_given_sizes() -> None:
-    network = chain(4, 6)
+    network = chain(4, 6, tau=0.02)
     image = spiking.map_network(network, lanes=2, weight_bits=5, neurons=9).image
     assert (image.spec.neurons, image.spec.inputs, image.spec.lanes) == (9, 4, 2)
     assert image.weights.max() == 8  # of 15: ones are exact in eighths

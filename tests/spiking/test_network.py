@@ -117,15 +117,32 @@ def test_projections_that_are_refused(options: dict[str, Any], message: str) -> 
         ({"model": "hh"}, "model must be one of lif, .*, neurocorex, not 'hh'"),
         ({"size": 0}, "population 'p' has 0 neurons"),
         ({"model": "if", "tau": 0.1}, "'p' of model if has no tau\n  It has resistance, thresh"),
-        ({"tau": [0.1, -0.1, 0.1]}, "tau of neuron 1 of population 'p' must be positive, not -0.1"),
+        (
+            {"tau": [0.1, -0.1, 0.1]},
+            "tau of neuron 1 of population 'p' must be positive and finite, not -0.1",
+        ),
+        ({}, "tau of neuron 0 of population 'p' must be positive and finite, not inf"),
         ({"tau": [0.1, 0.1]}, "tau of population 'p' has 2 values for 3 neurons"),
-        ({"threshold": [1, 1, numpy.inf]}, "threshold of neuron 2 of .* must be finite, not inf"),
-        ({"refractory": 1.5}, r"refractory of neuron 0 of .* must be an integer in 0\.\.255"),
-        ({"refractory": [0, 0, 256]}, r"refractory of neuron 2 .* in 0\.\.255, not 256"),
-        ({"bias": numpy.nan}, "bias of neuron 0 of population 'p' must be finite, not nan"),
+        (
+            {"tau": 0.1, "threshold": [1, 1, numpy.inf]},
+            "threshold of neuron 2 of .* must be finite, not inf",
+        ),
+        (
+            {"tau": 0.1, "refractory": 1.5},
+            r"refractory of neuron 0 of .* must be an integer in 0\.\.255",
+        ),
+        (
+            {"tau": 0.1, "refractory": [0, 0, 256]},
+            r"refractory of neuron 2 .* in 0\.\.255, not 256",
+        ),
+        (
+            {"tau": 0.1, "bias": numpy.nan},
+            "bias of neuron 0 of population 'p' must be finite, not nan",
+        ),
         ({"model": "neurocorex", "leak": -1}, "leak of neuron 0 of .* must be 0 or more, not -1"),
-        ({"model": "li", "subtract": True}, "'p' of model li cannot subtract its threshold"),
-        ({"weight_unit": 0}, "weight_unit of population 'p' must be positive, not 0"),
+        ({"model": "i", "subtract": True}, "'p' of model i cannot subtract its threshold"),
+        ({"model": "neurocorex", "leak": numpy.inf}, "leak of neuron 0 .* 0 or more, not inf"),
+        ({"tau": 0.1, "weight_unit": 0}, "weight_unit of population 'p' must be positive, not 0"),
     ],
 )
 def test_populations_that_are_refused(options: dict[str, Any], message: str) -> None:
@@ -140,7 +157,7 @@ def test_networks_that_are_refused() -> None:
         (lambda: Network(0.0), r"dt must be positive, not 0\.0"),
         (lambda: network.input("y", 0), "input 'y' has 0 lines"),
         (lambda: network.input("a", 2), "the name 'a' is taken"),
-        (lambda: network.population("x", "lif", 2), "the name 'x' is taken"),
+        (lambda: network.population("x", "if", 2), "the name 'x' is taken"),
         (lambda: network.connect("z", "a", [[1]]), "there is no input or population 'z'"),
         (lambda: network.connect("x", "z", [[1]]), "there is no population 'z'"),
         (lambda: network.connect("a", "x", [[1]]), "there is no population 'x'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +99,11 @@ class Population:
                         hint=f"It has {', '.join(MODELS[self.model])}.",
                     )
             elif name in _POSITIVE:
-                self._check(name, (values > 0), "positive")
+                self._check(name, (values > 0) & (values < numpy.inf), "positive and finite")
             elif name == "leak":
-                self._check(name, values >= 0, "0 or more")
+                # SuperNeuroMAT's neurons may forget at once.
+                most = numpy.inf if self.model == "superneuromat" else sys.float_info.max
+                self._check(name, (values >= 0) & (values <= most), "0 or more")
             else:
                 self._check(name, numpy.isfinite(values), "finite")
         self._check("bias", numpy.isfinite(self.values("bias")), "finite")
