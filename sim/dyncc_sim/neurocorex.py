@@ -55,7 +55,11 @@ class SimulatedDevice(Transport):
             listener.listen()
             listener.settimeout(0.1)
             self._thread.start()
-            self._line = self._accept(listener)
+            try:
+                self._line = self._accept(listener)
+            except BaseException:
+                self._folder.cleanup()
+                raise
 
     @property
     def _path(self) -> str:

@@ -40,7 +40,7 @@ def test_ten_thousand_frames_with_five_percent_faults() -> None:
     """The figure of the link: memories, logs and counters are those of a clean line."""
     image = random_image(LEARNS, 5, Rule.TRACES)
     clean, bad = Rig(LEARNS), Rig(LEARNS)
-    rounds = 76
+    rounds = 92
     expected = work(clean.line(), image, rounds)
     line = FaultyTransport(bad.line(), 0.05, seed=1)
     found = work(line, image, rounds)

@@ -114,7 +114,7 @@ class Session:
     @property
     def credits(self) -> int:
         """Events that the device has room for, at least."""
-        # An answer that came after a repetition knows of later events already, and they count twice.
+        # The answer to a repetition knows of later events already: they count twice until the next.
         later = sum(item.events for item in self._window if item.number > self._credits_of)
         return max(0, self._credits - later)
 

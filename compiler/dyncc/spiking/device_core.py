@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -59,6 +59,7 @@ from dyncc.spiking.stimulus import Log, Words, check_lines, stimulus_words
 
 _BYTES = BUS_BITS // 8
 _ADDRESSED = (Opcode.READ, Opcode.WRITE)
+_COUNTED = [item.name for item in COUNTERS if item.name not in ("drift", "decision")]
 
 
 def _describe(opcode: int, payload: bytes) -> str:
@@ -83,6 +84,7 @@ PROTOCOL = Protocol(
     _describe,
 )
 
+_RESTARTED = "It was restarted, or another program speaks to it. Program it again."
 #: Seconds between two looks at a core that is at work, at first and at most.
 _LOOKS = (0.0005, 0.02)
 #: Seconds without the end of a step, beside the time that the longest can take.
@@ -129,9 +131,7 @@ class DeviceCore(Core):
         check_size(image.spec, self.spec)
         self._image = None
         self.session.ask(Opcode.STOP)
-        while (found := self._state())["running"]:
-            self.session.pause(_LOOKS[1])
-        self._position = found["log_end"]
+        self._position = self._settle(self._state)["log_end"]
         self._write(memory_words(image))
         self._image = image
 
@@ -144,8 +144,10 @@ class DeviceCore(Core):
         initial = memory_words(image)
         words[Space.CONTROL] = initial[Space.CONTROL][:1]
         words[Space.STATE] = initial[Space.STATE]
-        self._settle()
+        self._settle(self._snapshot)
+        self._image = None
         self._write(words)
+        self._image = image
 
     def _programmed(self) -> CoreImage:
         if self._image is None:
@@ -179,7 +181,7 @@ class DeviceCore(Core):
     def weights(self) -> Integers:
         """Weights of all synapses."""
         self._programmed()
-        drift = self._settle()["drift"]
+        drift = self._settle(self._snapshot)["drift"]
         registers = read_registers(self.spec, self._read(Space.CONTROL))
         rows = self._read(Space.ROWS) if self.spec.sparse else None
         table = read_synapses(self.spec, self._read(Space.WEIGHTS), rows)
@@ -191,7 +193,7 @@ class DeviceCore(Core):
         """What the core counted."""
         self._programmed()
         found = self._snapshot()
-        return {item.name: found[item.name] for item in COUNTERS if item.name in _COUNTED}
+        return {name: found[name] for name in _COUNTED}
 
     def _read(self, space: Space) -> list[int]:
         """All words of a memory."""
@@ -228,11 +230,11 @@ class DeviceCore(Core):
             )
         return found
 
-    def _settle(self) -> dict[str, int]:
-        """Wait until the core is at rest between two steps."""
-        look = _Look(self)
-        while (found := self._snapshot())["running"]:
-            look.again(found["steps"])
+    def _settle(self, state: Callable[[], dict[str, int]]) -> dict[str, int]:
+        """Wait until the core has nothing to do; its state then."""
+        look = _Look(self.session)
+        while (found := state())["running"]:
+            look.again(found)
         return found
 
     # --- running ----------------------------------------------------------------------------
@@ -269,7 +271,7 @@ class DeviceCore(Core):
             raise LinkError(
                 f"the device counts {found['steps']} steps, and was told to do {self._steps}",
                 where=where,
-                hint="It was restarted, or another program speaks to it. Program it again.",
+                hint=_RESTARTED,
             )
 
     def _carry_out(self, words: Words, log: Log, steps: int, total: int) -> None:
@@ -277,18 +279,31 @@ class DeviceCore(Core):
 
         `total` is for the report of progress.
         """
-        sent, look = 0, _Look(self)
+        sent, look = self._feed(words), _Look(self.session)
         while log.steps < steps and not log.decided:
             asked = pack(DRAIN, {"position": self._position, "count": MAX_DRAIN})
             drain = self.session.send(Opcode.DRAIN, asked.to_bytes(width(DRAIN) // 8, "little"))
+            # Words go out while the answer comes in.
             sent += self._feed(words[sent:])
             count = log.add(self.session.wait(drain))
             self._position = (self._position + count) % (1 << DRAIN[0].bits)
             self._progress("running", log.steps, total)
             if count == 0:
-                look.again(log.steps)
+                found = self._snapshot()
+                if not found["running"] and sent == len(words):
+                    self._check_end(found, log, steps)
+                look.again(found)
             else:
-                look = _Look(self)
+                look = _Look(self.session)
+
+    def _check_end(self, found: dict[str, int], log: Log, steps: int) -> None:
+        """Whether the log of a device that has nothing to do goes on."""
+        if found["log_end"] == self._position:
+            raise LinkError(
+                f"the device has nothing to do after {log.steps} steps of {steps}",
+                where=self.session.transport.name,
+                hint=_RESTARTED,
+            )
 
     def _feed(self, words: Words) -> int:
         """Send as many words as there is room for, but no crumbs; returns how many."""
@@ -325,31 +340,27 @@ class DeviceCore(Core):
         return [((found[neuron] & (2 * sign - 1)) ^ sign) - sign for neuron in recorded]
 
 
-_COUNTED = frozenset(item.name for item in COUNTERS) - {"drift", "decision"}
-
-
 class _Look:
     """Waits, a little longer each time, for a core that is at work; but not for ever."""
 
-    def __init__(self, core: DeviceCore) -> None:
-        self._core = core
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._pause = _LOOKS[0]
         self._steps = -1
-        self._since = core.session.transport.now()
+        self._since = 0.0
 
-    def again(self, steps: int) -> None:
-        """Wait; raises LinkError if the core stands still, having done `steps`, for too long."""
-        session = self._core.session
+    def again(self, found: dict[str, int]) -> None:
+        """Wait; raises LinkError if a core whose state is `found` stands still for too long."""
+        session = self._session
         now = session.transport.now()
-        if steps != self._steps:
-            self._steps, self._since = steps, now
+        if found["steps"] != self._steps:
+            self._steps, self._since = found["steps"], now
         elif now - self._since > _STALLED + session.slowness:
-            found = self._core._snapshot()
+            flags = ", ".join(f"{item.name} {found[item.name]}" for item in SNAPSHOT[:5])
             raise LinkError(
-                f"no step ended in {now - self._since:.1f} s, after {steps} steps of this run",
+                f"no step ended in {now - self._since:.1f} s, after {self._steps} steps",
                 where=session.transport.name,
-                hint="The device says: "
-                + ", ".join(f"{item.name} {found[item.name]}" for item in SNAPSHOT[:5]),
+                hint=f"The device says: {flags}.",
             )
         session.pause(self._pause)
         self._pause = min(2 * self._pause, _LOOKS[1])
