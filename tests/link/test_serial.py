@@ -176,3 +176,6 @@ def test_the_command_line_says_what_is_wrong(
     assert "no answer to a PING" in capsys.readouterr().err
     assert main([*command, "serial:/dev/ttyNone7"]) == 1
     assert "there is no serial port" in capsys.readouterr().err
+    command[1] = str(tmp_path)
+    assert main([*command, "twin"]) == 1
+    assert "holds no spiking network, and --engine is for those" in capsys.readouterr().err

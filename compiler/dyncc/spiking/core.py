@@ -91,6 +91,9 @@ class Core(ABC):
     def close(self) -> None:
         """Let go of what it holds; calling it again does nothing."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.spec.neurons} neurons, {self.spec.inputs} inputs>"
+
     def __enter__(self) -> Self:
         return self
 
