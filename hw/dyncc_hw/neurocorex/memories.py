@@ -4,13 +4,32 @@ from typing import Any
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, unsigned
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import Out
 
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.neurocorex.synapses import index_bits
 
 #: SPRAM of an iCE40UP: words and bits of one, and how many there are.
 SPRAM_WORDS, SPRAM_BITS, SPRAMS = 1 << 14, 16, 4
+
+
+def sprams(width: int, depth: int) -> tuple[int, int]:
+    """SPRAMs that a memory takes: above each other, and side by side.
+
+    Raises
+    ------
+    ConfigError
+        If the device has fewer.
+    """
+    rows, columns = -(-depth // SPRAM_WORDS), -(-width // SPRAM_BITS)
+    if rows * columns > SPRAMS:
+        raise ConfigError(
+            f"{depth} words of weights of {width} bits take {rows * columns} SPRAMs "
+            f"of {SPRAM_WORDS} words of {SPRAM_BITS} bits, the device has {SPRAMS}",
+            hint="Choose fewer neurons or inputs, or other lanes.",
+        )
+    return rows, columns
 
 
 class SinglePortMemory(wiring.Component):
@@ -27,7 +46,7 @@ class SinglePortMemory(wiring.Component):
     Raises
     ------
     ConfigError
-        When elaborated, if it needs more SPRAMs than there are.
+        When elaborated for an iCE40UP, as `sprams` does.
     """
 
     def __init__(self, width: int, depth: int) -> None:
@@ -35,8 +54,8 @@ class SinglePortMemory(wiring.Component):
         shape, address = unsigned(width), index_bits(depth)
         super().__init__(
             {
-                "read": In(memory.ReadPort.Signature(addr_width=address, shape=shape)),
-                "write": In(memory.WritePort.Signature(addr_width=address, shape=shape)),
+                "read": Out(memory.ReadPort.Signature(addr_width=address, shape=shape)),
+                "write": Out(memory.WritePort.Signature(addr_width=address, shape=shape)),
             }
         )
 
@@ -44,32 +63,23 @@ class SinglePortMemory(wiring.Component):
         """Share an address among both ports."""
         m = Module()
         read, write = self.read, self.write
-        address = Mux(write.en, write.addr, read.addr)
         if getattr(platform, "device", "").startswith("iCE40UP"):
+            address = Mux(write.en, write.addr, read.addr)
             m.d.comb += read.data.eq(self._spram(m, address))
             return m
-        m.submodules.store = store = memory.Memory(
-            shape=unsigned(self.width), depth=self.depth, init=[]
-        )
-        into, out = store.write_port(), store.read_port()
+        m.submodules.store = store = BlockMemory(self.width, self.depth)
         m.d.comb += [
-            into.addr.eq(address),
-            into.data.eq(write.data),
-            into.en.eq(write.en),
-            out.addr.eq(address),
-            out.en.eq(read.en & ~write.en),
-            read.data.eq(out.data),
+            store.read.addr.eq(read.addr),
+            store.read.en.eq(read.en),
+            store.write.addr.eq(write.addr),
+            store.write.data.eq(write.data),
+            store.write.en.eq(write.en),
+            read.data.eq(store.read.data),
         ]
         return m
 
     def _spram(self, m: Module, address: Any) -> Any:
-        rows, columns = -(-self.depth // SPRAM_WORDS), -(-self.width // SPRAM_BITS)
-        if rows * columns > SPRAMS:
-            raise ConfigError(
-                f"{self.depth} words of weights of {self.width} bits take {rows * columns} SPRAMs "
-                f"of {SPRAM_WORDS} words of {SPRAM_BITS} bits, the device has {SPRAMS}",
-                hint="Choose fewer neurons or inputs, or other lanes.",
-            )
+        rows, columns = sprams(self.width, self.depth)
         read, write = self.read, self.write
         in_row = index_bits(SPRAM_WORDS)
         row, read_row = address[in_row:], Signal(range(max(2, rows)))

@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.neurocorex import (
     BUS_BITS,
@@ -19,10 +20,56 @@ from dyncc_hw.fixed import round_shift, saturate
 from dyncc_hw.neurocorex.neuron import conclude, linear, neuron_members
 
 
+class Multiplier(wiring.Component):
+    """A product of signed numbers, put together from those of 16-bit halves.
+
+    That is what the multipliers of an iCE40UP take. All registers around them are plain, so that
+    they become registers of the multipliers: the tools time no path through one without.
+
+    Members
+    -------
+    left, right, product
+        Factors, and their product `LATENCY` cycles later.
+    """
+
+    LATENCY = 3
+    DIGIT = 16
+
+    def __init__(self, left: int, right: int) -> None:
+        super().__init__(
+            {
+                "left": In(signed(left)),
+                "right": In(signed(right)),
+                "product": Out(signed(left + right)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Multiply the halves, then add."""
+        m = Module()
+        left = Signal.like(self.left, reset_less=True)
+        right = Signal.like(self.right, reset_less=True)
+        m.d.sync += [left.eq(self.left), right.eq(self.right)]
+        parts = []
+        for low, one in self._digits(left):
+            for high, other in self._digits(right):
+                part = Signal((one * other).shape(), name=f"part_{low}_{high}", reset_less=True)
+                m.d.sync += part.eq(one * other)
+                parts.append(part << (low + high))
+        m.d.sync += self.product.eq(sum(parts[1:], parts[0]))
+        return m
+
+    def _digits(self, number: Any) -> list[tuple[int, Any]]:
+        """Each with its position; the highest has the sign."""
+        starts = range(0, len(number), self.DIGIT)
+        found = [(start, number[start : start + self.DIGIT]) for start in starts]
+        return [*found[:-1], (found[-1][0], found[-1][1].as_signed())]
+
+
 class SharedNeuronUnit(wiring.Component):
     """What `NeuronUnit` does, product by product.
 
-    Latency 9 cycles, for one neuron at a time.
+    Latency 11 cycles, for one neuron at a time.
 
     Members
     -------
@@ -33,8 +80,8 @@ class SharedNeuronUnit(wiring.Component):
         As those of `NeuronUnit`.
     """
 
-    LATENCY = 9
-    HOLD = 5
+    LATENCY = 11
+    HOLD = 7
 
     def __init__(self, spec: CoreSpec) -> None:
         self.spec = spec
@@ -49,14 +96,13 @@ class SharedNeuronUnit(wiring.Component):
         m.d.sync += later.eq(Cat(self.valid, later[:-1]))
         now = [_Held(self.parameters, spec, cycle) for cycle in range(self.LATENCY)]
 
-        left = Signal(signed(max(CURRENT_BITS, bits + 1)))
-        right = Signal(signed(max(FACTOR_BITS + 2, spec.accumulator_bits)))
-        product = Signal(signed(len(left) + len(right)))
-        m.d.sync += product.eq(left * right)
+        m.submodules.multiplier = multiplier = Multiplier(
+            max(CURRENT_BITS, bits + 1), max(FACTOR_BITS + 2, spec.accumulator_bits)
+        )
+        product = multiplier.product
 
-        def multiply(one: Any, other: Any) -> list[Any]:
-            """Their product comes two cycles later."""
-            return [left.eq(one), right.eq(other)]
+        def multiply(left: Any, right: Any) -> list[Any]:
+            return [multiplier.left.eq(left), multiplier.right.eq(right)]
 
         exponential = Signal()
         still = Signal(signed(bits + 2))
@@ -70,37 +116,46 @@ class SharedNeuronUnit(wiring.Component):
         if spec.max_delay > 1:
             travelling = Signal(len(old.travelling))
             copies.append(travelling.eq(old.travelling))
+        # A product is there `Multiplier.LATENCY` cycles after its factors.
+        factors = {
+            0: multiply(old.i, now[0]["decay_i"]),
+            1: multiply(old.v - now[1]["rest"], now[1]["decay_v"]),
+            2: multiply(now[2]["gain"], self.accumulated),
+            6: multiply(current, now[6]["couple"]),
+        }
         steps = [
-            multiply(old.i, now[0]["decay_i"]),
+            [],
             [
-                *multiply(old.v - now[1]["rest"], now[1]["decay_v"]),
                 exponential.eq(now[1]["dynamics"] == Dynamics.EXPONENTIAL),
                 still.eq(linear(now[1], old.v)),
                 *copies,
             ],
-            [
-                *multiply(now[2]["gain"], self.accumulated),
-                decayed_i.eq(round_shift(product, FACTOR_BITS)),
-            ],
+            [],
+            [decayed_i.eq(round_shift(product, FACTOR_BITS))],
             [
                 moved.eq(
-                    Mux(exponential, now[3]["rest"] + round_shift(product, FACTOR_BITS), still)
-                    + now[3]["bias"]
+                    Mux(exponential, now[4]["rest"] + round_shift(product, FACTOR_BITS), still)
+                    + now[4]["bias"]
                 )
             ],
             [current.eq(saturate(decayed_i + product, CURRENT_BITS))],
-            multiply(current, now[5]["couple"]),
+            [],
+            [],
             [],
             [v.eq(saturate(moved + round_shift(product, CURRENT_FRACTION_BITS), bits))],
             [
                 self.out_tag.eq(tag),
                 self.out_state.i.eq(current),
-                *conclude(self, now[8], v, refractory, travelling),
+                *conclude(self, now[10], v, refractory, travelling),
             ],
         ]
-        for reached, statements in zip([self.valid, *later], steps, strict=True):
+        cycles = [self.valid, *later]
+        for reached, statements in zip(cycles, steps, strict=True):
             with m.If(reached):
                 m.d.sync += statements
+        for cycle, statements in factors.items():
+            with m.If(cycles[cycle]):
+                m.d.comb += statements
         m.d.sync += self.out_valid.eq(later[-1])
         return m
 

@@ -1,0 +1,161 @@
+"""Boards with an ECP5."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.build import Attrs
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, boards_module, leds
+
+
+@dataclass(frozen=True)
+class Ecp5Pll:
+    """Settings of an EHXPLLL with feedback of its output.
+
+    The output is ``input * feedback / reference``, its oscillator `divider` times as fast. Limits
+    are those of Lattice's "ECP5 and ECP5-5G sysCLOCK PLL/DLL Design and Usage Guide"
+    (FPGA-TN-02200).
+    """
+
+    reference: int
+    feedback: int
+    divider: int
+    input_hz: int
+    output_hz: float
+
+    @staticmethod
+    def nearest(input_hz: int, wanted_hz: float) -> "Ecp5Pll | None":
+        """The settings whose output is nearest to a frequency, and whose oscillator to 600 MHz."""
+        found = []
+        for reference in range(1, 129):
+            compared = input_hz / reference
+            feedback = round(wanted_hz / compared)
+            if not 3.125e6 <= compared <= 400e6 or not 1 <= feedback <= 80:
+                continue
+            output = compared * feedback
+            divider = round(600e6 / output)
+            if 1 <= divider <= 128 and 400e6 <= output * divider <= 800e6:
+                found.append(Ecp5Pll(reference, feedback, divider, input_hz, output))
+        return min(found, key=lambda pll: abs(pll.output_hz - wanted_hz), default=None)
+
+    def clocking(self) -> Elaboratable:
+        """What drives the domain ``sync``."""
+        return _Clocking(self)
+
+
+class _Clocking(Elaboratable):
+    def __init__(self, pll: Ecp5Pll) -> None:
+        self._pll = pll
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        pll = self._pll
+        pin = platform.request(platform.default_clk, dir="-")
+        m.submodules.input = source = io.Buffer("i", pin)
+        clock, locked = Signal(), Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            # Values of Lattice's tools for any frequency, as Project Trellis found them.
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            a_FREQUENCY_PIN_CLKI=f"{pll.input_hz / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOP=f"{pll.output_hz / 1e6:g}",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC",
+            p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=pll.reference,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=pll.divider,
+            # In phase with the feedback.
+            p_CLKOP_CPHASE=max(0, pll.divider // 2 - 1),
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
+            p_CLKFB_DIV=pll.feedback,
+            i_RST=Const(0),
+            i_STDBY=Const(0),
+            i_CLKI=source.i,
+            i_CLKFB=clock,
+            i_PHASESEL0=Const(0),
+            i_PHASESEL1=Const(0),
+            i_PHASEDIR=Const(1),
+            i_PHASESTEP=Const(1),
+            i_PHASELOADREG=Const(1),
+            i_PLLWAKESYNC=Const(0),
+            i_ENCLKOP=Const(0),
+            o_CLKOP=clock,
+            o_LOCK=locked,
+        )
+        m.d.comb += ClockSignal("sync").eq(clock)
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        return m
+
+
+def _orangecrab(device: str) -> Any:
+    """The board has no USB serial bridge: the line is on the pins that a Feather has it on."""
+    base: Any = getattr(boards_module("orangecrab_r0_2"), f"OrangeCrabR0_2_{device}Platform")
+
+    class Platform(base):
+        # Without the suffix of dfu-util, another program to install: dfu-util loads a file without.
+        command_templates = property(lambda self: super().command_templates[:-1])
+
+    platform = Platform()
+    uart = boards_module("resources").UARTResource
+    line = uart(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33"))
+    platform.add_resources([line])
+    return platform
+
+
+def _rgb(platform: Any) -> tuple[Any, Any]:
+    light = platform.request("rgb_led", 0, dir="-")
+    return light.g, light.r
+
+
+ULX3S_85F = Board(
+    name="ulx3s_85f",
+    summary="ULX3S, ECP5 LFE5U-85F",
+    platform=lambda: boards_module("ulx3s").ULX3S_85F_Platform(),
+    oscillator_hz=25_000_000,
+    pll=Ecp5Pll.nearest,
+    lights=leds(("led", 0), ("led", 1)),
+    serial="USB (FT231X)",
+    sizes={"neurons": 512, "inputs": 64, "lanes": 4},
+    clock_mhz=50,
+    products=("top.bit", *OPEN_PRODUCTS),
+    options=OPEN_FLOW,
+)
+ORANGECRAB_85F = Board(
+    name="orangecrab_85f",
+    summary="OrangeCrab r0.2, ECP5 LFE5U-85F",
+    platform=lambda: _orangecrab("85F"),
+    oscillator_hz=48_000_000,
+    pll=Ecp5Pll.nearest,
+    lights=_rgb,
+    serial="pins 0 (to the board) and 1 (from it), 3.3 V",
+    sizes={"neurons": 512, "inputs": 64, "lanes": 4},
+    clock_mhz=48,
+    products=("top.bit", *OPEN_PRODUCTS),
+    options=OPEN_FLOW,
+)
+ORANGECRAB_25F = Board(
+    name="orangecrab_25f",
+    summary="OrangeCrab r0.2, ECP5 LFE5U-25F",
+    platform=lambda: _orangecrab("25F"),
+    oscillator_hz=48_000_000,
+    pll=Ecp5Pll.nearest,
+    lights=_rgb,
+    serial="pins 0 (to the board) and 1 (from it), 3.3 V",
+    sizes={"neurons": 256, "inputs": 64, "lanes": 4},
+    clock_mhz=48,
+    products=("top.bit", *OPEN_PRODUCTS),
+    options=OPEN_FLOW,
+)

@@ -1,0 +1,1 @@
+"""From a design to a bitstream and figures: plan, tools, cache, records."""

@@ -1,0 +1,138 @@
+"""What is built: a design of some sizes on a board, as files and commands."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+
+from dyncc.arch.link import LinkSpec
+from dyncc.core.errors import ConfigError
+from dyncc_hw.boards import board
+from dyncc_hw.boards.board import STATISTICS, Board, Pll, Top
+from dyncc_hw.designs import all_sizes, build, design, spec_of
+from dyncc_hw.neurocorex.implementation import Implementation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tools get.
+
+    Attributes
+    ----------
+    files
+        Content by name.
+    commands
+        Programs with their arguments, in order.
+    products
+        Files that they make.
+    """
+
+    files: dict[str, str]
+    commands: tuple[tuple[str, ...], ...]
+    products: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A design on a board.
+
+    Attributes
+    ----------
+    design, board
+        Name of the design, and the board.
+    sizes
+        All sizes of the core.
+    clock_hz, pll
+        The core's clock, and what makes it.
+    baud
+        Rate of the serial line.
+    implementation
+        How the core is built.
+    """
+
+    design: str
+    board: Board
+    sizes: dict[str, int]
+    clock_hz: int
+    pll: Pll | None
+    baud: int
+    implementation: Implementation
+
+    @staticmethod
+    def of(
+        name: str,
+        board_name: str,
+        sizes: dict[str, int] | None = None,
+        clock_mhz: float | None = None,
+        baud: int | None = None,
+        implementation: dict[str, str] | None = None,
+    ) -> "Project":
+        """A project from what a user gave; the rest is as the board has it by default.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such design, board, size or clock, or the weights do not fit.
+        """
+        chosen, target = design(name), board(board_name)
+        if not chosen.serial:
+            raise ConfigError(
+                f"{name} has no serial line, so that a board cannot hold it alone",
+                hint="Write its Verilog with dyncc hw emit, or build neurocorex.",
+            )
+        clock_hz, pll = target.clock(target.clock_mhz if clock_mhz is None else clock_mhz)
+        chosen_sizes = all_sizes(name, target.sizes, sizes or {})
+        built = replace(target.implementation, **(implementation or {}))
+        target.check(spec_of(chosen_sizes), built)
+        chosen_baud = target.baud if baud is None else baud
+        return Project(name, target, chosen_sizes, clock_hz, pll, chosen_baud, built)
+
+    def plan(self) -> Plan:
+        """Files and commands for the tools of the board.
+
+        Raises
+        ------
+        ConfigError
+            If a size or the rate of the line is out of range.
+        MissingToolError
+            If amaranth-boards is missing.
+        """
+        link = LinkSpec(clk_hz=self.clock_hz, baud=self.baud)
+        device = build(self.design, self.sizes, link, self.implementation)
+        found = self.board.platform().prepare(
+            Top(self.board, device, self.pll), "top", emit_src=False, **self.board.options
+        )
+        unused = (".bat", ".json", ".debug.v")
+        files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
+        commands = json.loads(found.files["build_top.json"])["commands"]
+        return Plan(files, tuple(tuple(command) for command in commands), self.board.products)
+
+    def measured(self) -> Plan:
+        """The plan that figures are taken from: that of yosys alone, if the flow is Vivado's."""
+        plan = self.plan()
+        if self.board.estimate is None:
+            return plan
+        script = f"read_rtlil top.il\n{self.board.estimate}\n{STATISTICS}\n"
+        files = {"top.il": plan.files["top.il"], "top.ys": script}
+        return Plan(files, (("yosys", "-l", "top.rpt", "top.ys"),), ("stat.json",))
+
+
+def fingerprint(rtlil: str) -> str:
+    """Hash of a netlist in RTLIL that does not depend on names, only on the order of what has them.
+
+    A variable may get another name in Python without its hash being another one.
+    """
+    numbers: dict[str, str] = {}
+    declaration = re.compile(r"^\s*(?:wire|memory|cell|process|module)\b.*?([\\$]\S+)\s*$")
+    lines = [
+        line for line in rtlil.splitlines() if not line.lstrip().startswith(("#", "attribute"))
+    ]
+    for line in lines:
+        match = declaration.match(line)
+        if match:
+            numbers.setdefault(match.group(1), f"n{len(numbers)}")
+    text = "\n".join(
+        re.sub(r"[\\$]\S+", lambda match: numbers.get(match.group(), match.group()), line)
+        for line in lines
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

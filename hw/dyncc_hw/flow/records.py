@@ -1,0 +1,184 @@
+"""Figures of a build: what it takes of a device, and the clock that it reaches."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dyncc.core.errors import ArtifactError, InternalError
+from dyncc_hw.flow.project import Plan, Project, fingerprint
+from dyncc_hw.flow.run import TOOLS
+
+#: What the columns of the table are called by the tools; LUTs of the last family are counted.
+_COLUMNS = {
+    "logic": ("ICESTORM_LC", "TRELLIS_COMB", "LUT"),
+    "flip_flops": ("SB_DFF", "TRELLIS_FF", "FD"),
+    "memories": ("ICESTORM_RAM", "ICESTORM_SPRAM", "DP16KD", "RAMB36"),
+    "multipliers": ("ICESTORM_DSP", "MULT18X18D", "DSP48E1"),
+}
+
+
+def record(project: Project, plan: Plan, folder: Path) -> dict[str, Any]:
+    """What is kept of a build.
+
+    Parameters
+    ----------
+    folder
+        What `execute` returned for the plan.
+
+    Returns
+    -------
+    dict
+        What was built; ``cells`` (used, and where known available, by kind); ``fmax_mhz`` and
+        ``critical_path`` if it was placed and routed; ``tools``, and ``netlist``, the
+        `fingerprint` of what they got.
+    """
+    import amaranth
+
+    found: dict[str, Any] = {
+        **described(project),
+        "netlist": fingerprint(plan.files["top.il"]),
+        "tools": {
+            "amaranth": amaranth.__version__,
+            **json.loads((folder / TOOLS).read_text(encoding="utf-8")),
+        },
+    }
+    counted = json.loads((folder / "stat.json").read_text(encoding="utf-8"))
+    cells = counted["design"]["num_cells_by_type"]
+    report = folder / "report.json"
+    if report.is_file():
+        placed = json.loads(report.read_text(encoding="utf-8"))
+        found["cells"] = {
+            kind: item for kind, item in sorted(placed["utilization"].items()) if item["used"]
+        }
+        flip_flops = sum(count for kind, count in cells.items() if kind.startswith("SB_DFF"))
+        if flip_flops:
+            found["cells"]["SB_DFF"] = {"used": flip_flops}
+        found |= _timing(project, placed)
+    else:
+        found["cells"] = {kind: {"used": count} for kind, count in _artix7(cells).items()}
+    return found
+
+
+def described(project: Project) -> dict[str, Any]:
+    """What a project is, as a record says it."""
+    return {
+        "design": project.design,
+        "board": project.board.name,
+        "sizes": project.sizes,
+        "clock_mhz": project.clock_hz / 1e6,
+        "baud": project.baud,
+        "implementation": asdict(project.implementation),
+    }
+
+
+def project_of(found: dict[str, Any]) -> Project:
+    """The project that a record is of."""
+    return Project.of(
+        found["design"],
+        found["board"],
+        found["sizes"],
+        found["clock_mhz"],
+        found["baud"],
+        found["implementation"],
+    )
+
+
+def _timing(project: Project, placed: dict[str, Any]) -> dict[str, Any]:
+    """The clock reached, and what limits it."""
+    wanted = project.clock_hz / 1e6
+    name, clock = min(placed["fmax"].items(), key=lambda item: abs(item[1]["constraint"] - wanted))
+    if abs(clock["constraint"] / wanted - 1) > 0.01:
+        raise InternalError(f"no clock was timed for {wanted:g} MHz: {placed['fmax']}")
+    path = next(
+        item["path"]
+        for item in placed["critical_paths"]
+        if name in item["from"] and name in item["to"]
+    )
+    delays = {"routing": 0.0, "logic": 0.0}
+    for part in path:
+        delays["routing" if part["type"] == "routing" else "logic"] += part["delay"]
+    return {
+        "fmax_mhz": round(clock["achieved"], 1),
+        "critical_path": {
+            "from": _place(path[0]["from"]["cell"]),
+            "to": _place(path[-1]["to"]["cell"]),
+            **{f"{kind}_ns": round(delay, 1) for kind, delay in delays.items()},
+        },
+    }
+
+
+def _place(cell: str) -> str:
+    """The signal that a cell is named after: yosys appends how it made the cell."""
+    for mark in ("_TRELLIS_FF", "_SB_", "_LUT4", "_CCU2C", "_PFUMX", "_L6MUX21"):
+        cell = cell.split(mark)[0]
+    return cell
+
+
+def _artix7(cells: dict[str, int]) -> dict[str, float]:
+    """Cells of a 7 series FPGA as its makers count them."""
+    memory_luts = {"RAM32X1D": 2, "RAM64X1D": 2, "RAM32M": 4, "RAM64M": 4, "SRL16E": 1}
+    luts = sum(cells.get(f"LUT{inputs}", 0) for inputs in range(1, 7))
+    luts += sum(cells.get(kind, 0) * count for kind, count in memory_luts.items())
+    return {
+        "LUT": luts,
+        "FD": sum(count for kind, count in cells.items() if kind.startswith("FD")),
+        "RAMB36": cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
+        "DSP48E1": cells.get("DSP48E1", 0),
+    }
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All records of a folder.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or one is damaged.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ArtifactError(f"{path} is no record: {error}") from error
+    if not found:
+        raise ArtifactError(f"there is no record in {folder}", hint="Write one: dyncc hw report.")
+    return found
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """The records as a table in Markdown."""
+    heads = [
+        "Board", "Neurons", "Inputs", "Learns", "Clock, MHz", "Reached, MHz",
+        "LUTs or logic cells", "Flip-flops", "Memories", "Multipliers",
+    ]  # fmt: skip
+    lines = [heads, ["--"] + ["--:"] * (len(heads) - 1)]
+    for item in sorted(records, key=lambda item: (item["board"], item["sizes"]["neurons"])):
+        sizes = item["sizes"]
+        fmax = item.get("fmax_mhz")
+        lines.append(
+            [
+                item["board"],
+                str(sizes["neurons"]),
+                str(sizes["inputs"]),
+                "yes" if sizes["learning"] else "no",
+                f"{item['clock_mhz']:g}",
+                "not placed" if fmax is None else f"{fmax:.1f}",
+                *(_cells(item["cells"], column) for column in _COLUMNS),
+            ]
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cells(cells: dict[str, Any], column: str) -> str:
+    shown = []
+    for kind in _COLUMNS[column]:
+        if kind not in cells:
+            continue
+        text = f"{cells[kind]['used']:,}"
+        if "available" in cells[kind]:
+            text += f" of {cells[kind]['available']:,}"
+        shown.append(text if column not in ("memories", "multipliers") else f"{text} {kind}")
+    return ", ".join(shown)
