@@ -178,4 +178,4 @@ def test_the_command_line_says_what_is_wrong(
     assert "there is no serial port" in capsys.readouterr().err
     command[1] = str(tmp_path)
     assert main([*command, "twin"]) == 1
-    assert "holds no spiking network, and --engine is for those" in capsys.readouterr().err
+    assert "holds no spiking network, and --engine" in capsys.readouterr().err
