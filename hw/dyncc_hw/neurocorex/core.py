@@ -192,7 +192,7 @@ class Core(wiring.Component):
             m.d.sync += turn.eq(~turn | ~active)
         else:
             m.d.comb += turn.eq(1)
-        pop, source = Signal(), Signal(range(sources))
+        pop, source = Signal(), Signal(index_bits(sources))
         m.d.comb += [queue.r_en.eq(pop), source.eq(queue.r_data)]
         counters = {
             item.name: Signal(
@@ -216,7 +216,7 @@ class Core(wiring.Component):
                     m.d.sync += place.eq(0)
                     m.next = "IDLE"
             with m.State("IDLE"):
-                accepted = self.events_in.payload < spec.inputs
+                accepted = self.events_in.payload < spec.inputs if spec.inputs else Const(0)
                 m.d.comb += [
                     idle.eq(1),
                     self.events_in.ready.eq(queue.w_rdy),
