@@ -36,6 +36,8 @@ class SimulatedDevice(Transport):
     ----------
     spec, link
         The core, and the device's side of the link.
+    limit
+        Cycles after which the watchdog breaks a step off; see `Device`.
 
     Raises
     ------
@@ -43,9 +45,9 @@ class SimulatedDevice(Transport):
         If the simulator is missing or fails.
     """
 
-    def __init__(self, spec: CoreSpec, link: LinkSpec = FASTEST) -> None:
+    def __init__(self, spec: CoreSpec, link: LinkSpec = FASTEST, limit: int | None = None) -> None:
         self.name, self.baud = "simulated device", link.baud
-        self._device, self._link = Device(spec, link), link
+        self._device, self._link = Device(spec, link, limit=limit), link
         self._cycles = 0
         self._error: DynccError | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="dyncc.")

@@ -143,6 +143,18 @@ def test_the_hardware_over_a_bad_line() -> None:
 
 
 @pytest.mark.slow
+def test_the_watchdog_of_the_hardware() -> None:
+    """A step that takes longer than it may ends the run with a message, and nothing hangs."""
+    from dyncc_sim.neurocorex import SimulatedDevice
+
+    with DeviceCore(SimulatedDevice(SPEC, limit=20)) as core:
+        for _ in range(2):
+            core.program(image_with(Rule.TRACES))
+            with pytest.raises(LinkError, match=r"the watchdog broke off a step .* after 0 steps"):
+                core.run(lines(0))
+
+
+@pytest.mark.slow
 def test_throughput_of_the_hardware_at_a_million_baud() -> None:
     """On the device's own clock: waveforms, processing and all."""
     from dyncc_sim.neurocorex import SimulatedDevice
