@@ -1,0 +1,185 @@
+"""Makes words for other cores and the host of the spikes of a core."""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.fields import width
+from dyncc.arch.neurocorex.cluster import HOST, WORD, ClusterSpec, route_fields
+from dyncc_hw.fixed import layout_of
+from dyncc_hw.neurocorex.aer import PORT, word
+from dyncc_hw.neurocorex.synapses import index_bits
+
+
+class Sender(wiring.Component):
+    """Looks up where spikes go, and sends a word a cycle.
+
+    A spike takes as many cycles as it has targets, and one at least; its first word is there three
+    cycles after it.
+
+    Parameters
+    ----------
+    number
+        Of the core in the cluster.
+
+    Members
+    -------
+    spikes
+        Neurons that fired; taken while `serve` is high.
+    scan, scanned
+        While `scan` is high, goes through the neurons, from the first one on, for spikes whose time
+        has come, and moves those that travel; `scanned` is high when it is at the last one. Only in
+        cores with delays.
+    ends
+        Targets to send ends to, in a cycle in which it is `quiet`; a bit for each core, and the
+        highest for the host.
+    quiet
+        Whether all was sent.
+    phase
+        Of words.
+    clear, clear_index
+        Forgets the spikes of a neuron that travel.
+    table_index, table_read, table_write, table_data, table_word
+        Access to the routes, while it is `quiet`; a word that is read comes in the next cycle.
+    sent
+        Words.
+    event
+        High in the cycle in which an event to another core is taken.
+    """
+
+    def __init__(self, spec: ClusterSpec, number: int) -> None:
+        self.cluster, self.number, self.spec = spec, number, spec.cores[number]
+        self.layout = layout_of(route_fields(spec, number))
+        neuron, word = index_bits(self.spec.neurons), width(route_fields(spec, number))
+        super().__init__(
+            {
+                "spikes": In(stream.Signature(neuron)),
+                "scan": In(1),
+                "scanned": Out(1),
+                "serve": In(1),
+                "ends": In(len(spec.cores) + 1),
+                "quiet": Out(1),
+                "phase": In(1),
+                "clear": In(1),
+                "clear_index": In(neuron),
+                "table_index": In(neuron),
+                "table_read": In(1),
+                "table_write": In(1),
+                "table_data": In(word),
+                "table_word": Out(word),
+                "sent": Out(PORT),
+                "event": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Ask for a route, look at it, send its words."""
+        m = Module()
+        neurons, cores = self.spec.neurons, len(self.cluster.cores)
+        others = self.cluster.others(self.number)
+        store = memory.Memory(shape=self.layout, depth=max(2, neurons), init=[])
+        m.submodules.routes = store
+        read, write = store.read_port(), store.write_port()
+        ask, looked, load = Signal(), Signal(), Signal()
+        place, number = Signal(index_bits(neurons)), Signal(index_bits(neurons))
+        # What is sent: targets that are left, the spike's neuron and lines, or ends.
+        left, rest = Signal(cores + 1), Signal(cores + 1)
+        fired, lines, ending = Signal(index_bits(neurons)), Signal(self.layout), Signal()
+        route = read.data
+        m.d.comb += [
+            write.addr.eq(self.table_index),
+            write.data.eq(self.table_data),
+            write.en.eq(self.table_write),
+            self.table_word.eq(route),
+            ask.eq((self.scan | (self.serve & self.spikes.valid)) & (~looked | load)),
+            self.spikes.ready.eq(self.serve & ~self.scan & (~looked | load)),
+            self.scanned.eq(self.scan & ask & (place == neurons - 1)),
+            read.addr.eq(Mux(self.scan, place, self.spikes.payload)),
+            read.en.eq(ask | self.table_read),
+            load.eq(looked & (rest == 0)),
+            rest.eq(Mux(self.sent.valid & self.sent.ready, left & (left - 1), left)),
+            self.quiet.eq(~looked & (left == 0)),
+        ]
+        with m.If(self.table_read):
+            m.d.comb += read.addr.eq(self.table_index)
+        with m.If(ask):
+            m.d.sync += number.eq(read.addr)
+        m.d.sync += [
+            looked.eq(ask | (looked & ~load)),
+            left.eq(rest),
+            place.eq(Mux(self.scan, place + ask, 0)),
+        ]
+        targets = Cat(route[f"to_{core}"] if core in others else 0 for core in range(cores))
+        now, late = Signal(init=1), Signal()
+        if self.spec.max_delay > 1:
+            self._delay(m, read.addr, ask, load, number, route.delay, now, late)
+        with m.If(load):
+            m.d.sync += [
+                left.eq(Cat(Mux(now, targets, 0), route.report & ~late)),
+                lines.eq(route),
+                fired.eq(number),
+                ending.eq(0),
+            ]
+        with m.If(self.ends != 0):
+            m.d.sync += [left.eq(self.ends), ending.eq(1)]
+
+        target, index = Signal(WORD[1].bits), Signal(WORD[0].bits)
+        # The lowest bit that is left decides: the host's comes last.
+        m.d.comb += [target.eq(HOST), index.eq(fired)]
+        for core in reversed(others):
+            with m.If(left[core]):
+                m.d.comb += [target.eq(core), index.eq(lines[f"line_{core}"])]
+        m.d.comb += [
+            self.sent.valid.eq(left != 0),
+            self.sent.payload.eq(
+                word(
+                    index=Mux(ending, 0, index),
+                    target=target,
+                    source=self.number,
+                    end=ending,
+                    phase=self.phase,
+                )
+            ),
+            self.event.eq(self.sent.valid & self.sent.ready & ~ending & (target != HOST)),
+        ]
+        return m
+
+    def _delay(
+        self,
+        m: Module,
+        address: Any,
+        ask: Any,
+        load: Any,
+        number: Any,
+        delay: Any,
+        now: Any,
+        late: Any,
+    ) -> None:
+        """Spikes that travel: a bit for each step, the nearest lowest, as in the core's state.
+
+        Parameters
+        ----------
+        now, late
+            Signals to drive: whether the spike goes to other cores now, and whether it was fired in
+            an earlier step.
+        """
+        bits = self.spec.max_delay - 1
+        store = memory.Memory(shape=unsigned(bits), depth=max(2, self.spec.neurons), init=[])
+        m.submodules.travelling = store
+        write = store.write_port()
+        # The last neuron that is looked at may be the first that fires.
+        read = store.read_port(transparent_for=(write,))
+        with m.If(ask):
+            m.d.sync += late.eq(self.scan)
+        m.d.comb += [
+            read.addr.eq(address),
+            read.en.eq(ask),
+            now.eq(Mux(late, read.data[0], delay == 0)),
+            write.addr.eq(Mux(self.clear, self.clear_index, number)),
+            write.data.eq(Mux(late, read.data >> 1, read.data | ((1 << delay) >> 1))),
+            write.en.eq(load | self.clear),
+        ]
+        with m.If(self.clear):
+            m.d.comb += write.data.eq(0)
