@@ -17,6 +17,7 @@ READY := $(VENV)/.installed
 # A build that pip already knows of is taken when this place cannot be reached.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+NORSE := norse==1.1.0
 PYTEST ?=
 GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
@@ -59,9 +60,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 # torch first and by itself: only torch is looked for in the extra index, not all that it needs.
+# norse asks for torchvision, whose build does not fit this torch, and does not need it here.
 $(READY): pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): some 400 MB once, one to five minutes."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --retries 1 --no-deps \
 	    --extra-index-url $(TORCH_INDEX) $(TORCH)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(NORSE)
 	@touch $@
