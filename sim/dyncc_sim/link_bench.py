@@ -95,12 +95,16 @@ class Bench:
         """Payloads from a stream, for ever, ready in a part of the cycles."""
         dut = self.dut
         valid, ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
+        waiting: int | None = None
         while True:
             now = bool(self.draw.random() < rate)
             ready.value = int(now)
             await ReadOnly()
-            if now and valid.value:
-                found.append(int(getattr(dut, f"{name}__payload").value))
+            payload = int(getattr(dut, f"{name}__payload").value) if valid.value else None
+            assert waiting is None or payload == waiting, "what was not taken must stay"
+            if now and payload is not None:
+                found.append(payload)
+            waiting = None if now else payload
             await RisingEdge(dut.clk)
 
     def bytes(self, size: int) -> bytes:
@@ -115,7 +119,8 @@ async def receiver_takes_what_is_whole(dut: Any) -> None:
     """Bytes at both ends of the tolerance; what is no byte is dropped and does no harm."""
     bench = Bench(dut)
     await bench.start()
-    heard, line, draw = [], bench.line, bench.draw
+    heard: list[int] = []
+    line, draw = bench.line, bench.draw
 
     async def listen() -> None:
         while True:
@@ -126,7 +131,8 @@ async def receiver_takes_what_is_whole(dut: Any) -> None:
             bench.coverage["broken"] += int(dut.heard_broken.value)
 
     cocotb.start_soon(listen())
-    sent, broken = [], 0
+    sent: list[int] = []
+    broken = 0
     for error in (-0.02, 0.0, 0.02):
         line.error = error
         for _ in range(40):
@@ -149,7 +155,7 @@ async def receiver_takes_what_is_whole(dut: Any) -> None:
     assert heard == sent
     assert bench.coverage["broken"] == broken
     bench.coverage["bytes heard"] = len(heard)
-    bench.coverage.finish(["glitches", "broken", "bytes heard"])
+    bench.coverage.finish("receiver", ["glitches", "broken", "bytes heard"])
 
 
 @cocotb.test()
@@ -169,7 +175,7 @@ async def transmitter_keeps_time(dut: Any) -> None:
         if rate == 1.0:
             assert cycles == (len(sent) - 1) * (10 * bench.link.divisor + 1) + 1
     bench.coverage["bytes spoken"] = len(sent)
-    bench.coverage.finish(["bytes spoken"])
+    bench.coverage.finish("transmitter", ["bytes spoken"])
 
 
 def expected(content: bytes) -> list[int]:
@@ -200,8 +206,8 @@ def frames(bench: Bench) -> Iterator[tuple[str, bytes]]:
     draw = bench.draw
     while True:
         kind = str(draw.choice([
-            "good", "good", "good", "longest", "short", "overlong", "changed", "cut", "noise",
-            "delimiters", "broken",
+            "good", "good", "good", "longest", "short", "overlong", "changed", "cut", "zero more",
+            "noise", "delimiters", "broken",
         ]))  # fmt: skip
         size = {
             "longest": MAX_BODY - CRC_BYTES,
@@ -214,6 +220,9 @@ def frames(bench: Bench) -> Iterator[tuple[str, bytes]]:
             content[place] ^= 1 << int(draw.integers(8))
         elif kind == "cut":
             del content[place:-1]
+        elif kind == "zero more":
+            # Behind the CRC.
+            content[-1:-1] = bytes([1])
         elif kind == "noise":
             content[:-1] = bench.bytes(int(draw.integers(1, 600)))
         elif kind == "delimiters":
@@ -248,9 +257,9 @@ async def deframer_equals_codec(dut: Any) -> None:
     reader.cancel()
     assert found == wanted
     bench.coverage["bytes compared"] = len(found)
-    bench.coverage.finish([
-        "good", "longest", "short", "overlong", "changed", "cut", "noise", "delimiters", "broken",
-        "bytes compared",
+    bench.coverage.finish("deframer", [
+        "good", "longest", "short", "overlong", "changed", "cut", "zero more", "noise",
+        "delimiters", "broken", "bytes compared",
     ])  # fmt: skip
 
 
@@ -290,7 +299,7 @@ async def deframer_loses_what_has_no_room(dut: Any) -> None:
         await RisingEdge(dut.clk)
         assert found == wanted
         bench.coverage["times full"] += bench.coverage.pop("lost")
-    bench.coverage.finish(["times full", "kept", "damaged"])
+    bench.coverage.finish("full deframer", ["times full", "kept", "damaged"])
 
 
 @cocotb.test()
@@ -317,7 +326,7 @@ async def framer_equals_codec(dut: Any) -> None:
     reader.cancel()
     assert bytes(found) == wanted
     bench.coverage["bytes framed"] = len(found)
-    bench.coverage.finish(["bytes framed"])
+    bench.coverage.finish("framer", ["bytes framed"])
 
 
 def parsed(stuffed: bytes) -> bytes:

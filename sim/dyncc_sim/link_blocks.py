@@ -12,7 +12,7 @@ from dyncc_hw.link.framer import CONTENT, Framer
 from dyncc_hw.link.uart import UartReceiver, UartTransmitter
 
 
-class LinkBlocks(wiring.Component):
+class LinkBlocks(wiring.Component):  # type: ignore[misc]
     """A receiver, a deframer, a framer and a transmitter, which know nothing of each other."""
 
     def __init__(self, link: LinkSpec) -> None:

@@ -48,7 +48,8 @@ async def answers_as_its_twin(dut: Any) -> None:
             await driver.exchange(requests.next())
         await driver.exchange(driver.request(Opcode.STOP))
         await driver.compare_memories()
-    driver.coverage.finish([*options["cover"], "answers compared", "words compared", "repeated"])
+    cover = [*options["cover"], "answers compared", "words compared", "repeated"]
+    driver.coverage.finish("random requests", cover)
 
 
 @cocotb.test()
@@ -89,6 +90,5 @@ async def waits_for_room(dut: Any) -> None:
     assert state["steps"] == driver.steps
     coverage["steps"] = driver.steps
     await driver.compare_memories()
-    coverage.finish(
-        ["READ BUSY", "WRITE BUSY", "EVENTS CREDIT", "RUN CREDIT", "log words", "steps"]
-    )
+    cover = ["READ BUSY", "WRITE BUSY", "EVENTS CREDIT", "RUN CREDIT", "log words", "steps"]
+    coverage.finish("room", cover)

@@ -116,7 +116,7 @@ async def breaks_off_a_step_without_end(dut: Any) -> None:
     await driver.ask(Opcode.EVENTS, pack_words(f"<{len(words)}H", *words))
     await driver.ask(Opcode.DRAIN, drain_payload(0, MAX_DRAIN))
     await driver.compare_memories()
-    driver.coverage.finish(["words compared"])
+    driver.coverage.finish("watchdog", ["words compared"])
 
 
 @cocotb.test()
@@ -159,7 +159,7 @@ async def looks_between_steps_and_stops(dut: Any) -> None:
     await ClockCycles(dut.clk, SILENCE)
     assert driver.steps == done
     coverage["steps before STOP"] = done - steps
-    coverage.finish(["looks", "READ BUSY", "steps before STOP"])
+    coverage.finish("looks and stops", ["looks", "READ BUSY", "steps before STOP"])
 
 
 @cocotb.test()
@@ -195,7 +195,7 @@ async def bears_a_babbling_line(dut: Any) -> None:
     driver.coverage["frames without room"] = count - len(found)
     await driver.snapshot()
     await driver.compare_memories()
-    driver.coverage.finish(["CORRUPT", "frames without room", "words compared"])
+    driver.coverage.finish("babbling", ["CORRUPT", "frames without room", "words compared"])
 
 
 @cocotb.test()
@@ -230,4 +230,5 @@ async def starts_again_after_reset(dut: Any) -> None:
     await driver.program(image)
     await driver.ask(Opcode.RUN, run_payload(20))
     await driver.compare_memories()
-    driver.coverage.finish(["reset in frame", "reset in answer", "reset in run", "words compared"])
+    cover = [f"reset in {when}" for when in ("frame", "answer", "run")]
+    driver.coverage.finish("resets", [*cover, "words compared"])

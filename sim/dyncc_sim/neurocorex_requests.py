@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from struct import pack as pack_words
-from typing import Any
+from typing import TypeVar
 
 import numpy
 
@@ -37,6 +37,8 @@ from dyncc_sim.neurocorex_device_driver import (
     run_payload,
     write_payload,
 )
+
+_Item = TypeVar("_Item")
 
 
 class Requests:
@@ -75,7 +77,7 @@ class Requests:
         self._sent.append(content)
         return content + content if kind < 0.35 else content
 
-    def _one_of(self, *items: Any) -> Any:
+    def _one_of(self, *items: _Item) -> _Item:
         return items[int(self._draw.integers(len(items)))]
 
     def _below(self, limit: int) -> int:
@@ -133,8 +135,7 @@ class Requests:
         if kind < 0.2:
             return write_payload(address(Space.CONTROL, 0), [self._below(2)])
         if kind < 0.4:
-            payload: bytes = self._one_of(*image_payloads(self._image))
-            return payload
+            return self._one_of(*image_payloads(self._image))
         if kind < 0.55:
             return write_payload(self._nowhere(), [self._word() for _ in range(3)])
         words = [self._word() for _ in range(self._below(9))]
@@ -144,7 +145,7 @@ class Requests:
         """An address from which three words cannot be written."""
         spec = self._spec
         parts = bus_words(spec, Space.STATE)
-        found: int = self._one_of(
+        return self._one_of(
             address(Space.COUNTERS, 0),
             address(Space.STATE, spec.neurons - 1, parts - 1),
             address(Space.STATE, 0, parts),
@@ -152,7 +153,6 @@ class Requests:
             address(Space.CONTROL, memory_depth(spec, Space.CONTROL)),
             self._word() | 1 << (BUS_BITS - 1),
         )
-        return found
 
     def _events(self) -> bytes:
         """Spikes in order, with steps between them; now and then one out of order."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
+from cobs import cobs
 
-from dyncc.arch.link import LinkSpec
+from dyncc.arch.link import REQUEST, FrameError, LinkSpec, frame, parse
 from dyncc.core.errors import ConfigError
 from dyncc_hw.link.uart import checked_divisor
 from dyncc_sim.link_blocks import LinkBlocks
@@ -23,6 +25,21 @@ def compare(link: dict[str, Any], seed: int = 3, frames: int = 150) -> None:
 def test_blocks_equal_the_codec() -> None:
     """The shortest bits that a receiver can take."""
     compare({"clk_hz": 4_000_000, "baud": 1_000_000, "receive_bytes": 512})
+
+
+def test_zeros_behind_a_body_do_not_pass() -> None:
+    """They would with a CRC that is zero over a whole body."""
+    draw = random.Random(1)
+    for size in range(3, 200):
+        payload = draw.randbytes(size)
+        stuffed = frame(REQUEST, {"opcode": 7, "sequence": size}, payload)[:-1]
+        assert parse(REQUEST, stuffed)[1] == payload
+        with pytest.raises(FrameError, match="wrong CRC"):
+            parse(REQUEST, stuffed + bytes([1]))
+        body = cobs.decode(stuffed)
+        if body[-1] == 0:
+            with pytest.raises(FrameError, match="wrong CRC"):
+                parse(REQUEST, cobs.encode(body[:-1]))
 
 
 @pytest.mark.slow

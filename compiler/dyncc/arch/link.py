@@ -1,18 +1,20 @@
 """The framed link between a host and a device on a serial line: frames, headers, order.
 
 A *body* is a header and a payload, of little-endian numbers, and a CRC-16 over them, its high byte
-first: so the CRC over a whole body is 0. On the line it is stuffed (COBS, Cheshire and Baker,
-IEEE/ACM Transactions on Networking 7:159, 1999) and ended by a zero byte, so that a receiver that
-lost its place finds it again at the next zero. Nothing between two zeros is ignored; so a host may
-send a zero first, to end what noise began.
+first. On the line it is stuffed (COBS, Cheshire and Baker, IEEE/ACM Transactions on Networking
+7:159, 1999) and ended by a zero byte, so that a receiver that lost its place finds it again at the
+next zero. Nothing between two zeros is ignored; so a host may send a zero first, to end what noise
+began.
 
 The host sends requests, the device answers each of them; it never speaks unasked.
 
 - Requests are numbered modulo 256. The device carries out the one that it expects, in order. A
   request ahead of that is answered `Status.SEQUENCE`; the host starts again from ``expected``.
 - A frame that finds no room in the device is lost, without an answer.
-- A request among the last `WINDOW` is a repetition, and is answered as it was before, but changes
-  nothing: an answer was lost.
+- A request among the last `WINDOW` that were carried out since reset is a repetition, and is
+  answered as it was before, but changes nothing: an answer was lost.
+- A request is checked for `CORRUPT`, `SEQUENCE`, `OPCODE`, `LENGTH`, `BUSY`, `ADDRESS` and
+  `CREDIT`, in this order. One that is refused is not begun, and its answer has no payload.
 - A request that is refused as `BUSY` or `CREDIT` does not count as carried out; any other refusal
   does.
 - A request of kind *query* may be answered again later, from the state of then. So a host sends
@@ -36,8 +38,9 @@ from dyncc.arch.fields import Code, Field, pack, unpack, width
 from dyncc.core.errors import ConfigError
 
 DELIMITER = 0
-#: CRC-16/IBM-3740: polynomial 0x1021, start 0xFFFF, highest bit first, over header and payload.
-CRC_POLYNOMIAL, CRC_START = 0x1021, 0xFFFF
+#: CRC-16/GENIBUS: polynomial 0x1021, start 0xFFFF, highest bit first, over header and payload, and
+#: inverted. Were it not, a body would remain right with a zero more behind it, or one less.
+CRC_POLYNOMIAL, CRC_START, CRC_INVERSION = 0x1021, 0xFFFF, 0xFFFF
 CRC_BYTES = 2
 #: Open requests, and how far back the device knows a repetition.
 WINDOW = 16
@@ -135,7 +138,7 @@ class FrameError(ValueError):
 
 def crc16(content: bytes) -> int:
     """CRC of a body's header and payload."""
-    return crc_hqx(content, CRC_START)
+    return crc_hqx(content, CRC_START) ^ CRC_INVERSION
 
 
 def frame(layout: tuple[Field, ...], header: dict[str, int], payload: bytes = b"") -> bytes:
@@ -168,9 +171,9 @@ def parse(layout: tuple[Field, ...], stuffed: bytes) -> tuple[dict[str, int], by
     size = width(layout) // 8
     if not size + CRC_BYTES <= len(body) <= MAX_BODY:
         raise FrameError(f"a body of {len(body)} bytes")
-    if crc16(body) != 0:
-        raise FrameError("wrong CRC")
     content = body[:-CRC_BYTES]
+    if crc16(content) != int.from_bytes(body[-CRC_BYTES:], "big"):
+        raise FrameError("wrong CRC")
     return unpack(layout, int.from_bytes(content[:size], "little")), content[size:]
 
 

@@ -6,7 +6,8 @@ from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc.arch.link import CRC_BYTES, DELIMITER, MAX_BODY, REQUEST, LinkSpec, width
+from dyncc.arch.fields import width
+from dyncc.arch.link import CRC_BYTES, DELIMITER, MAX_BODY, REQUEST, LinkSpec
 from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.link.crc import body_crc
 
@@ -61,7 +62,7 @@ class Deframer(wiring.Component):
         left = Signal(8)
         begun, bad, lost = Signal(), Signal(), Signal()
         end, emit, full, commit = Signal(), Signal(), Signal(), Signal()
-        stays = begun & ~lost
+        whole = begun & ~lost
 
         m.submodules.crc = crc = ResetInserter(end)(body_crc())
         m.d.comb += [
@@ -77,7 +78,7 @@ class Deframer(wiring.Component):
             write.data.eq(crc.data),
             write.en.eq((emit & ~full) | commit),
         ]
-        m.d.sync += commit.eq(end & stays)
+        m.d.sync += commit.eq(end & whole)
         with m.If(end):
             m.d.sync += [begun.eq(0), bad.eq(0), lost.eq(0), left.eq(0)]
             with m.If((left != 0) | ~crc.match_detected | bad | (offset <= _LEAST_BODY)):
@@ -98,7 +99,7 @@ class Deframer(wiring.Component):
             # The CRC is not kept.
             m.d.comb += [write.addr.eq(head), write.data.eq(offset - (1 + CRC_BYTES))]
             m.d.sync += head.eq(place - CRC_BYTES)
-        with m.If(commit | (end & ~stays)):
+        with m.If(commit | (end & ~whole)):
             m.d.sync += offset.eq(1)
 
         m.d.comb += [
@@ -107,5 +108,7 @@ class Deframer(wiring.Component):
             read.en.eq(1),
             self.bodies.payload.eq(read.data),
         ]
-        m.d.sync += [tail.eq(ahead), self.bodies.valid.eq((ahead != head) & ~write.en)]
+        # A byte that is not taken stays, also while one is written and none is read.
+        stays = self.bodies.valid & ~self.bodies.ready
+        m.d.sync += [tail.eq(ahead), self.bodies.valid.eq(stays | ((ahead != head) & ~write.en))]
         return m

@@ -47,15 +47,16 @@ class Framer(wiring.Component):
         place, code = Signal(range(depth), init=1), Signal(range(depth))
         taken, ending = Signal(), Signal()
         m.submodules.crc = crc = ResetInserter(ending)(body_crc())
-        zero = crc.data == 0
-        length = Signal(8)
+        byte, length = Signal(8), Signal(8)
+        zero = byte == 0
         m.d.comb += [
             length.eq(place - code),
-            crc.data.eq(self.content.payload.data),
+            byte.eq(self.content.payload.data),
+            crc.data.eq(byte),
             crc.valid.eq(taken),
             write.en.eq(taken | ending),
             write.addr.eq(Mux(zero | ending, code, place)),
-            write.data.eq(Mux(zero | ending, length, crc.data)),
+            write.data.eq(Mux(zero | ending, length, byte)),
             read.addr.eq(code),
             self.bytes.payload.eq(read.data),
         ]
@@ -68,13 +69,11 @@ class Framer(wiring.Component):
                 m.d.comb += [self.content.ready.eq(1), taken.eq(self.content.valid)]
                 with m.If(taken & self.content.payload.last):
                     m.next = "HIGH"
-            with m.State("HIGH"):
-                # The CRC of its own high byte leaves the low one in its place.
-                m.d.comb += [taken.eq(1), crc.data.eq(crc.crc[8:])]
-                m.next = "LOW"
-            with m.State("LOW"):
-                m.d.comb += [taken.eq(1), crc.data.eq(crc.crc[8:])]
-                m.next = "END"
+            for state, after in (("HIGH", "LOW"), ("LOW", "END")):
+                with m.State(state):
+                    # A byte that is equal to the register's high one shifts the low one there.
+                    m.d.comb += [taken.eq(1), byte.eq(crc.crc[8:]), crc.data.eq(~crc.crc[8:])]
+                    m.next = after
             with m.State("END"):
                 m.d.comb += ending.eq(1)
                 m.d.sync += code.eq(0)

@@ -115,10 +115,8 @@ class CommandProcessor(wiring.Component):
         m.submodules.place = place = BusList(self.spec)
         clears = word[0] & (place.address == address(Space.CONTROL, 0))
         bus, requests, responses = self.bus, self.requests, self.responses
-        # Credits are more than a byte: the upper ones are those of when the lower ones were sent.
-        credits_high, found = Signal(8), Signal(8)
-        header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected)
-        header = Cat(header, self.room[:8], Const(0, max(0, 8 - len(self.room))), credits_high)
+        room, found = Signal(16), Signal(8)
+        header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected, room)
 
         def take(target: Any, value: Any) -> None:
             m.d.comb += requests.ready.eq(1)
@@ -153,13 +151,13 @@ class CommandProcessor(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += requests.ready.eq(1)
                 m.d.sync += [left.eq(requests.payload), status.eq(Status.OK)]
-                m.d.sync += [fresh.eq(0), count.eq(0), part.eq(0)]
+                m.d.sync += [fresh.eq(0), part.eq(0)]
                 with m.If(requests.valid):
                     m.next = "OPCODE"
                     with m.If(requests.payload == 0):
                         m.d.sync += [opcode.eq(UNREADABLE), sequence.eq(0)]
                         m.d.sync += status.eq(Status.CORRUPT)
-                        m.next = "HEADER"
+                        m.next = "FINISH"
             with m.State("OPCODE"):
                 take(opcode, requests.payload)
                 with m.If(requests.valid):
@@ -278,7 +276,7 @@ class CommandProcessor(wiring.Component):
                 with m.Else():
                     take_part()
             with m.State("FINISH"):
-                m.d.sync += [part.eq(0), turn.eq(0)]
+                m.d.sync += [part.eq(0), turn.eq(0), room.eq(self.room)]
                 with m.If(fresh & (status != Status.BUSY) & (status != Status.CREDIT)):
                     m.d.sync += [expected.eq(expected + 1), known.eq(known + ~known[-1])]
                 with m.If((status != Status.OK) | ~asks(*QUERIES)):
@@ -296,8 +294,6 @@ class CommandProcessor(wiring.Component):
                 ]
                 with m.If(responses.ready):
                     m.d.sync += part.eq(part + 1)
-                    with m.If(part == _HEADER_BYTES - 2):
-                        m.d.sync += credits_high.eq(self.room >> 8)
                     with m.If(part == _HEADER_BYTES - 1):
                         m.d.sync += part.eq(0)
                         m.next = "HOLD"

@@ -88,7 +88,7 @@ class Runner(wiring.Component):
             self.room.eq(tail + depth - head),
             drop.eq(self.stop | self.decided | self.watchdog),
         ]
-        with m.If(self.push):
+        with m.If(self.push & ~drop):
             m.d.sync += head.eq(head + 1)
 
         line, is_steps = read.data[:STEPS_BIT], read.data[STEPS_BIT]

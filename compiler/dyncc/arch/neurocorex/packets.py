@@ -8,7 +8,17 @@ when the log has room for all that may happen in it.
 
 When dynamic termination decides, the words left in the queue are dropped, as are those that come,
 until the register ``clear`` is written. Spikes of a step come in ascending order of their lines;
-any other, or a line that the core lacks, is dropped and sets the flag ``disordered``.
+any other, or a line that the core lacks, is dropped and sets the flag ``disordered``, until
+``clear``. A word of 0 steps does nothing.
+
+A step that does not end is broken off after twice the cycles of the longest step: it leaves nothing
+in the log, the core is reset, the flag ``watchdog`` is set, and words are dropped until ``clear``.
+
+A list of bus words goes on at the next part of a memory word, then at the next word, and does not
+leave its memory. All of it is checked before the first word is read or written. A list of no words
+is fine at any address. `STOP` and `SNAPSHOT` are answered when the step under way has ended; spikes
+that the core has stay for its next step. `ADDRESS` also refuses memories of `READ_ONLY` to `WRITE`,
+a number of steps to `RUN`, and a position that the log does not hold to `DRAIN`.
 """
 
 from __future__ import annotations

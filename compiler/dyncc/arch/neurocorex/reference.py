@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dyncc.arch.fields import Field
 from dyncc.arch.link import (
+    CRC_INVERSION,
     CRC_POLYNOMIAL,
     CRC_START,
     MAX_BODY,
@@ -64,10 +65,11 @@ def page(spec: CoreSpec = EXAMPLE, link: LinkSpec | None = None) -> str:
         *_codes(("Rule", Rule), ("Test", Test), ("Dynamics", Dynamics), ("Reset", Reset)),
         "## Frames",
         (
-            "A body is a header, a payload and a CRC-16, little-endian, at most "
-            f"{MAX_BODY} bytes; on the line it is stuffed (COBS) and ended by a zero byte. The CRC "
-            f"has polynomial 0x{CRC_POLYNOMIAL:04X} and starts with 0x{CRC_START:04X}, the highest "
-            f"bit first. At most {WINDOW} requests are open; `dyncc.arch.link` has the rules."
+            "A body is a header and a payload, little-endian, and a CRC-16, high byte first, at "
+            f"most {MAX_BODY} bytes; on the line it is stuffed (COBS) and ended by a zero byte. "
+            f"The CRC has polynomial 0x{CRC_POLYNOMIAL:04X}, takes the highest bit first, starts "
+            f"with 0x{CRC_START:04X}, and 0x{CRC_INVERSION:04X} is added modulo 2 in the end. At "
+            f"most {WINDOW} requests are open; `dyncc.arch.link` has the rules."
         ),
         "Header of a request:",
         byte_table(REQUEST),
