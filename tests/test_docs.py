@@ -46,6 +46,19 @@ def test_commands_of_the_readme(folder: Path) -> None:
         run(folder, "sh", "-ec", command)
 
 
+def test_tutorial(folder: Path) -> None:
+    """Commands and programs of the tutorial, in their order."""
+    text = (ROOT / "docs" / "neurocorex-tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) > 4
+    for language, block in blocks:
+        if language == "python":
+            run(folder, sys.executable, "-c", block)
+        else:
+            for command in block.splitlines():
+                run(folder, "sh", "-ec", command)
+
+
 def test_programs_of_the_readme(folder: Path) -> None:
     programs = [block for block in fenced("README.md", "python") if "import dyncc" in block]
     assert programs
