@@ -189,6 +189,33 @@ def test_command_line(
         assert message in capsys.readouterr().err
 
 
+def test_cores_of_boards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dyncc_hw.boards import BOARDS
+    from dyncc_hw.designs import design
+
+    monkeypatch.chdir(tmp_path)
+    nir.write("net.nir", two_layers(lif(3)))
+    compiling = ["compile", "net.nir", "--target", "neurocorex", "--dt", "1e-3", "--board"]
+    for name, board in BOARDS.items():
+        assert main([*compiling, name, "--max-delay", "2", "--learning"]) == 0
+        sizes = design("neurocorex").sizes | board.sizes
+        spec = spiking.load("net.dyncc").image.spec
+        assert (spec.neurons, spec.inputs, spec.lanes) == (
+            sizes["neurons"], sizes["inputs"], sizes["lanes"],
+        )  # fmt: skip
+        assert (spec.max_delay, spec.learning) == (2, True)
+    capsys.readouterr()
+    for options, message in [
+        (["toaster"], "there is no board 'toaster'"),
+        ([name, "--dense"], "--sparse and --dense choose a core, and --board gives one"),
+        ([name, "--neurons", "7"], "the network needs 8 neurons, the core has 7"),
+    ]:
+        assert main([*compiling, *options]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_what_the_core_lacks_is_refused() -> None:
     class Unknown(nir.NIRNode):
         def __init__(self) -> None:
