@@ -15,7 +15,18 @@ from importlib import import_module
 import dyncc
 from dyncc.core.errors import DynccError
 
-COMMANDS = ("compile", "run", "verify", "inspect", "doctor", "demo", "table", "hw", "reference")
+COMMANDS = (
+    "compile",
+    "run",
+    "verify",
+    "inspect",
+    "doctor",
+    "demo",
+    "example",
+    "table",
+    "hw",
+    "reference",
+)
 
 
 def parser() -> argparse.ArgumentParser:

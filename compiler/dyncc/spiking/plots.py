@@ -208,6 +208,36 @@ def stdp_window(
     return figure
 
 
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    x_label: str,
+    y_label: str,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Lines through points.
+
+    Parameters
+    ----------
+    lines
+        Points of each line, by its name.
+    x_label, y_label
+        Of the axes.
+    marks
+        A point of some lines that is to stand out, by the line's name.
+    """
+    figure = _figure(6, 3.6)
+    place = figure.subplots()
+    for name, points in lines.items():
+        x, y = numpy.asarray(points, float).reshape(-1, 2).T
+        (line,) = place.plot(x, y, "o-", markersize=3.5, linewidth=1.1, label=name)
+        if marks is not None and name in marks:
+            place.plot(*marks[name], "o", markersize=9, fillstyle="none", color=line.get_color())
+    place.set_xlabel(x_label)
+    place.set_ylabel(y_label)
+    place.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, SVG or PDF, by the ending of the name; the same bytes each time.
 
