@@ -107,12 +107,17 @@ class Driver:
                 await self.write(space, index, value)
                 await self.pause()
 
+    def lines(self, inputs: numpy.ndarray) -> list[int]:
+        """Input events of a step, in order."""
+        found: list[int] = numpy.flatnonzero(inputs).tolist()
+        return found
+
     async def step(self, inputs: numpy.ndarray) -> int:
         """One step; returns the cycles for which the core was busy."""
         dut = self.dut
-        for line in numpy.flatnonzero(inputs):
+        for line in self.lines(inputs):
             await self.pause()
-            dut.events_in__payload.value = int(line)
+            dut.events_in__payload.value = line
             dut.events_in__valid.value = 1
             while True:
                 await ReadOnly()

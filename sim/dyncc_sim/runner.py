@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -79,8 +80,51 @@ def run_bench(
     MismatchError
         If a test of the bench fails; carries its message.
     """
-    from cocotb_tools.runner import get_runner
+    build_bench(component, simulator, build_root).run(bench, options, tests)
 
+
+@dataclass(frozen=True)
+class Build:
+    """A component that was built for a simulator."""
+
+    simulator: str
+    folder: Path
+
+    def run(
+        self,
+        bench: str | Sequence[str],
+        options: Mapping[str, Any],
+        tests: Iterable[str] | None = None,
+    ) -> None:
+        """Run a bench, see `run_bench`."""
+        from cocotb_tools.runner import get_runner
+
+        with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
+            results = Path(folder) / "results.xml"
+            log = Path(folder) / "run.log"
+            # A test that fails is an error here too; `_check` says more about it.
+            with contextlib.suppress(RuntimeError, SystemExit):
+                get_runner(self.simulator).test(
+                    test_module=bench,
+                    test_filter=None if tests is None else rf"\.({'|'.join(tests)})$",
+                    hdl_toplevel="top",
+                    hdl_toplevel_lang="verilog",
+                    build_dir=self.folder,
+                    test_dir=folder,
+                    results_xml=str(results),
+                    log_file=log,
+                    extra_env={SETTINGS: json.dumps(dict(options)), "PYTHONPATH": _python_path()},
+                )
+            output = log.read_text(errors="replace") if log.is_file() else ""
+            if not results.is_file():
+                raise ToolError(f"the bench {bench} did not run", log=output[-3000:])
+            _check(results, bench, output, tests)
+
+
+def build_bench(
+    component: Any, simulator: str = "verilator", build_root: Path | None = None
+) -> Build:
+    """Build a component, or find the build of the same Verilog; see `run_bench`."""
     if simulator not in SIMULATORS:
         raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
     _find(simulator)
@@ -89,28 +133,8 @@ def run_bench(
     kind = "\n".join([simulator, sys.prefix, *VERILATOR_ARGUMENTS])
     digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:16]
     root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
-    build = root / digest
-    runner = get_runner(simulator)
-    _build(runner, simulator, text, build)
-    with tempfile.TemporaryDirectory(prefix="dyncc-bench.") as folder:
-        results = Path(folder) / "results.xml"
-        log = Path(folder) / "run.log"
-        # A test that fails is an error here too; `_check` says more about it.
-        with contextlib.suppress(RuntimeError, SystemExit):
-            runner.test(
-                test_module=bench,
-                test_filter=None if tests is None else rf"\.({'|'.join(tests)})$",
-                hdl_toplevel="top",
-                build_dir=build,
-                test_dir=folder,
-                results_xml=str(results),
-                log_file=log,
-                extra_env={SETTINGS: json.dumps(dict(options)), "PYTHONPATH": _python_path()},
-            )
-        output = log.read_text(errors="replace") if log.is_file() else ""
-        if not results.is_file():
-            raise ToolError(f"the bench {bench} did not run", log=output[-3000:])
-        _check(results, bench, output, tests)
+    _build(simulator, text, root / digest)
+    return Build(simulator, root / digest)
 
 
 def _verilog(component: Any, simulator: str) -> str:
@@ -133,17 +157,20 @@ def _verilog(component: Any, simulator: str) -> str:
     return done.stdout
 
 
-def _build(runner: Any, simulator: str, text: str, build: Path) -> None:
-    """Build, from scratch unless the last build was completed."""
+def _build(simulator: str, text: str, build: Path) -> None:
+    """Build, unless it is there."""
+    from cocotb_tools.runner import get_runner
+
     source, ports, log = build / "top.v", build / "ports.vlt", build / "build.log"
-    if not (build / _BUILT).is_file():
-        shutil.rmtree(build, ignore_errors=True)
-        build.mkdir(parents=True)
-        source.write_text(text, encoding="utf-8")
-        ports.write_text(_public_ports(text), encoding="utf-8")
+    if (build / _BUILT).is_file():
+        return
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    source.write_text(text, encoding="utf-8")
+    ports.write_text(_public_ports(text), encoding="utf-8")
     arguments = [*VERILATOR_ARGUMENTS, str(ports)] if simulator == "verilator" else []
     try:
-        runner.build(
+        get_runner(simulator).build(
             sources=[source],
             hdl_toplevel="top",
             build_dir=build,
@@ -186,8 +213,14 @@ def _check(
             f"{len(failed)} of {len(cases)} tests of {bench} fail: "
             + ", ".join(str(case.get("name")) for case in failed)
             + "\n"
-            + output[-3000:]
+            + "".join(_failures(output))[-6000:]
         )
+
+
+def _failures(output: str) -> list[str]:
+    """Records of a log that tell of a failure."""
+    records = re.split(r"^(?= *[-.\d]+ns )", output, flags=re.MULTILINE)
+    return [record for record in records if "Traceback" in record] or [output]
 
 
 def _python_path() -> str:

@@ -19,7 +19,9 @@ from dyncc.arch.neurocorex import (
 )
 
 
-def random_image(spec: CoreSpec, seed: int, rule: Rule = Rule.TRACES) -> CoreImage:
+def random_image(
+    spec: CoreSpec, seed: int, rule: Rule = Rule.TRACES, density: float = 0.3
+) -> CoreImage:
     """An image whose parameter sets span all dynamics and resets, some at the limits.
 
     Parameters
@@ -30,6 +32,8 @@ def random_image(spec: CoreSpec, seed: int, rule: Rule = Rule.TRACES) -> CoreIma
         The same seed gives the same image.
     rule
         How it learns, if the core does.
+    density
+        Part of the synapses that a sparse core holds; they must fit.
     """
     draw = numpy.random.default_rng(seed)
     one, top = 1 << FACTOR_BITS, (1 << (spec.state_bits - 1)) - 1
@@ -69,7 +73,7 @@ def random_image(spec: CoreSpec, seed: int, rule: Rule = Rule.TRACES) -> CoreIma
         bounded = numpy.clip(weights, learning.weight_min, learning.weight_max)
         weights = numpy.where(plastic, bounded, weights)
     if spec.sparse:
-        kept = draw.random(shape) < 0.3
+        kept = draw.random(shape) < density
         weights, plastic = weights * kept, plastic & kept
     return CoreImage(
         spec,
