@@ -158,14 +158,14 @@ class Switch(wiring.Component):
                 m.d.sync += out.valid.eq(0)
             before: Any = Const(0)
             for source in (other for other in range(len(numbers)) if other != target):
-                word = self.sources[source]
-                here, wants = word.payload.target == number, Signal(name=f"{source}_to_{target}")
-                m.d.comb += wants.eq(word.valid & here)
+                port = self.sources[source]
+                here, wants = port.payload.target == number, Signal(name=f"{source}_to_{target}")
+                m.d.comb += wants.eq(port.valid & here)
                 known[source].append(here)
                 granted[source].append(wants & free & ~before)
                 with m.If(granted[source][-1]):
-                    m.d.sync += [out.valid.eq(1), out.payload.eq(word.payload)]
+                    m.d.sync += [out.valid.eq(1), out.payload.eq(port.payload)]
                 before = before | wants
-        for source, word in enumerate(self.sources):
-            m.d.comb += word.ready.eq(Cat(granted[source]).any() | ~Cat(known[source]).any())
+        for source, port in enumerate(self.sources):
+            m.d.comb += port.ready.eq(Cat(granted[source]).any() | ~Cat(known[source]).any())
         return m

@@ -137,8 +137,8 @@ class Cluster(wiring.Component):
         Programming of cores and routers; requests are held until `done`, which comes only while no
         step is under way, and when events that were taken before have come to their cores.
     events_in
-        Core and input line of spikes in the next step; taken while no step is under way, but not
-        those for lines of other cores' neurons. Those for cores that do not exist are dropped.
+        Core and input line of spikes in the next step; taken while no step is under way. Lines of
+        other cores' neurons are not for the host. Events for cores that do not exist are dropped.
     events_out
         Core and number of neurons that fired, of each core in order; those of a step come before
         its end, which waits until all were taken.
@@ -171,8 +171,11 @@ class Cluster(wiring.Component):
             }
         )
 
-    @staticmethod
-    def step_cycles(core_cycles: Sequence[int], arrivals: Sequence[int], events: int) -> int:
+    #: Cycles of a step in which no word goes from port to port, and no core is in its step.
+    LATENCY = 11
+
+    @classmethod
+    def step_cycles(cls, core_cycles: Sequence[int], arrivals: Sequence[int], events: int) -> int:
         """Bound on the cycles of a step, if the host takes events at once.
 
         The host's ends start the cores; each takes in what came for it and carries out its step,
@@ -189,7 +192,7 @@ class Cluster(wiring.Component):
         """
         cores = len(core_cycles)
         steps = (sum(both) for both in zip(core_cycles, arrivals, strict=True))
-        return max(steps) + events + cores * (cores + 1) + 11
+        return max(steps) + events + cores * (cores + 1) + cls.LATENCY
 
     def link(self, m: Module, source: Any, target: Any) -> None:
         """Join two ports; a channel that takes more time may take its place."""

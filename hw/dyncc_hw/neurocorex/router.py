@@ -157,7 +157,7 @@ class Router(wiring.Component):
         own, counters = Signal(), space == ClusterSpace.TRAFFIC
         m.d.comb += own.eq((space == ClusterSpace.ROUTES) | counters)
         staged, data = Signal(BUS_BITS * (last + 1)), Signal(BUS_BITS * (last + 1))
-        asked, done, word = Signal(), Signal(), Signal(BUS_BITS)
+        asked, done, found = Signal(), Signal(), Signal(BUS_BITS)
         request = idle & (bus.read | bus.write) & own & ~asked & ~done
         m.d.sync += [asked.eq(request & bus.read), done.eq(asked | (request & bus.write))]
         m.d.comb += [
@@ -166,7 +166,7 @@ class Router(wiring.Component):
             core.read.eq(bus.read & idle & ~own),
             core.write.eq(bus.write & idle & ~own),
             bus.done.eq(done | core.done),
-            bus.read_data.eq(Mux(done, word, core.read_data)),
+            bus.read_data.eq(Mux(done, found, core.read_data)),
             # The last part completes the lower ones that came before.
             data.eq(staged),
             data.word_select(chunk, BUS_BITS).eq(bus.write_data),
@@ -179,6 +179,6 @@ class Router(wiring.Component):
         with m.If(request & bus.write):
             m.d.sync += staged.eq(data)
         with m.If(asked):
-            parts = Mux(counters, traffic.word_select(index, BUS_BITS),
-                        sender.table_word.word_select(chunk, BUS_BITS))  # fmt: skip
-            m.d.sync += word.eq(parts)
+            m.d.sync += found.eq(sender.table_word.word_select(chunk, BUS_BITS))
+            with m.If(counters):
+                m.d.sync += found.eq(traffic.word_select(index, BUS_BITS))

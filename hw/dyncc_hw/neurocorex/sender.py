@@ -2,15 +2,75 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import memory, stream, wiring
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.fields import width
 from dyncc.arch.neurocorex.cluster import HOST, WORD, ClusterSpec, route_fields
+from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.fixed import layout_of
 from dyncc_hw.neurocorex.aer import PORT, word
 from dyncc_hw.neurocorex.synapses import index_bits
+
+
+class Travelling(wiring.Component):
+    """Spikes with a delay: for each neuron a bit for each step, the nearest lowest.
+
+    As in the core's state, where they are for synapses of its own.
+
+    Members
+    -------
+    look, index, scan
+        Looks at a neuron: in a `scan` through all neurons, or because it fired.
+    now, late
+        From the next cycle on: whether a spike of this neuron is sent in this step, and whether it
+        was fired in an earlier one.
+    keep, delay
+        Ends the look at the neuron: in a scan its spikes move on, else a spike is added, whose
+        delay this is.
+    clear, clear_index
+        Forgets the spikes of a neuron.
+    """
+
+    def __init__(self, neurons: int, max_delay: int) -> None:
+        self._shape, self._depth = unsigned(max_delay - 1), max(2, neurons)
+        neuron = index_bits(neurons)
+        super().__init__(
+            {
+                "look": In(1),
+                "index": In(neuron),
+                "scan": In(1),
+                "now": Out(1),
+                "late": Out(1),
+                "keep": In(1),
+                "delay": In(4),
+                "clear": In(1),
+                "clear_index": In(neuron),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Read, then write back."""
+        m = Module()
+        m.submodules.spikes = store = memory.Memory(shape=self._shape, depth=self._depth, init=[])
+        write = store.write_port()
+        # The last neuron of a scan may be the first that fires.
+        read = store.read_port(transparent_for=(write,))
+        number = Signal(len(self.index))
+        with m.If(self.look):
+            m.d.sync += [number.eq(self.index), self.late.eq(self.scan)]
+        m.d.comb += [
+            read.addr.eq(self.index),
+            read.en.eq(self.look),
+            self.now.eq(Mux(self.late, read.data[0], self.delay == 0)),
+            write.addr.eq(Mux(self.clear, self.clear_index, number)),
+            write.data.eq(Mux(self.late, read.data >> 1, read.data | ((1 << self.delay) >> 1))),
+            write.en.eq(self.keep | self.clear),
+        ]
+        with m.If(self.clear):
+            m.d.comb += write.data.eq(0)
+        return m
 
 
 class Sender(wiring.Component):
@@ -52,7 +112,7 @@ class Sender(wiring.Component):
     def __init__(self, spec: ClusterSpec, number: int) -> None:
         self.cluster, self.number, self.spec = spec, number, spec.cores[number]
         self.layout = layout_of(route_fields(spec, number))
-        neuron, word = index_bits(self.spec.neurons), width(route_fields(spec, number))
+        neuron, route = index_bits(self.spec.neurons), width(route_fields(spec, number))
         super().__init__(
             {
                 "spikes": In(stream.Signature(neuron)),
@@ -67,8 +127,8 @@ class Sender(wiring.Component):
                 "table_index": In(neuron),
                 "table_read": In(1),
                 "table_write": In(1),
-                "table_data": In(word),
-                "table_word": Out(word),
+                "table_data": In(route),
+                "table_word": Out(route),
                 "sent": Out(PORT),
                 "event": Out(1),
             }
@@ -79,20 +139,20 @@ class Sender(wiring.Component):
         m = Module()
         neurons, cores = self.spec.neurons, len(self.cluster.cores)
         others = self.cluster.others(self.number)
-        store = memory.Memory(shape=self.layout, depth=max(2, neurons), init=[])
-        m.submodules.routes = store
-        read, write = store.read_port(), store.write_port()
+        # Routes are read in steps, and written between them.
+        m.submodules.routes = store = BlockMemory(len(self.table_data), max(2, neurons))
+        read, write = store.read, store.write
         ask, looked, load = Signal(), Signal(), Signal()
         place, number = Signal(index_bits(neurons)), Signal(index_bits(neurons))
         # What is sent: targets that are left, the spike's neuron and lines, or ends.
         left, rest = Signal(cores + 1), Signal(cores + 1)
         fired, lines, ending = Signal(index_bits(neurons)), Signal(self.layout), Signal()
-        route = read.data
+        route = data.View(self.layout, read.data)
         m.d.comb += [
             write.addr.eq(self.table_index),
             write.data.eq(self.table_data),
             write.en.eq(self.table_write),
-            self.table_word.eq(route),
+            self.table_word.eq(read.data),
             ask.eq((self.scan | (self.serve & self.spikes.valid)) & (~looked | load)),
             self.spikes.ready.eq(self.serve & ~self.scan & (~looked | load)),
             self.scanned.eq(self.scan & ask & (place == neurons - 1)),
@@ -112,9 +172,19 @@ class Sender(wiring.Component):
             place.eq(Mux(self.scan, place + ask, 0)),
         ]
         targets = Cat(route[f"to_{core}"] if core in others else 0 for core in range(cores))
-        now, late = Signal(init=1), Signal()
+        now, late = Const(1), Const(0)
         if self.spec.max_delay > 1:
-            self._delay(m, read.addr, ask, load, number, route.delay, now, late)
+            m.submodules.travelling = travelling = Travelling(neurons, self.spec.max_delay)
+            now, late = travelling.now, travelling.late
+            m.d.comb += [
+                travelling.look.eq(ask),
+                travelling.index.eq(read.addr),
+                travelling.scan.eq(self.scan),
+                travelling.keep.eq(load),
+                travelling.delay.eq(route.delay),
+                travelling.clear.eq(self.clear),
+                travelling.clear_index.eq(self.clear_index),
+            ]
         with m.If(load):
             m.d.sync += [
                 left.eq(Cat(Mux(now, targets, 0), route.report & ~late)),
@@ -145,41 +215,3 @@ class Sender(wiring.Component):
             self.event.eq(self.sent.valid & self.sent.ready & ~ending & (target != HOST)),
         ]
         return m
-
-    def _delay(
-        self,
-        m: Module,
-        address: Any,
-        ask: Any,
-        load: Any,
-        number: Any,
-        delay: Any,
-        now: Any,
-        late: Any,
-    ) -> None:
-        """Spikes that travel: a bit for each step, the nearest lowest, as in the core's state.
-
-        Parameters
-        ----------
-        now, late
-            Signals to drive: whether the spike goes to other cores now, and whether it was fired in
-            an earlier step.
-        """
-        bits = self.spec.max_delay - 1
-        store = memory.Memory(shape=unsigned(bits), depth=max(2, self.spec.neurons), init=[])
-        m.submodules.travelling = store
-        write = store.write_port()
-        # The last neuron that is looked at may be the first that fires.
-        read = store.read_port(transparent_for=(write,))
-        with m.If(ask):
-            m.d.sync += late.eq(self.scan)
-        m.d.comb += [
-            read.addr.eq(address),
-            read.en.eq(ask),
-            now.eq(Mux(late, read.data[0], delay == 0)),
-            write.addr.eq(Mux(self.clear, self.clear_index, number)),
-            write.data.eq(Mux(late, read.data >> 1, read.data | ((1 << delay) >> 1))),
-            write.en.eq(load | self.clear),
-        ]
-        with m.If(self.clear):
-            m.d.comb += write.data.eq(0)
