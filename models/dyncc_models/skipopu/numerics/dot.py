@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy
 from numba import njit, prange
 
@@ -13,6 +14,8 @@ from dyncc_models.skipopu.numerics.weights import Matrix
 
 #: Numbers that are multiplied together in the inner loop; blocks are multiples of it.
 PART = 32
+#: Products that are worth waking other threads for; on a busy machine each time costs milliseconds.
+_WORTH_THREADS = 1 << 23
 
 
 @njit(cache=True)
@@ -114,6 +117,8 @@ def accumulate(matrix: Matrix, mantissas: Any, exponents: Any) -> tuple[Any, Any
     shifts = bases[:, None] - exponents.astype(numpy.int64)
     weights = matrix.weights.reshape(*matrix.scales.shape, -1, PART)
     blocks = mantissas.reshape(*exponents.shape, -1, PART)
+    alone = weights.size * len(blocks) < _WORTH_THREADS
+    numba.set_num_threads(1 if alone else numba.config.NUMBA_NUM_THREADS)
     if matrix.weights.dtype == numpy.int16:
         found = _accumulate_wide(weights, matrix.scale_exponents, blocks, shifts)
     else:
