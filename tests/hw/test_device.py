@@ -16,6 +16,7 @@ from dyncc.spiking.device_core import DeviceCore
 from dyncc.spiking.twin_core import TwinCore
 from dyncc_hw.neurocorex.device import Device
 from dyncc_hw.neurocorex.implementation import Implementation
+from dyncc_hw.neurocorex.runner import Runner
 from dyncc_hw.neurocorex.stepper import checked_limit
 from dyncc_models.spiking.random_images import random_image
 from dyncc_sim.neurocorex import FASTEST, SimulatedDevice
@@ -42,10 +43,9 @@ def compare(
     size: dict[str, Any],
     link: LinkSpec = FASTEST,
     implementation: Implementation | None = None,
-    limit: int | None = None,
     **options: Any,
 ) -> None:
-    device = Device(CoreSpec(**size), link, implementation or Implementation(), limit)
+    device = Device(CoreSpec(**size), link, implementation or Implementation())
     settings = {
         "spec": size,
         "link": {"clk_hz": link.clk_hz, "baud": link.baud, "receive_bytes": link.receive_bytes},
@@ -80,6 +80,16 @@ def test_host_over_a_faulty_line_gets_the_results_of_the_twin() -> None:
         assert wanted.spikes.any()
     assert faulty.frames > 200
     assert set(faulty.faults) == set(FAULTS)
+
+
+def run_words(seed: int, cycles: int) -> None:
+    size, limit = {"neurons": 5, "inputs": 6}, 40
+    options = {"spec": size, "limit": limit, "seed": seed, "cycles": cycles}
+    run_bench(Runner(CoreSpec(**size), limit), "dyncc_sim.neurocorex_runner_bench", options)
+
+
+def test_runner_does_what_words_say() -> None:
+    run_words(1, 15_000)
 
 
 def test_a_limit_of_cycles_is_checked() -> None:
@@ -125,3 +135,9 @@ def test_other_devices_answer_as_their_twins(
 def test_positions_in_the_log_wrap() -> None:
     """They are counted modulo 2^16."""
     compare("device", SMALL, requests=10, cover=[], drained_steps=20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_runner_does_what_words_say_for_long(seed: int) -> None:
+    run_words(seed, 100_000)

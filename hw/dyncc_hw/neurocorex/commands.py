@@ -23,12 +23,12 @@ from dyncc.arch.neurocorex.packets import (
     STEPS_BIT,
     Opcode,
     device_info,
-    queue_words,
 )
 from dyncc_hw.link.framer import CONTENT
 from dyncc_hw.neurocorex.bus import BUS
 from dyncc_hw.neurocorex.buslist import BusList
-from dyncc_hw.neurocorex.spikelog import POSITION_BITS
+from dyncc_hw.neurocorex.spikelog import LOG_PORT, POSITION_BITS
+from dyncc_hw.neurocorex.stimulus import RUN_PORT, WORD_BITS
 
 _HEADER_BYTES = width(RESPONSE) // 8
 _INFO_WORDS, _SNAPSHOT_WORDS = width(INFO) // BUS_BITS, width(SNAPSHOT) // BUS_BITS
@@ -43,17 +43,15 @@ _PAYLOADS = {
     Opcode.SNAPSHOT: (),
     Opcode.DRAIN: DRAIN,
 }
-#: Bits of a stimulus word.
-_WORD_BITS = STEPS_BIT + 1
 
 
 class CommandProcessor(wiring.Component):
     """Takes one request at a time, and answers it.
 
-    A request of n words takes some 10 cycles a word. No wait is without a bound: the bus answers
-    while the core is idle, or clears itself (as many cycles as it has sources); `held` comes when a
-    step ends, which the runner bounds; `responses` waits until the answer before it is on the
-    line. Within a request bytes are waited for not at all: they are in the deframer's memory.
+    A request takes some 10 cycles for each word of its list. No wait is without a bound: its bytes
+    are in the deframer's memory; the bus answers while the core is idle, or clears itself, which
+    takes as many cycles as it has sources; `held` comes when the step under way ends, or is broken
+    off; the log is busy for one step; and `responses` waits until the answer before is on the line.
 
     After reset it expects request 0, and knows of none before.
 
@@ -65,11 +63,8 @@ class CommandProcessor(wiring.Component):
         To `dyncc_hw.link.framer.Framer`.
     bus
         The core's.
-    word, push, room, running, hold, held, stop, clear, flags
-        The runner's, see there; `flags` are those of a snapshot in their order.
-    log_position, log_inside, log_available, log_free, log_start, log_end, log_read, log_index,
-    log_word
-        The log's.
+    run, log
+        The runner's.
     """
 
     def __init__(self, spec: CoreSpec, link: LinkSpec) -> None:
@@ -79,25 +74,8 @@ class CommandProcessor(wiring.Component):
                 "requests": In(stream.Signature(8)),
                 "responses": Out(stream.Signature(CONTENT)),
                 "bus": Out(BUS),
-                "word": Out(_WORD_BITS),
-                "push": Out(1),
-                "room": In(range(queue_words(spec) + 1)),
-                "running": In(1),
-                "hold": Out(1),
-                "held": In(1),
-                "stop": Out(1),
-                "clear": Out(1),
-                "flags": In(5),
-                "log_position": Out(POSITION_BITS),
-                "log_inside": In(1),
-                "log_available": In(POSITION_BITS),
-                "log_free": Out(1),
-                "log_start": In(POSITION_BITS),
-                "log_end": In(POSITION_BITS),
-                "log_busy": In(1),
-                "log_read": Out(1),
-                "log_index": Out(8),
-                "log_word": In(_WORD_BITS),
+                "run": Out(RUN_PORT),
+                "log": Out(LOG_PORT),
             }
         )
 
@@ -115,6 +93,7 @@ class CommandProcessor(wiring.Component):
         m.submodules.place = place = BusList(self.spec)
         clears = word[0] & (place.address == address(Space.CONTROL, 0))
         bus, requests, responses = self.bus, self.requests, self.responses
+        run, log = self.run, self.log
         room, found = Signal(16), Signal(8)
         header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected, room)
 
@@ -139,13 +118,14 @@ class CommandProcessor(wiring.Component):
         kind = opcode[: (len(Opcode) - 1).bit_length()]
         length_fits = self._length_fits(m, kind, left)
 
+        flags = Cat(getattr(run, item.name) for item in SNAPSHOT if item.bits == 1)
         m.d.comb += [
             place.first.eq(word),
             bus.address.eq(place.address),
             bus.write_data.eq(word),
-            self.word.eq(word[-_WORD_BITS:]),
-            self.log_position.eq(word[-POSITION_BITS:]),
-            self.log_index.eq(turn),
+            run.word.eq(word[-WORD_BITS:]),
+            log.position.eq(word[-POSITION_BITS:]),
+            log.index.eq(turn),
         ]
         with m.FSM():
             with m.State("IDLE"):
@@ -201,11 +181,11 @@ class CommandProcessor(wiring.Component):
                 m.next = "CHECK"
                 with m.If(asks(Opcode.WRITE)):
                     m.d.sync += count.eq(left >> 2)
-                    with m.If(fresh & self.running):
+                    with m.If(fresh & run.running):
                         refuse(Status.BUSY)
                 with m.Elif(count > MAX_READ):
                     refuse(Status.LENGTH)
-                with m.Elif(self.running):
+                with m.Elif(run.running):
                     refuse(Status.BUSY)
             with m.State("CHECK"):
                 with m.If(all_through):
@@ -223,7 +203,7 @@ class CommandProcessor(wiring.Component):
                 with m.If(part[2]):
                     m.d.comb += bus.write.eq(1)
                     with m.If(bus.done):
-                        m.d.comb += [place.advance.eq(1), self.clear.eq(clears)]
+                        m.d.comb += [place.advance.eq(1), run.clear.eq(clears)]
                         m.d.sync += part.eq(0)
                 with m.Elif(left == 0):
                     m.next = "FINISH"
@@ -235,38 +215,38 @@ class CommandProcessor(wiring.Component):
                 m.next = "EVENT"
                 with m.If(~fresh):
                     m.next = "SKIP"
-                with m.Elif((left >> 1) > self.room):
+                with m.Elif((left >> 1) > run.room):
                     refuse(Status.CREDIT)
             with m.State("EVENT"):
                 with m.If(part[1]):
-                    m.d.comb += self.push.eq(1)
+                    m.d.comb += run.push.eq(1)
                     m.d.sync += part.eq(0)
                 with m.Elif(left == 0):
                     m.next = "FINISH"
                 with m.Else():
                     take_part()
             with m.State("RUN"):
-                steps = word[-_WORD_BITS:]
+                steps = word[-WORD_BITS:]
                 with m.If((steps == 0) | steps[STEPS_BIT]):
                     refuse(Status.ADDRESS)
-                with m.Elif(fresh & (self.room == 0)):
+                with m.Elif(fresh & (run.room == 0)):
                     refuse(Status.CREDIT)
                 with m.Else():
-                    m.d.comb += [self.push.eq(fresh), self.word[STEPS_BIT].eq(1)]
+                    m.d.comb += [run.push.eq(fresh), run.word[STEPS_BIT].eq(1)]
                     m.next = "FINISH"
             with m.State("STOP"):
-                m.d.comb += [self.hold.eq(fresh), self.stop.eq(self.held)]
-                with m.If(~fresh | self.held):
+                m.d.comb += [run.hold.eq(fresh), run.stop.eq(run.held)]
+                with m.If(~fresh | run.held):
                     m.next = "FINISH"
             with m.State("DRAIN"):
                 with m.If(count > MAX_DRAIN):
                     refuse(Status.LENGTH)
-                with m.Elif(~self.log_inside):
+                with m.Elif(~log.inside):
                     refuse(Status.ADDRESS)
                 with m.Else():
-                    m.d.comb += self.log_free.eq(1)
-                    with m.If(self.log_available < count):
-                        m.d.sync += count.eq(self.log_available)
+                    m.d.comb += log.free.eq(1)
+                    with m.If(log.available < count):
+                        m.d.sync += count.eq(log.available)
                     m.next = "FINISH"
 
             # --- answer ---------------------------------------------------------------------------
@@ -276,7 +256,7 @@ class CommandProcessor(wiring.Component):
                 with m.Else():
                     take_part()
             with m.State("FINISH"):
-                m.d.sync += [part.eq(0), turn.eq(0), room.eq(self.room)]
+                m.d.sync += [part.eq(0), turn.eq(0), room.eq(run.room)]
                 with m.If(fresh & (status != Status.BUSY) & (status != Status.CREDIT)):
                     m.d.sync += [expected.eq(expected + 1), known.eq(known + ~known[-1])]
                 with m.If((status != Status.OK) | ~asks(*QUERIES)):
@@ -300,24 +280,24 @@ class CommandProcessor(wiring.Component):
                         with m.If(count == 0):
                             m.next = "IDLE"
             with m.State("HOLD"):
-                m.d.comb += [self.hold.eq(asks(Opcode.SNAPSHOT)), place.counters.eq(self.hold)]
-                with m.If(self.held | ~self.hold):
+                m.d.comb += [run.hold.eq(asks(Opcode.SNAPSHOT)), place.counters.eq(run.hold)]
+                with m.If(run.held | ~run.hold):
                     m.next = "FETCH"
             with m.State("FETCH"):
                 from_bus = asks(Opcode.READ) | (asks(Opcode.SNAPSHOT) & (turn >= _SNAPSHOT_HEAD))
                 m.d.comb += [
-                    self.hold.eq(asks(Opcode.SNAPSHOT)),
+                    run.hold.eq(asks(Opcode.SNAPSHOT)),
                     bus.read.eq(from_bus),
-                    self.log_read.eq(1),
+                    log.read.eq(1),
                 ]
-                with m.If(Mux(from_bus, bus.done, ~self.log_busy)):
+                with m.If(Mux(from_bus, bus.done, ~log.busy)):
                     m.d.comb += place.advance.eq(from_bus)
                     m.d.sync += turn.eq(turn + 1)
                     m.next = "SEND"
             with m.State("SEND"):
                 last = part == Mux(asks(Opcode.DRAIN), 1, 3)
                 m.d.comb += [
-                    self.hold.eq(asks(Opcode.SNAPSHOT)),
+                    run.hold.eq(asks(Opcode.SNAPSHOT)),
                     responses.valid.eq(1),
                     responses.payload.data.eq(found),
                     responses.payload.last.eq(last & all_through),
@@ -337,15 +317,13 @@ class CommandProcessor(wiring.Component):
             with m.Case(Opcode.READ):
                 m.d.comb += found.eq(bus.read_data.word_select(part, 8))
             with m.Case(Opcode.SNAPSHOT):
-                head = Cat(
-                    self.flags, Const(0, BUS_BITS - len(self.flags)), self.log_start, self.log_end
-                )
+                head = Cat(flags, Const(0, BUS_BITS - len(flags)), log.start, log.end)
                 with m.If(turn > _SNAPSHOT_HEAD):
                     m.d.comb += found.eq(bus.read_data.word_select(part, 8))
                 with m.Else():
                     m.d.comb += found.eq(head.word_select(Cat(part[:2], turn[1]), 8))
             with m.Case(Opcode.DRAIN):
-                m.d.comb += found.eq(self.log_word.word_select(part, 8))
+                m.d.comb += found.eq(log.word.word_select(part, 8))
         return m
 
     def _info(self, m: Module, turn: Any, part: Any) -> Any:

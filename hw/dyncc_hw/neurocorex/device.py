@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, ResetInserter, Signal
+from amaranth import Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -13,8 +13,7 @@ from dyncc_hw.neurocorex.commands import CommandProcessor
 from dyncc_hw.neurocorex.core import Core
 from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
 from dyncc_hw.neurocorex.runner import Runner
-from dyncc_hw.neurocorex.spikelog import SpikeLog
-from dyncc_hw.neurocorex.stepper import Stepper, step_limit
+from dyncc_hw.neurocorex.stepper import step_limit
 from dyncc_hw.neurocorex.synapses import index_bits
 
 
@@ -73,71 +72,29 @@ class Device(wiring.Component):
         spec = self.spec
         m.submodules.link = link = SerialLink(self.link)
         m.submodules.commands = commands = CommandProcessor(spec, self.link)
-        m.submodules.runner = runner = Runner(spec)
-        m.submodules.stepper = stepper = Stepper(self.limit)
-        m.submodules.log = log = SpikeLog(spec)
-        core_reset = Signal()
+        m.submodules.runner = runner = Runner(spec, self.limit)
         core = Core(spec, self.implementation)
-        m.submodules.core = ResetInserter(core_reset)(core)
-
+        m.submodules.core = ResetInserter(runner.reset)(core)
         connect(m, link.requests, commands.requests)
         connect(m, commands.responses, link.responses)
         connect(m, commands.bus, core.bus)
+        connect(m, commands.run, runner.run)
+        connect(m, commands.log, runner.log)
         connect(m, runner.lines, core.events_in)
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
-            # Requests
-            runner.word.eq(commands.word),
-            runner.push.eq(commands.push),
-            runner.hold.eq(commands.hold),
-            runner.stop.eq(commands.stop),
-            runner.clear.eq(commands.clear),
-            commands.held.eq(runner.held),
-            commands.room.eq(runner.room),
-            commands.running.eq(runner.running),
-            commands.flags.eq(
-                Cat(
-                    runner.running,
-                    runner.decided,
-                    runner.log_full,
-                    runner.disordered,
-                    runner.watchdog,
-                )
-            ),
-            log.position.eq(commands.log_position),
-            log.free.eq(commands.log_free),
-            log.read.eq(commands.log_read),
-            log.index.eq(commands.log_index),
-            commands.log_inside.eq(log.inside),
-            commands.log_available.eq(log.available),
-            commands.log_start.eq(log.start),
-            commands.log_end.eq(log.end),
-            commands.log_busy.eq(log.write | log.mark),
-            commands.log_word.eq(log.word),
-            # Steps
-            stepper.step.eq(runner.step),
-            stepper.fired.eq(core.events_out.valid),
-            stepper.core_busy.eq(core.busy),
-            stepper.core_step_done.eq(core.step_done),
-            core.start.eq(stepper.core_start),
+            core.start.eq(runner.start),
             core.events_out.ready.eq(1),
-            core_reset.eq(stepper.broken),
-            runner.step_done.eq(stepper.done),
-            runner.step_broken.eq(stepper.broken),
-            runner.step_decided.eq(core.decided),
-            runner.log_room.eq(log.room),
-            log.write.eq(core.events_out.valid),
-            log.neuron.eq(core.events_out.payload),
-            log.mark.eq(stepper.mark),
-            log.commit.eq(stepper.commit),
-            log.decided.eq(core.decided),
-            log.discard.eq(stepper.broken),
-            # Outside
-            self.busy.eq(runner.running),
-            self.fault.eq(runner.disordered | runner.watchdog),
+            runner.busy.eq(core.busy),
+            runner.step_done.eq(core.step_done),
+            runner.decided.eq(core.decided),
+            runner.fired.eq(core.events_out.valid),
+            runner.neuron.eq(core.events_out.payload),
+            self.busy.eq(runner.run.running),
+            self.fault.eq(runner.run.disordered | runner.run.watchdog),
             self.spike.eq(core.events_out.payload),
             self.spike_valid.eq(core.events_out.valid),
-            self.step_end.eq(stepper.commit),
+            self.step_end.eq(runner.step_end),
         ]
         return m
