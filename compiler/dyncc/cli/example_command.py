@@ -35,9 +35,10 @@ examples:
 _HEAD = """\
 # Results on the spiking core
 
-Written by `dyncc example all --output docs/spiking-results.md`, on the twin. The same commands with
-`--engine rtl` or `--engine serial:PORT` give the same figures. What is done, and why, is in the
-docstrings of the examples."""
+Written by `dyncc example all --output docs/spiking-results.md`, on the twin. The same commands give
+the same figures with `--engine rtl`, and with `--engine serial:PORT` on a board whose core is large
+enough; effort depends on how its core stores synapses. What is done, and why, is in the docstrings
+of the examples."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

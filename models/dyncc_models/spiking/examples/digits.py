@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 import dyncc_models
-from dyncc.arch.neurocorex import STATE_FRACTION_BITS
+from dyncc.arch.neurocorex import STATE_FRACTION_BITS, CoreImage
 from dyncc.spiking import Network, plots
 from dyncc_models.spiking.examples.result import Result
 from dyncc_models.spiking.examples.running import running
@@ -109,12 +109,15 @@ class Answers:
         asked for.
     counters
         What the core counted for all images together.
+    image
+        What the core was programmed with.
     """
 
     digits: NDArray[numpy.int64]
     steps: NDArray[numpy.int64]
     scores: list[NDArray[numpy.int64]]
     counters: dict[str, int]
+    image: CoreImage
 
     def accuracy(self, labels: NDArray[numpy.int64]) -> float:
         """Share of the images whose answer is the label."""
@@ -168,7 +171,13 @@ def classify(images: Any, engine: str = "twin", record: bool = False, **stop: An
             steps.append(len(found.spikes))
             scores.append(found.potentials)
             counters.update(core.counters())
-    return Answers(numpy.array(digits), numpy.array(steps), scores if record else [], counters)
+    return Answers(
+        numpy.array(digits),
+        numpy.array(steps),
+        scores if record else [],
+        counters,
+        program.image,
+    )
 
 
 def run(engine: str = "twin", quick: bool = False) -> Result:

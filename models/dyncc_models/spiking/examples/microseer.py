@@ -6,12 +6,14 @@ BSD-3-Clause). The topics of 17 papers are known, those of 67 are asked for.
 Papers and topics are neurons, as in the spiking graph networks of Cong et al., "Semi-Supervised
 Graph Structure Learning on Neuromorphic Computers" (ICONS 2022), with which NeuroCoreX was shown.
 Citations are synapses in both directions, each paper with a known topic has one to its topic, and
-each other paper has weak ones to all topics, which learn. A paper is asked for by a spike. From
-there a wave runs through the graph, a citation in each step; a paper fires once. Where it meets a
-paper with a known topic, that topic fires a step later. STDP strengthens the synapse from the
-asked paper to this topic, the more, the fewer steps ago the paper fired:
+each other paper has one of weight 0 to every topic, which learns. A paper is asked for by a spike.
+From there a wave runs through the graph, a citation in each step; a paper fires once. Where it
+meets a paper with a known topic, that topic fires a step later, and STDP strengthens the synapse
+from the asked paper to it, for a known paper :math:`k` citations away by
 
-.. math:: \Delta w = A\, q^{k}, \quad k \text{ steps from the paper to the topic.}
+.. math:: \Delta w = q^k.
+
+Unlike in the networks of Cong et al., topics do not excite papers, and gains fall by one factor.
 
 The answer is the topic with the strongest synapse; topics that are equal are taken in the order of
 how many papers are known of them. Weights start anew for each paper.

@@ -128,10 +128,13 @@ def run(engine: str = "twin", quick: bool = False) -> Result:
     fired = spikes(SHOWN[1], 0, engine, steps)
     digest = hashlib.sha256(numpy.packbits(fired).tobytes()).hexdigest()[:16]
     figures |= {"raster.spikes": int(fired.sum()), "raster.sha256": digest}
-    head = ("p", "Path length", "Clustering", "Active at the end", "Spikes/1000 steps", "Synchrony")
+    head = (
+        "p", "Path length", "Clustering", "Active at the end", "Spikes in 1,000 steps", "Synchrony"
+    )  # fmt: skip
     text = (
-        f"{steps} steps; rates and synchrony are those of the second half, where there is "
-        f"activity; path length and clustering those of the first graph.\n\n{table(head, rows)}\n\n"
+        f"{steps} steps; spikes of a neuron and synchrony are those of the second half, where "
+        f"there is activity; path length and clustering those of the first graph.\n\n"
+        f"{table(head, rows)}\n\n"
         f"The first network with p = {SHOWN[1]:g} fires {int(fired.sum())} spikes; "
         f"SHA-256 of its raster {digest}..."
     )
@@ -140,4 +143,4 @@ def run(engine: str = "twin", quick: bool = False) -> Result:
 
 def plot() -> Figure:
     """Rasters of networks without, with few and with only shortcuts."""
-    return plots.raster({f"p = {value:g}": spikes(value, 0, steps=200) for value in SHOWN})
+    return plots.raster({f"p = {value:g}": spikes(value, 0, steps=120) for value in SHOWN})

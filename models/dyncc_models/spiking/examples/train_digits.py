@@ -7,9 +7,11 @@ Usage::
 The spiking network is trained by back-propagation through time. The derivative of a spike by the
 potential is replaced by :math:`1 / (1 + (\pi v)^2)`, the arctangent surrogate (Fang et al., ICCV
 2021). The loss is the cross-entropy of the scores after every step, later ones counting more, so
-that early scores can be trusted, plus the mean firing rate, which halves the work of the core at no
-loss. In the forward pass weights are rounded to what the core will hold (int8); gradients pass the
-rounding unchanged.
+that early scores can be trusted, plus the mean firing rate: neurons then fire a third as often, at
+no loss on the validation part. In the forward pass weights are rounded to what the core will hold
+(int8); gradients pass the rounding unchanged. Images are turned, moved and stretched a little.
+
+On one CPU it takes about a minute; the same seed gives the same weights.
 
 The perceptron has one hidden layer with a bounded rectifier whose bound is learnt (PACT, Choi et
 al., arXiv:1805.06085), and weights and activations of few bits. The cheapest of `CANDIDATES` that
