@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,8 @@ import numpy
 from dyncc.arch.skipopu.formats import KvType, WeightType, kv_slot_bytes
 from dyncc.arch.skipopu.isa import (
     NO_SLOT,
+    R_NEXT_SLOT,
+    R_SLOT_LIMIT,
     SCALARS,
     Function,
     LoadMode,
@@ -30,8 +33,9 @@ from dyncc_models.skipopu.numerics.functions import rope, swiglu
 from dyncc_models.skipopu.numerics.kv import from_slots, to_slot
 from dyncc_models.skipopu.numerics.norms import WIDE_BITS, inverse_rms
 from dyncc_models.skipopu.numerics.weights import Matrix, from_memory
+from dyncc_sim.skipopu.history import History
 from dyncc_sim.skipopu.memory import Memory
-from dyncc_sim.skipopu.sequencer import Mask, Work
+from dyncc_sim.skipopu.sequencer import Mask, Work, holders
 from dyncc_sim.skipopu.trap import Fault
 
 _NO_SCALARS, _NO_BEFORE = numpy.zeros(0, numpy.int32), numpy.zeros((0, 0), numpy.int32)
@@ -82,21 +86,22 @@ class Executor:
         self.runs_mlp = numpy.ones(arch.tokens, bool)
         self.next_slot = self.slot_limit = 0
         self.kv = KvCount()
-        self._tags = numpy.full(arch.kv_tokens, NO_SLOT, numpy.int64)
+        self._history = History(arch.kv_tokens)
         self._stream: deque[Matrix] = deque()
         self._matrix = lru_cache(maxsize=None)(self._read_matrix)
 
+    def start(self, registers: Sequence[int]) -> None:
+        """Get ready for a program: nothing is on its way, all tokens run, slots are counted anew.
+
+        What buffers and scalars hold stays.
+        """
+        self._stream.clear()
+        self.runs_attention[:] = self.runs_mlp[:] = True
+        self.next_slot, self.slot_limit = registers[R_NEXT_SLOT], registers[R_SLOT_LIMIT]
+
     def predicates(self, pred: Pred, tokens: int) -> Mask:
         """Tokens of a batch that have a predicate."""
-        attention, mlp = self.runs_attention[:tokens], self.runs_mlp[:tokens]
-        found: Mask = {
-            Pred.ALWAYS: numpy.ones(tokens, bool),
-            Pred.A: attention.copy(),
-            Pred.NOT_A: ~attention,
-            Pred.M: mlp.copy(),
-            Pred.NOT_M: ~mlp,
-        }[pred]
-        return found
+        return holders(pred, self.runs_attention[:tokens], self.runs_mlp[:tokens])
 
     def execute(self, work: Work) -> Any:
         """Carry out an instruction that is not suppressed; returns what it wrote, or None.
@@ -130,16 +135,24 @@ class Executor:
             self._stream.append(self._matrix(v["memory"], kind, v["rows"], columns))
             return None
         place = self._place(v["vector"], columns)
+        if mode == LoadMode.VECTOR_F32 and v["index"] == 0:
+            # One row for all: read once.
+            self.vector[tokens, place] = self._numbers(v["memory"], columns)
+            return self.vector[tokens, place]
         for token in tokens:
             if mode == LoadMode.VECTOR_F32:
                 address = v["memory"] + v["index"] * int(token)
-                numbers = self.memory.read(address, 4 * columns).view("<f4")
-                if not numpy.isfinite(numbers).all():
-                    raise Fault(Trap.SHAPE, f"numbers at {address:#x} are not finite")
-                self.vector[token, place] = f25.from_float(numbers)
+                self.vector[token, place] = self._numbers(address, columns)
             else:
                 self.vector[token, place] = self._embedding(v, int(token), columns)
         return self.vector[tokens, place]
+
+    def _numbers(self, address: int, columns: int) -> Any:
+        """A row of binary32 numbers as F25."""
+        numbers = self.memory.read(address, 4 * columns).view("<f4")
+        if not numpy.isfinite(numbers).all():
+            raise Fault(Trap.SHAPE, f"numbers at {address:#x} are not finite")
+        return f25.from_float(numbers)
 
     def _embedding(self, v: dict[str, int], token: int, columns: int) -> Any:
         index = self.memory.read(v["index"] + _INDEX_BYTES * token, _INDEX_BYTES)
@@ -175,6 +188,11 @@ class Executor:
             raise Fault(Trap.SHAPE, error.message) from error
 
     # --- products -----------------------------------------------------------------------------
+
+    @property
+    def idle_stream(self) -> bool:
+        """Whether all rows of matrices that were loaded are taken."""
+        return not self._stream
 
     def streamed(self, work: Work) -> bool:
         """Whether the matrix that an instruction takes rows of is at the head of the stream."""
@@ -282,10 +300,11 @@ class Executor:
     def _argmax(self, v: dict[str, int], tokens: Any, a: Any) -> Any:
         place = self._place(v["d"], 2)
         for token, row in zip(tokens, a, strict=True):
-            ordered = [f25.order(int(code)) for code in row]
-            best = max(range(len(ordered)), key=ordered.__getitem__)
+            # As integers that compare as the numbers do; the first of equal ones.
+            size = row & (f25.SIGN - 1)
+            best = int(numpy.where(row & f25.SIGN, -size, size).argmax())
             kept = self.vector[token, place]
-            if v["b"] == 0 or ordered[best] > f25.order(int(kept[0])):
+            if v["b"] == 0 or f25.order(int(row[best])) > f25.order(int(kept[0])):
                 number = f25.from_float(numpy.float32(v["b"] + best))
                 self.vector[token, place] = (row[best], number)
         return self.vector[tokens, place]
@@ -303,7 +322,7 @@ class Executor:
             data = to_slot(self.arch.kv, k, self.vector[token, self._place(v["v"], count)])
             self.memory.write(v["pool"] + self.next_slot * len(data), data)
             self._write_table(v, work, int(token), self.next_slot)
-            self._keep(work.position + int(token), self.next_slot)
+            self._history.keep(work.position + int(token), self.next_slot)
             written.append(data)
             self.next_slot += 1
         return numpy.concatenate(written)
@@ -333,18 +352,16 @@ class Executor:
         present = slots != NO_SLOT
         slot_bytes = kv_slot_bytes(self.arch.kv, kv_heads, size)
         data = numpy.zeros((last + 1, slot_bytes), numpy.uint8)
+        if (slots[present] >= self.slot_limit).any():
+            slot = int(slots[present].max())
+            raise Fault(Trap.MEMORY, f"slot {slot} of {self.slot_limit}")
+        fetched = self._history.fetch(slots)
         for position in numpy.flatnonzero(present):
-            slot = int(slots[position])
-            if slot >= self.slot_limit:
-                raise Fault(Trap.MEMORY, f"slot {slot} of {self.slot_limit}")
-            address = v["pool"] + slot * slot_bytes
-            data[position] = self.memory.content[address : address + slot_bytes]
-            if self._is_kept(int(position), slot):
-                self.kv.resident += 1
-            else:
-                self.memory.read(address, slot_bytes)
-                self.kv.fetched += 1
-                self._keep(int(position), slot)
+            # What is resident equals what memory holds: slots do not change.
+            address = v["pool"] + int(slots[position]) * slot_bytes
+            data[position] = self.memory.read(address, slot_bytes, counted=bool(fetched[position]))
+        self.kv.fetched += int(fetched.sum())
+        self.kv.resident += int((present & ~fetched).sum())
         block, bits = self.arch.block, self.arch.mantissa_bits
         k, k_exponents, values, v_exponents = from_slots(
             self.arch.kv, data, kv_heads, size, block, bits
@@ -375,14 +392,6 @@ class Executor:
     def _write_table(self, v: dict[str, int], work: Work, token: int, slot: int) -> None:
         entry = numpy.array([slot], "<u4").view(numpy.uint8)
         self.memory.write(self._table_address(v, work, token), entry)
-
-    def _keep(self, position: int, slot: int) -> None:
-        """Put a slot into the history buffer; each of the first positions has a place there."""
-        if position < len(self._tags):
-            self._tags[position] = slot
-
-    def _is_kept(self, position: int, slot: int) -> bool:
-        return position < len(self._tags) and bool(self._tags[position] == slot)
 
     # --- buffers ------------------------------------------------------------------------------
 

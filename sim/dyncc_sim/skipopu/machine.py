@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy
 
-from dyncc.arch.skipopu.isa import R_NEXT_SLOT, R_SLOT_LIMIT
+from dyncc.arch.skipopu.isa import QUEUE_DEPTH, R_NEXT_SLOT, Engine, LoadMode, Op
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_sim.skipopu.executor import Executor
 from dyncc_sim.skipopu.memory import Memory
-from dyncc_sim.skipopu.sequencer import Sequencer
+from dyncc_sim.skipopu.sequencer import Sequencer, Work
 from dyncc_sim.skipopu.trace import Trace
 from dyncc_sim.skipopu.trap import Fault
+
+#: How often engines get other ranks in a random order.
+_RERANK = 1 / 16
 
 
 class Machine:
@@ -27,8 +31,9 @@ class Machine:
     trace
         Collects what it does; None for nothing.
     order
-        Chooses which engine goes on next where several could; None for the first. A program is
-        right only if the outcome does not depend on it.
+        Chooses which engine goes on next where several could, and matrices are loaded ahead
+        without a limit. None for the first engine, and one matrix in the stream at a time: a
+        program that needs more hangs. A right program does the same in any order.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class Machine:
         self.executor = Executor(arch, memory)
         self.trace = trace
         self._order = order
+        #: An engine of a high rank waits for as long as others can go on.
+        self._ranks = numpy.arange(len(Engine))
 
     def run(self, program: Sequence[int], registers: dict[int, int]) -> list[int]:
         """Run a program to its end.
@@ -66,18 +73,14 @@ class Machine:
         """
         executor = self.executor
         sequencer = Sequencer(
-            program, registers, self.arch.tokens, executor.predicates, executor.streamed
+            program, registers, self.arch.tokens, executor.predicates, self._streamed
         )
-        executor.next_slot = sequencer.registers[R_NEXT_SLOT]
-        executor.slot_limit = sequencer.registers[R_SLOT_LIMIT]
+        executor.start(sequencer.registers)
         while True:
-            moved = False
-            while sequencer.dispatch():
-                moved = True
+            moved = self._dispatch(sequencer)
             ready = sequencer.ready()
             if ready:
-                choice = 0 if self._order is None else int(self._order.integers(len(ready)))
-                work = sequencer.start(ready[choice])
+                work = sequencer.start(self._choose(ready))
                 written = None
                 if not work.suppressed:
                     try:
@@ -93,3 +96,24 @@ class Machine:
                 raise sequencer.deadlock()
         sequencer.registers[R_NEXT_SLOT] = executor.next_slot
         return sequencer.registers
+
+    def _dispatch(self, sequencer: Sequencer) -> bool:
+        """Dispatch what can be; in a random order, at times only little. Whether there was any."""
+        limit = math.inf if self._order is None else self._order.integers(1, 2 * QUEUE_DEPTH)
+        count = 0
+        while count < limit and sequencer.dispatch():
+            count += 1
+        return count > 0
+
+    def _choose(self, ready: list[Engine]) -> Engine:
+        if self._order is None:
+            return ready[0]
+        if self._order.random() < _RERANK:
+            self._ranks = self._order.permutation(len(Engine))
+        return min(ready, key=lambda engine: int(self._ranks[engine]))
+
+    def _streamed(self, work: Work) -> bool:
+        """Whether an instruction may start, as far as the stream of matrices is concerned."""
+        if work.instruction.op == Op.LD and work.values["mode"] == LoadMode.WEIGHTS:
+            return self._order is not None or self.executor.idle_stream
+        return self.executor.streamed(work)

@@ -35,13 +35,20 @@ class Memory:
             raise ValueError(f"{len(data)} bytes at {address} do not fit {len(self.content)}")
         self.content[address : address + len(data)] = data
 
-    def read(self, address: int, count: int) -> NDArray[numpy.uint8]:
-        """A view of bytes; raises Fault outside of memory."""
+    def read(self, address: int, count: int, counted: bool = True) -> NDArray[numpy.uint8]:
+        """A view of bytes; raises Fault outside of memory.
+
+        Parameters
+        ----------
+        counted
+            Whether they pass through the port; not so what is on chip already.
+        """
         if address < 0 or address + count > len(self.content):
             raise Fault(
                 Trap.MEMORY, f"read of {count} bytes at {address:#x}, beyond {len(self.content):#x}"
             )
-        self.bytes_read += count
+        if counted:
+            self.bytes_read += count
         return self.content[address : address + count]
 
     def write(self, address: int, data: NDArray[numpy.uint8]) -> None:

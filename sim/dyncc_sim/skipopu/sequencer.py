@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy
 from numpy.typing import NDArray
@@ -33,6 +34,20 @@ from dyncc_sim.skipopu.trap import TrapError
 
 Mask = NDArray[numpy.bool_]
 _LIMIT = (1 << REGISTER_BITS) - 1
+#: The same words come with every token.
+_decoded = lru_cache(maxsize=1 << 16)(decode)
+
+
+def holders(pred: Pred, attention: Mask, mlp: Mask) -> Mask:
+    """Tokens that have a predicate, from those that run attention and the MLP."""
+    found: Mask = {
+        Pred.ALWAYS: numpy.ones(len(attention), bool),
+        Pred.A: attention.copy(),
+        Pred.NOT_A: ~attention,
+        Pred.M: mlp.copy(),
+        Pred.NOT_M: ~mlp,
+    }[pred]
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,8 @@ class Sequencer:
         self.halted = False
         self._loops: list[list[int]] = []
         self.queues: dict[Engine, deque[Work]] = {engine: deque() for engine in Engine}
+        #: What engines work on.
+        self.running: dict[Engine, Work] = {}
         self.semaphores = [0] * SEMAPHORES
         self.dispatched = 0
         #: Instructions handed out and not done yet, and how many of these decide routes.
@@ -161,12 +178,13 @@ class Sequencer:
 
     def start(self, engine: Engine) -> Work:
         """Take the next instruction of an engine, and from the semaphores that it waits for."""
-        work = self.queues[engine].popleft()
+        work = self.running[engine] = self.queues[engine].popleft()
         self._take(work.instruction)
         return work
 
     def finish(self, work: Work) -> None:
         """An instruction is done: release."""
+        del self.running[ENGINES[work.instruction.op]]
         self._release(work.instruction)
         self.open -= 1
         self.open_routes -= work.instruction.op == Op.ROUTE
@@ -175,12 +193,18 @@ class Sequencer:
         """The error of a program that is stopped, with the state of all engines."""
         states = [f"semaphores {self.semaphores}"]
         for engine, queue in self.queues.items():
+            parts = []
+            if engine in self.running:
+                work = self.running[engine]
+                parts.append(f"works on {work.instruction.op.name} of {work.pc}")
             if queue:
                 head = queue[0]
-                states.append(
-                    f"{engine.name}: {head.instruction.op.name} of {head.pc}, waits "
+                parts.append(
+                    f"{head.instruction.op.name} of {head.pc}, waits "
                     f"{head.instruction.wait:06b}, {len(queue)} queued"
                 )
+            if parts:
+                states.append(f"{engine.name}: {', '.join(parts)}")
         return TrapError(trap, pc, detail, "; ".join(states))
 
     def deadlock(self) -> TrapError:
@@ -197,7 +221,7 @@ class Sequencer:
         found = self._decoded.get(self.pc)
         if found is None:
             try:
-                found = decode(self.program[self.pc])
+                found = _decoded(self.program[self.pc])
             except ValueError as error:
                 raise self.trap(Trap.OPCODE, self.pc, str(error)) from error
             self._decoded[self.pc] = found

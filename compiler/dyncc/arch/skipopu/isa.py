@@ -26,7 +26,9 @@ its predicate.
 **Matrices** are streamed. An ``LD`` of one counts as done when its first words arrive; what follows
 goes to the PE array, or to the router, as it is taken. ``GEMV``, ``GEMM`` and ``ROUTE`` take their
 rows from the stream, in the order in which it was loaded, and wait for them by themselves; several
-may share a matrix.
+may share a matrix. How far an ``LD`` runs ahead depends on the instance: it may have to wait until
+all rows of the matrices before it are taken, so nothing that takes them may wait for it. When a
+program starts, the stream is empty, and all tokens have both predicates.
 
 **Loops** nest four deep. A program must end with ``HALT``. What leaves memory or a buffer, an
 undefined opcode or field, or a queue that can never move again, traps (`Trap`).

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dyncc.arch.skipopu.formats import KvType
+from dyncc.arch.skipopu.formats import GROUPS, KvType, WeightType
+from dyncc.arch.skipopu.matrices import matrix_bytes
 from dyncc.core.errors import ConfigError
 
 
@@ -44,6 +45,14 @@ class ArchSpec:
         From a request to its first word.
     burst_bytes
         Largest transfer of one request.
+    memory_requests
+        Requests that are on their way at once; with one, each burst pays the latency.
+    refresh_period_cycles, refresh_cycles
+        The memory is busy with itself for `refresh_cycles` of every period; 0 and 0 for never.
+    stream_bytes
+        Buffer of the stream of matrices: what is requested, and not taken by the PE array or the
+        router yet. It must hold the rows that the array works on together (`tile_rows`); the rest
+        of it is what memory goes on with while the array waits for something else.
     """
 
     name: str
@@ -62,6 +71,10 @@ class ArchSpec:
     memory_bytes_s: float
     memory_latency_cycles: int
     burst_bytes: int
+    memory_requests: int
+    refresh_period_cycles: int
+    refresh_cycles: int
+    stream_bytes: int
 
     def __post_init__(self) -> None:
         ranges = {
@@ -76,6 +89,10 @@ class ArchSpec:
             "vector_lanes": (1, 1024),
             "memory_latency_cycles": (0, 10**6),
             "burst_bytes": (1, 1 << 16),
+            "memory_requests": (1, 1024),
+            "refresh_period_cycles": (0, 10**6),
+            "refresh_cycles": (0, max(0, self.refresh_period_cycles - 1)),
+            "stream_bytes": (1, 1 << 26),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -98,6 +115,28 @@ class ArchSpec:
         """Products of a weight and an activation in a cycle."""
         return self.rows * self.columns * self.products
 
+    def tile_rows(self, kind: WeightType) -> int:
+        """Rows of a matrix that the array works on together: only 4-bit weights are packed."""
+        return self.rows * (self.products if GROUPS[kind].weight_bits == 4 else 1)
+
+    def tile_bytes(self, kind: WeightType, columns: int) -> int:
+        """Bytes of the rows that the array works on together, with a matrix's header.
+
+        Raises
+        ------
+        ConfigError
+            If they do not fit the buffer of the stream.
+        """
+        rows = self.tile_rows(kind)
+        size = matrix_bytes(kind, rows, columns, self.block)
+        if size > self.stream_bytes:
+            raise ConfigError(
+                f"{rows} rows of {columns} in {kind.name} are {size} bytes, and the stream's "
+                f"buffer of {self.name} has {self.stream_bytes}",
+                hint="Choose a larger instance.",
+            )
+        return size
+
     @property
     def memory_bytes_per_cycle(self) -> float:
         """Peak bandwidth in bytes a cycle."""
@@ -105,17 +144,21 @@ class ArchSpec:
 
 
 #: Instances by name. The U280 has the figures of the SkipOPU paper (arXiv 2603.14785): 64 x 64
-#: multipliers at 225 MHz, 460.8 GB/s. ULX3S: 16-bit SDRAM at the engines' clock.
+#: multipliers at 225 MHz, 460.8 GB/s; its memory is refreshed for 260 ns of every 3.9 us, as HBM2
+#: channels of 4 Gbit are, which leaves 430 GB/s (425 GB/s were measured, Wang et al., FCCM 2020).
+#: u280_g128 is sized for 7 billion weights: its stream's buffer is the least power of two that
+#: holds the rows of the array at 11,008 columns; all buffers take 26 of the device's 43 MB.
+#: ULX3S: 16-bit SDRAM at the engines' clock, 8192 refreshes of 66 ns in 64 ms.
 ARCHS = {
     spec.name: spec
     for spec in (
         ArchSpec("ice40_2x2", 12_000_000, 2, 2, 2, 8, 32, KvType.BFP8, 1, 2048, 64, 0, 1,
-                 24e6, 8, 64),
+                 24e6, 8, 64, 1, 0, 0, 8 << 10),
         ArchSpec("ecp5_85f", 50_000_000, 8, 8, 2, 8, 32, KvType.BFP8, 1, 8192, 256, 64, 1,
-                 100e6, 12, 512),
+                 100e6, 12, 512, 1, 390, 4, 32 << 10),
         ArchSpec("u280", 225_000_000, 64, 64, 2, 12, 32, KvType.F16, 32, 16384, 1024, 2048, 16,
-                 460.8e9, 60, 4096),
-        ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 1024, 2048,
-                 16, 460.8e9, 60, 4096),
+                 460.8e9, 60, 4096, 64, 877, 59, 1 << 20),
+        ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 256, 1024,
+                 16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20),
     )
 }  # fmt: skip

@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dyncc.arch.skipopu.formats import WeightType
+from dyncc.arch.skipopu.formats import FRACTION_BITS, WeightType
 from dyncc.arch.skipopu.isa import (
     BODIES,
     R_ZERO,
@@ -41,6 +41,8 @@ _BLOCKS, _PRODUCTS, _READY, _SLOT, _ARRIVED, _ROOM = range(6)
 _LOGITS, _LOGITS_ROOM = _READY, _SLOT
 #: Logits that are computed together.
 CHUNK = 512
+#: Places of the most likely token are F25 numbers, exact up to here.
+_COUNTABLE = 1 << (FRACTION_BITS + 1)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Emitter:
         self._plan, self._arch, self._memory = plan, arch, places
         self._matrices, self._all_logits = matrices, all_logits
         self._place = buffers(plan, arch)
+        for matrix in matrices.values():
+            arch.tile_bytes(matrix.kind, matrix.columns)
         self._found: list[Instruction] = []
         #: What each register holds, and when it was last used.
         self._held: dict[int, int] = {}
@@ -199,10 +203,11 @@ class Emitter:
 
     def _head(self) -> None:
         plan, place = self._plan, self._place
-        matrix = self._matrices[plan.embedding]
+        output = plan.output or plan.embedding
+        matrix = self._matrices[output]
         self._sum_squares(Pred.ALWAYS)
         self._normalise(plan.norm, Pred.ALWAYS)
-        self._load(plan.embedding, matrix.kind, matrix.rows, matrix.columns)
+        self._load(output, matrix.kind, matrix.rows, matrix.columns)
         if self._all_logits:
             # The semaphores of keys and values serve the logits from here on.
             self._emit(Op.SYNC, {})
@@ -219,7 +224,7 @@ class Emitter:
                 # ARGMAX of the chunk before the last has made room.
                 wait.append(_BLOCKS)
             self._product(
-                plan.embedding, place.normed_blocks, logits, Pred.ALWAYS, wait=tuple(wait),
+                output, place.normed_blocks, logits, Pred.ALWAYS, wait=tuple(wait),
                 release=(_LOGITS if self._all_logits else _PRODUCTS,), rows=rows, load=False,
             )  # fmt: skip
             if self._all_logits:
@@ -375,11 +380,17 @@ class Emitter:
 def buffers(plan: DecoderPlan, arch: ArchSpec) -> Places:
     """Places in the buffers; raises ConfigError if they are too small."""
     heads, shared = plan.heads * plan.head_size, plan.kv_heads * plan.head_size
-    for name, size in (("width", plan.width), ("hidden", plan.hidden), ("heads", heads)):
+    for name, size in (
+        ("width", plan.width), ("hidden", plan.hidden), ("head_size", plan.head_size),
+    ):  # fmt: skip
         if size % arch.block:
             raise ConfigError(
                 f"{name} is {size}, and {arch.name} works on multiples of {arch.block}"
             )
+    if plan.vocabulary > _COUNTABLE:
+        raise ConfigError(
+            f"the vocabulary is {plan.vocabulary}, and the overlay counts to {_COUNTABLE} in F25"
+        )
     words = block = 0
 
     def vector(size: int) -> int:

@@ -24,7 +24,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class DecoderPlan:
-    """A Llama-style decoder with a tied output matrix.
+    """A Llama-style decoder.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class DecoderPlan:
         Names of the embedding and the last norm.
     layers
         In order.
+    output
+        Name of the output matrix; None if it is the embedding.
     """
 
     width: int
@@ -53,3 +55,4 @@ class DecoderPlan:
     embedding: str
     norm: str
     layers: tuple[LayerPlan, ...]
+    output: str | None = None

@@ -1,0 +1,376 @@
+"""The model of time: cycles of a program, engine by engine, and what the memory port does.
+
+The same sequencer as the bit-exact machine's dispatches instructions, one a cycle; engines take the
+cycles of `costs`, and wait for bytes of the one `port`. What is left out: conflicts of banks in
+buffers and memory, turns of the memory from reading to writing, fetching of instructions, and the
+host between programs. Depths of pipelines (`costs.FILL`) are estimates of the hardware's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy
+
+from dyncc.arch.skipopu.formats import kv_slot_bytes
+from dyncc.arch.skipopu.isa import ATTENTION_TILE, ENGINES, R_TOKENS, Engine, LoadMode, Op
+from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_sim.skipopu.costs import ENTRY_BYTES, FILL, ROUTER_ROWS, Costs
+from dyncc_sim.skipopu.outcomes import Outcomes
+from dyncc_sim.skipopu.port import Events, Port, Source
+from dyncc_sim.skipopu.sequencer import Sequencer, Work
+from dyncc_sim.skipopu.trap import Fault
+
+
+@dataclass
+class EngineTime:
+    """What an engine did.
+
+    Attributes
+    ----------
+    busy
+        Cycles in which it worked.
+    stalled
+        Cycles in which it had an instruction and waited for bytes. The load and store engines do
+        nothing but wait for the port, so for them all cycles of their instructions count as busy.
+    instructions, suppressed
+        Instructions carried out, and those that only waited and released.
+    """
+
+    busy: float = 0.0
+    stalled: float = 0.0
+    instructions: int = 0
+    suppressed: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """An instruction on the time line.
+
+    Attributes
+    ----------
+    engine, op, pc
+        Which one, and its place in the program.
+    begin, end
+        Cycles.
+    busy
+        Cycles in which it worked.
+    suppressed
+        Whether it only waited and released.
+    """
+
+    engine: Engine
+    op: Op
+    pc: int
+    begin: float
+    end: float
+    busy: float
+    suppressed: bool
+
+
+@dataclass
+class Timing:
+    """Cycles and bytes of programs.
+
+    Attributes
+    ----------
+    arch
+        The instance.
+    tokens
+        Tokens that programs worked on.
+    cycles
+        From the first instruction to `Op.HALT`.
+    engines
+        By engine; the sequencer is busy for one cycle an instruction.
+    port_busy
+        Cycles in which the port moved bytes, those of refreshes in between included.
+    moved
+        Bytes by source.
+    dense_bytes
+        Bytes that would have been read if nothing was skipped, and no key or value reused.
+    multiplications
+        Products of the PE array.
+    fetched
+        Slots of keys and values that came from memory.
+    order
+        Places in the program of each engine's instructions.
+    registers
+        At the end.
+    spans
+        The time line, if it was wanted.
+    transfers
+        Source, begin and end of what the port did, if it was wanted.
+    """
+
+    arch: ArchSpec
+    tokens: int = 0
+    cycles: float = 0.0
+    engines: dict[Engine, EngineTime] = field(
+        default_factory=lambda: {engine: EngineTime() for engine in Engine}
+    )
+    port_busy: float = 0.0
+    moved: Counter[Source] = field(default_factory=Counter)
+    dense_bytes: int = 0
+    multiplications: int = 0
+    fetched: int = 0
+    order: dict[Engine, list[int]] = field(
+        default_factory=lambda: {engine: [] for engine in Engine}
+    )
+    registers: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    transfers: list[tuple[Source, float, float]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Time."""
+        return self.cycles / self.arch.clk_hz
+
+    @property
+    def tokens_s(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read."""
+        return sum(self.moved.values()) - self.moved[Source.WRITES]
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that were written."""
+        return self.moved[Source.WRITES]
+
+    @property
+    def bandwidth_used(self) -> float:
+        """Bytes moved, as a part of those that the port could have moved at its peak."""
+        moved = sum(self.moved.values())
+        return moved / (self.cycles * self.arch.memory_bytes_per_cycle)
+
+    @property
+    def effective_bytes_s(self) -> float:
+        """Bytes a second that a machine which skips nothing would need for the same speed."""
+        return self.dense_bytes / self.seconds
+
+
+def simulate(
+    arch: ArchSpec,
+    program: Sequence[int],
+    registers: dict[int, int],
+    outcomes: Outcomes,
+    *,
+    record: bool = False,
+) -> Timing:
+    """Time a program.
+
+    Parameters
+    ----------
+    program
+        Words.
+    registers
+        What registers hold at the start, by number; the others hold 0.
+    outcomes
+        What it decides.
+    record
+        Whether the time line is wanted.
+
+    Raises
+    ------
+    TrapError
+        If the program is stopped.
+    ConfigError
+        If the instance cannot run it at any speed.
+    """
+    return _Simulation(arch, program, registers, outcomes, record).run()
+
+
+class _Simulation:
+    def __init__(
+        self, arch: ArchSpec, program: Sequence[int], registers: dict[int, int],
+        outcomes: Outcomes, record: bool,
+    ) -> None:  # fmt: skip
+        self._arch, self._outcomes, self._record = arch, outcomes, record
+        self._found = Timing(arch)
+        self._costs = Costs(arch)
+        self._events = Events()
+        self._port = Port(arch, self._events, self._transfer if record else None)
+        self._sequencer = Sequencer(
+            program, registers, arch.tokens, outcomes.predicates, outcomes.streamed
+        )
+        #: Whether the sequencer waits for an engine.
+        self._waiting = False
+        #: Rows of each matrix in the stream that were not taken, and whether that is all of them.
+        self._matrices: deque[tuple[int, bool]] = deque()
+
+    def run(self) -> Timing:
+        sequencer, found = self._sequencer, self._found
+        self._outcomes.start(sequencer.registers)
+        found.tokens = sequencer.registers[R_TOKENS]
+        self._events.at(0.0, self._dispatch)
+        while not sequencer.halted:
+            if not self._events.step():
+                raise sequencer.deadlock()
+        self._outcomes.end(sequencer.registers)
+        found.cycles = self._events.now + 1
+        found.port_busy = min(self._port.busy, found.cycles)
+        found.moved = self._port.moved
+        found.registers = sequencer.registers
+        return found
+
+    # --- what runs when -----------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Take one instruction, and the next one a cycle later."""
+        self._waiting = not self._sequencer.dispatch()
+        if not self._waiting:
+            own = self._found.engines[Engine.SEQUENCER]
+            own.instructions += 1
+            own.busy += 1
+            self._events.at(self._events.now + 1, self._dispatch)
+            self._start_engines()
+
+    def _start_engines(self) -> None:
+        running = self._sequencer.running
+        while True:
+            # A load that starts lets those start that take its rows.
+            ready = [engine for engine in self._sequencer.ready() if engine not in running]
+            if not ready:
+                return
+            for engine in ready:
+                self._start(self._sequencer.start(engine))
+
+    def _start(self, work: Work) -> None:
+        begin, everyone = self._events.now, numpy.ones_like(work.active)
+        found, costs = self._found, self._costs
+        end = work.position + len(everyone)
+        # Tokens of the batch are resident already, as far as there are places for them.
+        alone = work.position + max(0, end - max(work.position, self._arch.kv_tokens))
+        found.dense_bytes += costs.traffic(work, everyone, alone).read
+        if work.suppressed:
+            self._end(work, begin, begin + 1, 1.0)
+            return
+        try:
+            fetched = self._outcomes.execute(work)
+        except Fault as fault:
+            raise self._sequencer.trap(fault.trap, work.pc, fault.detail) from fault
+        found.fetched += fetched
+        found.multiplications += costs.multiplications(work)
+        op = work.instruction.op
+        if op == Op.ATTN:
+            self._attend(work, fetched)
+        elif op in (Op.GEMV, Op.GEMM) or (op == Op.ROUTE and work.values["route"]):
+            self._take_rows(work)
+        elif op == Op.LD:
+            self._load(work)
+        else:
+            self._read_work_write(work)
+
+    def _end(self, work: Work, begin: float, end: float, busy: float) -> None:
+        self._events.at(end, lambda: self._finish(work, begin, busy))
+
+    def _finish(self, work: Work, begin: float, busy: float) -> None:
+        engine, end = ENGINES[work.instruction.op], self._events.now
+        self._sequencer.finish(work)
+        self._outcomes.finish(work)
+        time = self._found.engines[engine]
+        time.busy += busy
+        time.stalled += end - begin - busy
+        time.suppressed += work.suppressed
+        time.instructions += not work.suppressed
+        self._found.order[engine].append(work.pc)
+        if self._record:
+            span = Span(engine, work.instruction.op, work.pc, begin, end, busy, work.suppressed)
+            self._found.spans.append(span)
+        self._start_engines()
+        if self._waiting:
+            self._dispatch()
+
+    def _transfer(self, source: Source, begin: float, end: float) -> None:
+        self._found.transfers.append((source, begin, end))
+
+    # --- what it takes ------------------------------------------------------------------------
+
+    def _load(self, work: Work) -> None:
+        v, begin = work.values, self._events.now
+        size = self._costs.traffic(work, work.active, 0).read
+
+        def arrived(time: float) -> None:
+            end = max(time, begin + 1)
+            self._end(work, begin, end, end - begin)
+
+        if v["mode"] == LoadMode.WEIGHTS:
+            self._matrices.append((v["rows"], True))
+            self._port.stream.load(size, arrived)
+        elif v["mode"] == LoadMode.ROW_Q8_0:
+            numbers = ENTRY_BYTES * int(work.active.sum())
+            self._read_then(
+                Source.VECTORS, numbers,
+                lambda _: self._port.read(Source.VECTORS, size - numbers, arrived),
+            )  # fmt: skip
+        else:
+            self._port.read(Source.VECTORS, size, arrived)
+
+    def _take_rows(self, work: Work) -> None:
+        op, begin = work.instruction.op, self._events.now
+        rows, fresh = self._matrices.popleft()
+        left = rows - (ROUTER_ROWS if op == Op.ROUTE else work.values["rows"])
+        if left:
+            self._matrices.appendleft((left, False))
+        fill = 0 if op == Op.ROUTE else FILL[op]
+        self._port.stream.take(
+            self._costs.tiles(work, fresh), begin,
+            lambda time, busy: self._end(work, begin, time + fill, busy + fill),
+        )  # fmt: skip
+
+    def _attend(self, work: Work, fetched: int) -> None:
+        """The table, then slots, of which those to fetch are taken to be evenly spread."""
+        v, begin = work.values, self._events.now
+        read = self._costs.traffic(work, work.active, fetched).read
+        table = self._costs.table_bytes(work, work.active)
+        positions = table // ENTRY_BYTES
+        tiles = -(-positions // ATTENTION_TILE)
+        steady, alone = self._costs.attention_tile(work)
+        slot = kv_slot_bytes(self._arch.kv, v["kv_heads"], v["head_size"])
+        ends = [fetched * min(positions, ATTENTION_TILE * tile) // positions * slot
+                for tile in range(tiles + 1)]  # fmt: skip
+        parts = [(high - low, steady) for low, high in itertools.pairwise(ends)]
+        rest = alone - steady + FILL[Op.ATTN]
+        # Slots that have a place in the history buffer wait there, others in room for two tiles.
+        room = slot * max(self._arch.kv_tokens, 2 * ATTENTION_TILE)
+        self._read_then(
+            Source.KV, table,
+            lambda _: self._port.flow(
+                Source.KV, read - table, parts, room,
+                lambda time, busy: self._end(work, begin, time + rest, busy + rest),
+            ),
+        )  # fmt: skip
+
+    def _read_work_write(self, work: Work) -> None:
+        """Instructions that read what they need, work, and write what comes out."""
+        begin, op = self._events.now, work.instruction.op
+        traffic = self._costs.traffic(work, work.active, 0)
+        cycles = 0.0 if op == Op.ST else self._costs.vector_cycles(work)
+
+        def worked() -> None:
+            if not traffic.written:
+                self._end(work, begin, self._events.now, cycles)
+                return
+            self._port.write(
+                traffic.written,
+                lambda end: self._end(work, begin, end, end - begin if op == Op.ST else cycles),
+            )
+
+        def arrived(time: float) -> None:
+            self._events.at(time + cycles, worked)
+
+        source = Source.KV if op == Op.KVSEL else Source.VECTORS
+        self._read_then(source, traffic.read, arrived)
+
+    def _read_then(self, source: Source, size: int, then: Callable[[float], None]) -> None:
+        """Go on when bytes have arrived, or at once if there are none."""
+        if size:
+            self._port.read(source, size, lambda time: self._events.at(time, lambda: then(time)))
+        else:
+            then(self._events.now)
