@@ -27,8 +27,7 @@ CLEAR = address(Space.CONTROL, 0)
 class Router(wiring.Component):
     """The router of a core.
 
-    After reset, and when the core is told to forget what it was doing, it forgets spikes, those
-    that travel in as many cycles as the core has neurons; it takes events meanwhile.
+    When the core is told to forget what it was doing, it forgets events and what it counted.
 
     Parameters
     ----------
@@ -66,23 +65,18 @@ class Router(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The order of things in a step."""
         m = Module()
-        neurons, cores = self.spec.neurons, len(self.cluster.cores)
+        cores = len(self.cluster.cores)
         m.submodules.inbox = inbox = self.inbox
         m.submodules.sender = sender = Sender(self.cluster, self.number)
         wiring.connect(m, wiring.flipped(self.core_events_in), inbox.events)
-        wiring.connect(m, wiring.flipped(self.core_events_out), sender.spikes)
+        wiring.connect(m, wiring.flipped(self.core_events_out), sender.fired)
         wiring.connect(m, wiring.flipped(self.sent), sender.sent)
         m.d.comb += sender.phase.eq(inbox.phase)
         peers = sum(1 << core for core in self.cluster.others(self.number))
-        host = 1 << cores
 
-        # --- what comes; before the first step, the ends of other cores have come -----------------
+        # --- what comes ---------------------------------------------------------------------------
         word = self.received.payload
-        ended = Array(
-            Signal(cores + 1, init=peers * (phase == 0), name=f"ended_{phase}")
-            for phase in range(2)
-        )
-        here = ended[inbox.phase]
+        start, ended = Signal(), Array(Signal(cores, name=f"ended_{phase}") for phase in range(2))
         m.d.comb += [
             self.received.ready.eq(1),
             inbox.put.eq(self.received.valid & ~word.end),
@@ -90,8 +84,10 @@ class Router(wiring.Component):
             inbox.put_line.eq(word.index),
         ]
         with m.If(self.received.valid & word.end):
-            place = Mux(word.source == HOST, cores, word.source)
-            m.d.sync += ended[word.phase].eq(ended[word.phase] | (1 << place))
+            with m.If(word.source == HOST):
+                m.d.sync += start.eq(1)
+            with m.Else():
+                m.d.sync += ended[word.phase].eq(ended[word.phase] | (1 << word.source))
 
         # --- counters -----------------------------------------------------------------------------
         idle, clear = Signal(), Signal()
@@ -103,28 +99,24 @@ class Router(wiring.Component):
         self._serve(m, idle, clear, sender, Cat(traffic.values()))
 
         # --- sequencer ----------------------------------------------------------------------------
-        place, stepped = Signal(index_bits(neurons)), Signal()
-        settling = Signal(range(Stepper.SETTLE))
+        stepped, settling = Signal(), Signal(range(Stepper.SETTLE))
         with m.If(self.core_step_done):
             m.d.sync += stepped.eq(1)
-        with m.FSM(init="CLEAR"):
-            with m.State("CLEAR"):
-                m.d.comb += [sender.clear.eq(1), sender.clear_index.eq(place)]
-                m.d.sync += place.eq(place + 1)
-                with m.If(place == neurons - 1):
-                    m.d.sync += place.eq(0)
-                    m.next = "IDLE"
+        with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += idle.eq(1)
-                with m.If(clear):
-                    m.next = "CLEAR"
-                with m.Elif((here == peers | host) & inbox.empty):
+                with m.If(start & inbox.empty):
                     m.next = "START"
             with m.State("START"):
                 m.d.comb += self.core_start.eq(1)
                 with m.If(self.core_busy):
                     m.d.comb += inbox.flip.eq(1)
-                    m.d.sync += [here.eq(0), stepped.eq(0), settling.eq(Stepper.SETTLE - 1)]
+                    m.d.sync += [
+                        start.eq(0),
+                        ended[inbox.phase].eq(0),
+                        stepped.eq(0),
+                        settling.eq(Stepper.SETTLE - 1),
+                    ]
                     m.next = "SCAN" if self.spec.max_delay > 1 else "SERVE"
             if self.spec.max_delay > 1:
                 with m.State("SCAN"):
@@ -140,8 +132,8 @@ class Router(wiring.Component):
                 with m.Elif(sender.quiet):
                     m.d.comb += sender.ends.eq(peers)
                     m.next = "ENDS"
-            with m.State("ENDS"), m.If(sender.quiet & (here[:cores] == peers)):
-                m.d.comb += sender.ends.eq(host)
+            with m.State("ENDS"), m.If(sender.quiet & (ended[inbox.phase] == peers)):
+                m.d.comb += sender.ends.eq(1 << cores)
                 m.next = "END"
             with m.State("END"), m.If(sender.quiet):
                 m.next = "IDLE"
@@ -154,8 +146,8 @@ class Router(wiring.Component):
         index = bus.address[CHUNK_BITS : CHUNK_BITS + INDEX_BITS]
         space = bus.address[CHUNK_BITS + INDEX_BITS :]
         last = cluster_bus_words(self.cluster, self.number, ClusterSpace.ROUTES) - 1
-        own, counters = Signal(), space == ClusterSpace.TRAFFIC
-        m.d.comb += own.eq((space == ClusterSpace.ROUTES) | counters)
+        routes, counters, spikes = (space == own for own in ClusterSpace)
+        own = routes | counters | spikes
         staged, data = Signal(BUS_BITS * (last + 1)), Signal(BUS_BITS * (last + 1))
         asked, done, found = Signal(), Signal(), Signal(BUS_BITS)
         request = idle & (bus.read | bus.write) & own & ~asked & ~done
@@ -170,15 +162,18 @@ class Router(wiring.Component):
             # The last part completes the lower ones that came before.
             data.eq(staged),
             data.word_select(chunk, BUS_BITS).eq(bus.write_data),
-            sender.table_index.eq(index),
-            sender.table_read.eq(request & bus.read),
-            sender.table_write.eq(request & bus.write & ~counters & (chunk == last)),
-            sender.table_data.eq(data),
+            sender.index.eq(index),
+            sender.read.eq(request & bus.read),
+            sender.data.eq(Mux(spikes, bus.write_data, data)),
+            sender.route_write.eq(request & bus.write & routes & (chunk == last)),
+            sender.spikes_write.eq(request & bus.write & spikes),
             clear.eq(core.done & bus.write & bus.write_data[0] & (bus.address == CLEAR)),
         ]
         with m.If(request & bus.write):
             m.d.sync += staged.eq(data)
         with m.If(asked):
-            m.d.sync += found.eq(sender.table_word.word_select(chunk, BUS_BITS))
+            m.d.sync += found.eq(sender.route.word_select(chunk, BUS_BITS))
             with m.If(counters):
                 m.d.sync += found.eq(traffic.word_select(index, BUS_BITS))
+            with m.If(spikes):
+                m.d.sync += found.eq(sender.spikes_word)

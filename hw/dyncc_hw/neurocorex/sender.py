@@ -17,7 +17,8 @@ from dyncc_hw.neurocorex.synapses import index_bits
 class Travelling(wiring.Component):
     """Spikes with a delay: for each neuron a bit for each step, the nearest lowest.
 
-    As in the core's state, where they are for synapses of its own.
+    As in the core's state, where they are for synapses of its own. What it holds after reset is not
+    defined.
 
     Members
     -------
@@ -29,8 +30,10 @@ class Travelling(wiring.Component):
     keep, delay
         Ends the look at the neuron: in a scan its spikes move on, else a spike is added, whose
         delay this is.
-    clear, clear_index
-        Forgets the spikes of a neuron.
+    word
+        The neuron's spikes.
+    write, write_index, data
+        Sets the spikes of a neuron.
     """
 
     def __init__(self, neurons: int, max_delay: int) -> None:
@@ -45,8 +48,10 @@ class Travelling(wiring.Component):
                 "late": Out(1),
                 "keep": In(1),
                 "delay": In(4),
-                "clear": In(1),
-                "clear_index": In(neuron),
+                "word": Out(self._shape),
+                "write": In(1),
+                "write_index": In(neuron),
+                "data": In(self._shape),
             }
         )
 
@@ -64,12 +69,13 @@ class Travelling(wiring.Component):
             read.addr.eq(self.index),
             read.en.eq(self.look),
             self.now.eq(Mux(self.late, read.data[0], self.delay == 0)),
-            write.addr.eq(Mux(self.clear, self.clear_index, number)),
+            self.word.eq(read.data),
+            write.addr.eq(Mux(self.write, self.write_index, number)),
             write.data.eq(Mux(self.late, read.data >> 1, read.data | ((1 << self.delay) >> 1))),
-            write.en.eq(self.keep | self.clear),
+            write.en.eq(self.keep | self.write),
         ]
-        with m.If(self.clear):
-            m.d.comb += write.data.eq(0)
+        with m.If(self.write):
+            m.d.comb += write.data.eq(self.data)
         return m
 
 
@@ -86,7 +92,7 @@ class Sender(wiring.Component):
 
     Members
     -------
-    spikes
+    fired
         Neurons that fired; taken while `serve` is high.
     scan, scanned
         While `scan` is high, goes through the neurons, from the first one on, for spikes whose time
@@ -99,10 +105,12 @@ class Sender(wiring.Component):
         Whether all was sent.
     phase
         Of words.
-    clear, clear_index
-        Forgets the spikes of a neuron that travel.
-    table_index, table_read, table_write, table_data, table_word
-        Access to the routes, while it is `quiet`; a word that is read comes in the next cycle.
+    index, read, data
+        Access to words of a neuron, while it is `quiet`; what is read comes in the next cycle.
+    route_write, route
+        Its route.
+    spikes_write, spikes_word
+        Its spikes that travel, in cores with delays.
     sent
         Words.
     event
@@ -113,22 +121,23 @@ class Sender(wiring.Component):
         self.cluster, self.number, self.spec = spec, number, spec.cores[number]
         self.layout = layout_of(route_fields(spec, number))
         neuron, route = index_bits(self.spec.neurons), width(route_fields(spec, number))
+        travelling = max(1, self.spec.max_delay - 1)
         super().__init__(
             {
-                "spikes": In(stream.Signature(neuron)),
+                "fired": In(stream.Signature(neuron)),
                 "scan": In(1),
                 "scanned": Out(1),
                 "serve": In(1),
                 "ends": In(len(spec.cores) + 1),
                 "quiet": Out(1),
                 "phase": In(1),
-                "clear": In(1),
-                "clear_index": In(neuron),
-                "table_index": In(neuron),
-                "table_read": In(1),
-                "table_write": In(1),
-                "table_data": In(route),
-                "table_word": Out(route),
+                "index": In(neuron),
+                "read": In(1),
+                "data": In(max(route, travelling)),
+                "route_write": In(1),
+                "route": Out(route),
+                "spikes_write": In(1),
+                "spikes_word": Out(travelling),
                 "sent": Out(PORT),
                 "event": Out(1),
             }
@@ -140,30 +149,30 @@ class Sender(wiring.Component):
         neurons, cores = self.spec.neurons, len(self.cluster.cores)
         others = self.cluster.others(self.number)
         # Routes are read in steps, and written between them.
-        m.submodules.routes = store = BlockMemory(len(self.table_data), max(2, neurons))
+        m.submodules.routes = store = BlockMemory(len(self.route), max(2, neurons))
         read, write = store.read, store.write
         ask, looked, load = Signal(), Signal(), Signal()
         place, number = Signal(index_bits(neurons)), Signal(index_bits(neurons))
         # What is sent: targets that are left, the spike's neuron and lines, or ends.
         left, rest = Signal(cores + 1), Signal(cores + 1)
-        fired, lines, ending = Signal(index_bits(neurons)), Signal(self.layout), Signal()
+        neuron, lines, ending = Signal(index_bits(neurons)), Signal(self.layout), Signal()
         route = data.View(self.layout, read.data)
         m.d.comb += [
-            write.addr.eq(self.table_index),
-            write.data.eq(self.table_data),
-            write.en.eq(self.table_write),
-            self.table_word.eq(read.data),
-            ask.eq((self.scan | (self.serve & self.spikes.valid)) & (~looked | load)),
-            self.spikes.ready.eq(self.serve & ~self.scan & (~looked | load)),
+            write.addr.eq(self.index),
+            write.data.eq(self.data),
+            write.en.eq(self.route_write),
+            self.route.eq(read.data),
+            ask.eq((self.scan | (self.serve & self.fired.valid)) & (~looked | load)),
+            self.fired.ready.eq(self.serve & ~self.scan & (~looked | load)),
             self.scanned.eq(self.scan & ask & (place == neurons - 1)),
-            read.addr.eq(Mux(self.scan, place, self.spikes.payload)),
-            read.en.eq(ask | self.table_read),
+            read.addr.eq(Mux(self.scan, place, self.fired.payload)),
+            read.en.eq(ask | self.read),
             load.eq(looked & (rest == 0)),
             rest.eq(Mux(self.sent.valid & self.sent.ready, left & (left - 1), left)),
             self.quiet.eq(~looked & (left == 0)),
         ]
-        with m.If(self.table_read):
-            m.d.comb += read.addr.eq(self.table_index)
+        with m.If(self.read):
+            m.d.comb += read.addr.eq(self.index)
         with m.If(ask):
             m.d.sync += number.eq(read.addr)
         m.d.sync += [
@@ -177,19 +186,21 @@ class Sender(wiring.Component):
             m.submodules.travelling = travelling = Travelling(neurons, self.spec.max_delay)
             now, late = travelling.now, travelling.late
             m.d.comb += [
-                travelling.look.eq(ask),
+                travelling.look.eq(read.en),
                 travelling.index.eq(read.addr),
                 travelling.scan.eq(self.scan),
                 travelling.keep.eq(load),
                 travelling.delay.eq(route.delay),
-                travelling.clear.eq(self.clear),
-                travelling.clear_index.eq(self.clear_index),
+                self.spikes_word.eq(travelling.word),
+                travelling.write.eq(self.spikes_write),
+                travelling.write_index.eq(self.index),
+                travelling.data.eq(self.data),
             ]
         with m.If(load):
             m.d.sync += [
                 left.eq(Cat(Mux(now, targets, 0), route.report & ~late)),
                 lines.eq(route),
-                fired.eq(number),
+                neuron.eq(number),
                 ending.eq(0),
             ]
         with m.If(self.ends != 0):
@@ -197,7 +208,7 @@ class Sender(wiring.Component):
 
         target, index = Signal(WORD[1].bits), Signal(WORD[0].bits)
         # The lowest bit that is left decides: the host's comes last.
-        m.d.comb += [target.eq(HOST), index.eq(fired)]
+        m.d.comb += [target.eq(HOST), index.eq(neuron)]
         for core in reversed(others):
             with m.If(left[core]):
                 m.d.comb += [target.eq(core), index.eq(lines[f"line_{core}"])]

@@ -40,6 +40,12 @@ class ClusterTwin:
         self.cores = [CoreTwin(image) for image in self.image.images]
         self.traffic = [dict.fromkeys((item.name for item in TRAFFIC), 0) for _ in self.cores]
 
+    def clear(self) -> None:
+        """What the register ``clear`` of all cores does, see `CoreTwin.clear`."""
+        self.traffic = [dict.fromkeys((item.name for item in TRAFFIC), 0) for _ in self.cores]
+        for core in self.cores:
+            core.clear()
+
     def step(self, inputs: Any = None) -> Spikes:
         """Carry out one step.
 

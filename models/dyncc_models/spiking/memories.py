@@ -25,7 +25,7 @@ from dyncc.arch.neurocorex import (
     width,
 )
 from dyncc.arch.neurocorex.readback import read_image, read_synapses
-from dyncc_models.spiking.twin import CoreTwin, Counters
+from dyncc_models.spiking.twin import CoreTwin
 
 _WORD = (1 << BUS_BITS) - 1
 #: A memory, a word of it, and a part of that word.
@@ -160,16 +160,10 @@ class CoreMemories:
     # --- steps ------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """What the register ``clear`` does: no spikes on their way, traces and counters zero."""
-        twin = self._twin
+        """What the register ``clear`` does, see `CoreTwin.clear`."""
         self.disordered = False
         self._waiting.clear()
-        twin.arriving = numpy.zeros_like(twin.arriving)
-        twin.synapses.pre = numpy.zeros_like(twin.synapses.pre)
-        twin.synapses.post = numpy.zeros_like(twin.synapses.post)
-        twin.synapses.drift = 0
-        twin.counters = Counters()
-        twin.decided, twin.winner = False, 0
+        self._twin.clear()
 
     @property
     def decided(self) -> bool:

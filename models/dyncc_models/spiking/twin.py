@@ -107,13 +107,22 @@ class CoreTwin:
         """Return to the state after programming: initial potentials and weights, no spikes."""
         spec = self.spec
         self.v: Integers = self.image.initial_v.astype(numpy.int64)
-        self.i: Integers = numpy.zeros(spec.neurons, numpy.int64)
+        self.i: Integers = self.image.initial_i.astype(numpy.int64)
         self.refractory: Integers = self.image.initial_refractory.astype(numpy.int64)
         self.travelling: Integers = numpy.zeros(spec.neurons, numpy.int64)
         self.arriving: Spikes = numpy.zeros(spec.neurons, bool)
         self.decided, self.winner = False, 0
         self.synapses = Synapses(self.image)
         self.counters = Counters()
+
+    def clear(self) -> None:
+        """What the register ``clear`` does: no spikes that arrive, traces and counters zero."""
+        self.arriving = numpy.zeros_like(self.arriving)
+        self.synapses.pre = numpy.zeros_like(self.synapses.pre)
+        self.synapses.post = numpy.zeros_like(self.synapses.post)
+        self.synapses.drift = 0
+        self.counters = Counters()
+        self.decided, self.winner = False, 0
 
     def step(self, inputs: Any = None) -> Spikes:
         """Carry out one step.

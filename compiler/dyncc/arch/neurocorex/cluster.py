@@ -1,14 +1,15 @@
 """Clusters of several cores: address events, routing tables, and what a cluster is programmed with.
 
-The cores exchange *words* of the layout `WORD`, each from a source to a target. A core sends an
-event for each spike and each core that has a line for it, then a word with ``end`` to every other
-core; the host does the same with its spikes on input lines. A core starts a step when it has the
-ends of all other cores and of the host for it, and so all events. When it has the ends of all other
-cores for the step after, it sends its end to the host, which so knows that all cores are ready.
+The cores and the host exchange *words* of the layout `WORD`, each from a source to a target. The
+host sends its spikes on input lines, then a word with ``end`` to every core, which starts a step. A
+core sends an event for each spike and each core that has a line for it, and to the host; then its
+end to every other core. When it has those of all other cores, it has all their spikes for the next
+step, and sends its end to the host. When the host has those of all cores, the step is done.
 
 A channel must keep the order of words from one source to one target, and lose none. It need not
-keep the order of words of different sources: a core may be a step ahead of another, and ``phase``
-tells the two steps apart. More than one step it cannot be, for it needs the end of the other.
+keep the order of words of different sources: a core may be done with a step that another did not
+start, and ``phase`` tells events for that step and for the one after apart. Further ahead it cannot
+be, since the host waits for all.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class ClusterSpace(Code):
 
     ROUTES = 16, "where the spikes of each neuron go"
     TRAFFIC = 17, "what the router counted; read only"
+    TRAVELLING = 18, "spikes on their way to other cores, as in the core's STATE (with delays)"
 
 
 #: The words of `ClusterSpace.TRAFFIC`, which count from the core's ``clear`` on, and wrap.
@@ -127,8 +129,7 @@ def cluster_bus_words(spec: ClusterSpec, core: int, space: Space | ClusterSpace)
     """Bus words that make one word of a memory of a core or its router."""
     if isinstance(space, Space):
         return bus_words(spec.cores[core], space)
-    bits = width(route_fields(spec, core)) if space == ClusterSpace.ROUTES else BUS_BITS
-    return -(-bits // BUS_BITS)
+    return -(-width(route_fields(spec, core)) // BUS_BITS) if space == ClusterSpace.ROUTES else 1
 
 
 @dataclass
@@ -262,4 +263,7 @@ def route_words(image: ClusterImage, core: int) -> list[int]:
 def cluster_memory_words(image: ClusterImage, core: int) -> dict[Space | ClusterSpace, list[int]]:
     """Contents of every memory of a core and its router, in the order of programming."""
     words: dict[Space | ClusterSpace, list[int]] = dict(memory_words(image.images[core]).items())
-    return words | {ClusterSpace.ROUTES: route_words(image, core)}
+    words[ClusterSpace.ROUTES] = route_words(image, core)
+    if image.spec.cores[core].max_delay > 1:
+        words[ClusterSpace.TRAVELLING] = [0] * image.spec.cores[core].neurons
+    return words
