@@ -6,21 +6,20 @@ the same bytes for the same figure. Needs ``pip install 'dyncc[plots]'``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from dyncc.core.errors import ConfigError, InputError, MissingToolError
+from dyncc.core.errors import InputError
+from dyncc.core.figures import blank
+from dyncc.core.figures import FORMATS as FORMATS
+from dyncc.core.figures import save as save
 from dyncc.spiking.connectors import Reals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Endings of files that `save` writes.
-FORMATS = (".png", ".svg", ".pdf")
 #: Traces that are told apart by colour.
 _MOST_TRACES = 10
 _INK, _FAINT = "#1f3a5f", "#b8c4d0"
@@ -43,7 +42,7 @@ def raster(spikes: Mapping[str, Any], dt: float | None = None) -> Figure:
     # Small groups get room for their labels.
     rows = [max(float(size), 0.1 * sum(sizes), 1.0) for size in sizes]
     inside = min(7.0, max(0.7 * len(groups), 0.06 * sum(rows)))
-    figure = _figure(9, inside + 0.35 * len(groups) + 0.5)
+    figure = blank(9, inside + 0.35 * len(groups) + 0.5)
     axes = figure.subplots(
         len(groups), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": rows}
     )[:, 0]
@@ -97,7 +96,7 @@ def membrane(
     labels = list(names) or [str(index) for index in range(values.shape[1])]
     if len(labels) != values.shape[1]:
         raise InputError(f"there are {len(labels)} names for {values.shape[1]} neurons")
-    figure = _figure(9, 3.6)
+    figure = blank(9, 3.6)
     place = figure.subplots()
     scale, unit = _time(dt, len(values))
     time = numpy.arange(len(values)) * scale
@@ -147,7 +146,7 @@ def weights(before: Any, after: Any = None, title: str = "") -> Figure:
                 f"weights after must have shape {first.shape} as before, not {second.shape}"
             )
         parts = [("before", first), ("after", second), ("change", second - first)]
-    figure = _figure(3.6 * len(parts) + 0.4, 3.6)
+    figure = blank(3.6 * len(parts) + 0.4, 3.6)
     if title:
         figure.suptitle(title, fontsize=10)
     largest = max(float(numpy.abs(part).max(initial=0.0)) for _, part in parts[:2])
@@ -192,7 +191,7 @@ def stdp_window(
         if values is not None and (values.shape != time.shape or time.ndim != 1):
             raise InputError(f"{name} must have shape {time.shape} as lags, not {values.shape}")
     order = numpy.argsort(time, kind="stable")
-    figure = _figure(6, 3.6)
+    figure = blank(6, 3.6)
     place = figure.subplots()
     place.axhline(0, color=_FAINT, linewidth=0.8)
     place.axvline(0, color=_FAINT, linewidth=0.8)
@@ -225,7 +224,7 @@ def curves(
     marks
         A point of some lines that is to stand out, by the line's name.
     """
-    figure = _figure(6, 3.6)
+    figure = blank(6, 3.6)
     place = figure.subplots()
     for name, points in lines.items():
         x, y = numpy.asarray(points, float).reshape(-1, 2).T
@@ -236,48 +235,6 @@ def curves(
     place.set_ylabel(y_label)
     place.legend(fontsize=8, frameon=False)
     return figure
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the ending of the name; the same bytes each time.
-
-    Raises
-    ------
-    ConfigError
-        If the ending is another one, or the file cannot be written.
-    """
-    import matplotlib
-
-    target = Path(path)
-    kind = target.suffix.lower()
-    if kind not in FORMATS:
-        raise ConfigError(f"{target} must end with {', '.join(FORMATS)}")
-    # The date and the writer's version would differ from run to run.
-    metadata: dict[str, Any] = {
-        ".png": {"Software": None},
-        ".svg": {"Date": None, "Creator": None},
-        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }[kind]
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}{kind}")
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "dyncc"}):
-            figure.savefig(unfinished, metadata=metadata, dpi=150)
-        unfinished.replace(target)
-    except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingToolError(
-            "matplotlib is missing, which draws plots",
-            hint="Install it: pip install 'dyncc[plots]'",
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _time(dt: float | None, steps: int) -> tuple[float, str]:
