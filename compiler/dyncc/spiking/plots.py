@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from dyncc.core.errors import InputError
-from dyncc.core.figures import blank
 from dyncc.core.figures import FORMATS as FORMATS
+from dyncc.core.figures import blank
 from dyncc.core.figures import save as save
 from dyncc.spiking.connectors import Reals
 
