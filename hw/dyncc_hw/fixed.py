@@ -8,9 +8,15 @@ from amaranth.lib import data
 from dyncc.arch.neurocorex import Field
 
 
-def round_shift(value: Any, bits: int) -> Value:
-    """``value / 2**bits`` rounded to the nearest integer, halves up."""
-    return (value + (1 << (bits - 1))).shift_right(bits)
+def round_shift(value: Any, bits: int, plus: Any = 0) -> Value:
+    """``value / 2**bits`` rounded to the nearest integer, halves up, and `plus` added to it.
+
+    One adder does both: the bit below the result counts as one half more.
+    """
+    plus = Value.cast(plus)
+    doubled = Cat(Const(1, 1), plus)
+    doubled = doubled.as_signed() if plus.shape().signed else doubled
+    return (doubled + value.shift_right(bits - 1)).shift_right(1)
 
 
 def saturate(value: Any, bits: int) -> Value:

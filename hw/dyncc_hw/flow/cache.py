@@ -34,6 +34,23 @@ def look_up(key: str) -> Path | None:
     return None
 
 
+def log_of(key: str) -> Path:
+    """Where a process writes the log of a build, beside the entries.
+
+    Raises
+    ------
+    ConfigError
+        If the cache cannot be written.
+    """
+    log = CACHE / f"{key}.{os.getpid()}.log"
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError as error:
+        raise _unwritable(error) from error
+    return log
+
+
 def keep(key: str, files: dict[str, Path]) -> Path:
     """Copy files into a new entry, and return its folder.
 
@@ -55,13 +72,17 @@ def keep(key: str, files: dict[str, Path]) -> Path:
         if look_up(key) is None:
             unfinished.rename(CACHE / key)
     except OSError as error:
-        raise ConfigError(
-            f"the cache {CACHE} cannot be written: {error.strerror}",
-            hint="Set XDG_CACHE_HOME to a folder that can.",
-        ) from error
+        raise _unwritable(error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return CACHE / key
+
+
+def _unwritable(error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the cache {CACHE} cannot be written: {error.strerror}",
+        hint="Set XDG_CACHE_HOME to a folder that can.",
+    )
 
 
 def _hash(path: Path) -> str:

@@ -1,8 +1,6 @@
 """What is built: a design of some sizes on a board, as files and commands."""
 
-import hashlib
 import json
-import re
 from dataclasses import dataclass, replace
 
 from dyncc.arch.link import LinkSpec
@@ -115,24 +113,3 @@ class Project:
         script = f"read_rtlil top.il\n{self.board.estimate}\n{STATISTICS}\n"
         files = {"top.il": plan.files["top.il"], "top.ys": script}
         return Plan(files, (("yosys", "-l", "top.rpt", "top.ys"),), ("stat.json",))
-
-
-def fingerprint(rtlil: str) -> str:
-    """Hash of a netlist in RTLIL that does not depend on names, only on the order of what has them.
-
-    A variable may get another name in Python without its hash being another one.
-    """
-    numbers: dict[str, str] = {}
-    declaration = re.compile(r"^\s*(?:wire|memory|cell|process|module)\b.*?([\\$]\S+)\s*$")
-    lines = [
-        line for line in rtlil.splitlines() if not line.lstrip().startswith(("#", "attribute"))
-    ]
-    for line in lines:
-        match = declaration.match(line)
-        if match:
-            numbers.setdefault(match.group(1), f"n{len(numbers)}")
-    text = "\n".join(
-        re.sub(r"[\\$]\S+", lambda match: numbers.get(match.group(), match.group()), line)
-        for line in lines
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -52,8 +52,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
     kept = cache.look_up(key)
     if kept is not None:
         return kept
-    cache.CACHE.mkdir(parents=True, exist_ok=True)
-    log = cache.CACHE / f"{key}.log"
+    log = cache.log_of(key)
     with tempfile.TemporaryDirectory(prefix="dyncc.") as place:
         folder = Path(place)
         for name, content in {**plan.files, TOOLS: versions}.items():
@@ -63,7 +62,10 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
                 print("$", name, *arguments, file=output, flush=True)
                 say = _say(progress, _STAGES.get(name, name), step, len(plan.commands))
                 if _run([str(tools[name].path), *arguments], folder, output, say):
-                    raise _failure(name, log)
+                    raise _failure(f"{name} failed", log)
+                for made in plan.products if step + 1 == len(plan.commands) else ():
+                    if not (folder / made).is_file():
+                        raise _failure(f"{name} ended without making {made}", log)
         found = {name: folder / name for name in (TOOLS, *plan.products)}
         kept = cache.keep(key, {LOG: log, **found})
     log.unlink()
@@ -73,7 +75,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
 def _say(progress: Progress | None, stage: str, step: int, steps: int) -> Callable[[float], None]:
     def say(seconds: float) -> None:
         if progress is not None:
-            progress(f"{stage} ({seconds:.0f} s)", step, steps)
+            progress(f"{stage}, {seconds:.0f} s" if seconds >= 1 else stage, step, steps)
 
     return say
 
@@ -93,7 +95,7 @@ def _run(command: list[str], folder: Path, output: Any, say: Callable[[float], N
         process.wait()
 
 
-def _failure(name: str, log: Path) -> Exception:
+def _failure(message: str, log: Path) -> Exception:
     text = log.read_text(encoding="utf-8", errors="replace")
     lacking = {
         kind: (int(used), int(there))
@@ -107,7 +109,7 @@ def _failure(name: str, log: Path) -> Exception:
             hint=f"Choose smaller sizes (dyncc hw list). The whole log: {log}",
         )
     return ToolError(
-        f"{name} failed",
+        message,
         hint=f"The whole log: {log}",
         log="\n".join(text.splitlines()[-_TAIL_LINES:]),
     )

@@ -16,8 +16,9 @@ class Implementation:
     ----------
     multipliers
         ``parallel``: a multiplier for each product of a neuron, and a neuron a cycle. ``shared``:
-        one multiplier for all of them, and a neuron every dozen of cycles; parameter sets are kept
-        in words of the bus, which takes a few block memories instead of a dozen.
+        one multiplier for all of them, and a neuron in `NeuronPath.interval` cycles, 13 for
+        potentials of 24 bits; parameter sets are in words of the bus, which on an iCE40 takes 2
+        block memories instead of 14.
     memories
         ``dual``: a word of weights can be read while another is written. ``single``: the weights
         are in single-ported memory, which is SPRAM on an iCE40UP. While the core learns, words are

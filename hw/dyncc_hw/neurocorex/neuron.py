@@ -84,9 +84,9 @@ class NeuronUnit(wiring.Component):
 
         # 2: current, and the membrane without its drive.
         current = register(
-            saturate(round_shift(decayed_i, FACTOR_BITS) + gained, CURRENT_BITS), "current_2"
+            saturate(round_shift(decayed_i, FACTOR_BITS, gained), CURRENT_BITS), "current_2"
         )
-        exponential = now.rest + round_shift(decayed_v, FACTOR_BITS)
+        exponential = round_shift(decayed_v, FACTOR_BITS, now.rest)
         moved = Mux(now.dynamics == Dynamics.EXPONENTIAL, exponential, linear(now, old.v))
         moved = register(moved + now.bias, "moved_2")
         valid, tag = register(valid, "valid_2"), register(tag, "tag_2")
@@ -105,7 +105,7 @@ class NeuronUnit(wiring.Component):
         travelling = register(travelling, "travelling_3") if delayed else travelling
 
         # 4: the membrane.
-        v = register(saturate(moved + round_shift(drive, CURRENT_FRACTION_BITS), bits), "v_4")
+        v = register(saturate(round_shift(drive, CURRENT_FRACTION_BITS, moved), bits), "v_4")
         current = register(current, "current_4")
         valid, tag = register(valid, "valid_4"), register(tag, "tag_4")
         along = {name: register(value, f"{name}_4") for name, value in along.items()}

@@ -106,7 +106,7 @@ class SharedNeuronUnit(wiring.Component):
 
         exponential = Signal()
         still = Signal(signed(bits + 2))
-        decayed_i = Signal(signed(CURRENT_BITS + 2))
+        decayed_i = Signal(signed(CURRENT_BITS + FACTOR_BITS + 2))
         moved = Signal(signed(bits + 5))
         current, v = Signal(signed(CURRENT_BITS)), Signal(signed(bits))
         refractory = Signal(len(old.refractory))
@@ -131,18 +131,18 @@ class SharedNeuronUnit(wiring.Component):
                 *copies,
             ],
             [],
-            [decayed_i.eq(round_shift(product, FACTOR_BITS))],
+            [decayed_i.eq(product)],
             [
                 moved.eq(
-                    Mux(exponential, now[4]["rest"] + round_shift(product, FACTOR_BITS), still)
+                    Mux(exponential, round_shift(product, FACTOR_BITS, now[4]["rest"]), still)
                     + now[4]["bias"]
                 )
             ],
-            [current.eq(saturate(decayed_i + product, CURRENT_BITS))],
+            [current.eq(saturate(round_shift(decayed_i, FACTOR_BITS, product), CURRENT_BITS))],
             [],
             [],
             [],
-            [v.eq(saturate(moved + round_shift(product, CURRENT_FRACTION_BITS), bits))],
+            [v.eq(saturate(round_shift(product, CURRENT_FRACTION_BITS, moved), bits))],
             [
                 self.out_tag.eq(tag),
                 self.out_state.i.eq(current),
