@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
+from dyncc.ir.hcfg import Hcfg
 from dyncc.passes import run_passes
 from dyncc.runtime import artifact
 from dyncc.runtime.program import Program
+
+if TYPE_CHECKING:
+    from dyncc.arch.skipopu.spec import ArchSpec
+    from dyncc.backends.skipopu.artifact import Overlay
 
 BACKENDS = ("tvm", "eager")
 
@@ -67,25 +72,11 @@ def compile(
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     report = progress or (lambda what, step, steps: None)
-    args, kwargs = (
-        ((), dict(example_inputs))
-        if isinstance(example_inputs, Mapping)
-        else (tuple(example_inputs), {})
-    )
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    report("capture", 0, 1)
-    captured = capture(module, args, kwargs, name or type(module).__name__)
-    program = run_passes(captured.program)
-    weights = {
-        key: _array(key, tensor)
-        for key, tensor in captured.weights.items()
-        if key in program.weights
-    }
+    program, weights = _capture(module, example_inputs, name, report)
     build = import_module(f"dyncc.backends.{backend}").build
 
     def finish(path: Path) -> Program:
@@ -113,6 +104,89 @@ def compile(
     with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
         # The library stays mapped after its file is gone.
         return finish(Path(folder) / "artifact")
+
+
+def compile_decoder(
+    module: nn.Module,
+    example_inputs: tuple[Any, ...] | list[Any] | Mapping[str, Any],
+    arch: ArchSpec,
+    output: str | Path | None = None,
+    *,
+    quantised: Mapping[str, Any] | None = None,
+    tokenizer: Any = None,
+    slots: int | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
+    source: Mapping[str, str] | None = None,
+) -> Overlay:
+    """Compile a decoder for the SkipOPU overlay.
+
+    Parameters
+    ----------
+    module, example_inputs, name, progress, source
+        As of `compile`; the module takes a token and its position, int64 of shape (1,) each.
+    arch
+        The instance, such as ``ARCHS["u280"]`` of `dyncc.arch.skipopu.spec`.
+    output
+        Directory for the artifact, or None for none.
+    quantised, tokenizer
+        See `dyncc.modelfile.ModelFile`.
+    slots
+        Keys and values that there is room for; by default for all layers and positions.
+
+    Raises
+    ------
+    UnsupportedError
+        If the module is no decoder that the overlay runs; names the layer.
+    ModelError, ConfigError
+        If the module or the options fail, or the decoder does not fit the instance.
+    """
+    from dyncc.backends.skipopu import artifact as overlay_artifact
+    from dyncc.backends.skipopu.build import build
+
+    report = progress or (lambda what, step, steps: None)
+    if output is not None:
+        artifact.check_target(Path(output))
+    started = time.perf_counter()
+    program, weights = _capture(module, example_inputs, name, report)
+    text = None
+    if tokenizer is not None:
+        text = overlay_artifact.Text(tokenizer.json, tokenizer.end, tokenizer.chat_form)
+    about: dict[str, Any] = {"torch": torch.__version__, "source": dict(source or {})}
+    captured_at = time.perf_counter()
+    overlay = build(
+        program, weights, arch, quantised=quantised or {}, slots=slots, text=text, about=about,
+        report=report,
+    )  # fmt: skip
+    about["seconds"] = {
+        "capture": round(captured_at - started, 3),
+        "build": round(time.perf_counter() - captured_at, 3),
+    }
+    if output is not None:
+        overlay_artifact.save(overlay, output)
+    return overlay
+
+
+def _capture(
+    module: nn.Module, example_inputs: Any, name: str | None, report: Progress
+) -> tuple[Hcfg, dict[str, Any]]:
+    """The program of a module after all passes, and the arrays of its weights."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
+    args, kwargs = (
+        ((), dict(example_inputs))
+        if isinstance(example_inputs, Mapping)
+        else (tuple(example_inputs), {})
+    )
+    report("capture", 0, 1)
+    captured = capture(module, args, kwargs, name or type(module).__name__)
+    program = run_passes(captured.program)
+    weights = {
+        key: _array(key, tensor)
+        for key, tensor in captured.weights.items()
+        if key in program.weights
+    }
+    return program, weights
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,34 @@ class ModelFile:
         """What ``coverage_inputs()`` of the file gives, or None without it."""
         found = getattr(self.namespace, "coverage_inputs", None)
         return list(self._run(found, "coverage_inputs()")) if callable(found) else None
+
+    def quantised(self) -> dict[str, Any]:
+        """What ``quantised()`` of the file gives: matrices as they are to be stored.
+
+        By the name of the parameter an object with ``kind`` (``Q4_1``, ``Q8_0``, or another that
+        is not used), ``shape`` and ``data``, the bytes of its groups of 32 as in GGUF files, uint8
+        of shape (rows, bytes). Nothing without that function.
+        """
+        found = getattr(self.namespace, "quantised", None)
+        if not callable(found):
+            return {}
+        matrices = self._run(found, "quantised()")
+        if not isinstance(matrices, Mapping):
+            raise ModelError(
+                f"quantised() gives a {type(matrices).__name__}",
+                hint="Return a dict of matrices by the name of their parameter.",
+                where=str(self.path),
+            )
+        return dict(matrices)
+
+    def tokenizer(self) -> Any:
+        """What ``tokenizer()`` of the file gives, or None without it.
+
+        An object with ``json``, the text of the library ``tokenizers``, ``end``, the token that
+        ends a text, and ``chat_form``, a text with ``{question}``, or None.
+        """
+        found = getattr(self.namespace, "tokenizer", None)
+        return self._run(found, "tokenizer()") if callable(found) else None
 
     def _run(self, function: Callable[[], Any], what: str) -> Any:
         return _guarded(function, what, self.path)

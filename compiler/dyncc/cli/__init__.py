@@ -18,6 +18,7 @@ from dyncc.core.errors import DynccError
 COMMANDS = (
     "compile",
     "run",
+    "generate",
     "verify",
     "inspect",
     "doctor",

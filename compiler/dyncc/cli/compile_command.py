@@ -6,7 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dyncc.arch.neurocorex import CoreSpec
+    from dyncc.arch.skipopu.spec import ArchSpec
+    from dyncc.modelfile import ModelFile
 
 HELP = "compile a network to an artifact directory"
 DESCRIPTION = """\
@@ -17,14 +21,22 @@ torch.nn.Module (or FILE.py:NAME chooses one). Example inputs come from its exam
 from --input.
 
 With --target neurocorex MODEL is a spiking network, a NIR file or a JSON file of SuperNeuroMAT,
-which is mapped onto a core: one that it fits, with the sizes that are given."""
+which is mapped onto a core: one that it fits, with the sizes that are given.
+
+With --target skipopu MODEL is a Python file with a Llama-style decoder, such as
+models/dyncc_models/skipopu/smollm2_decoder.py; it becomes programs and a memory image of an overlay
+processor. Its quantised() may give matrices in 4 or 8 bits; others are rounded. Its tokenizer()
+makes `dyncc generate` take text."""
 EPILOG = """\
 examples:
   dyncc compile model.py -o model.dyncc
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
-  dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse"""
+  dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
+  dyncc compile llm.py --target skipopu --arch ecp5_85f -o llm.dyncc"""
 
+DEFAULT_ARCH = "u280"
+ARCH_HELP = f"instance of the overlay: ice40_2x2, ecp5_85f, u280, ... (default: {DEFAULT_ARCH})"
 _SIZES = {
     "neurons": "neurons of the core (default for all sizes: as needed)",
     "inputs": "input lines",
@@ -48,10 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
     parser.add_argument(
-        "--target", default="cpu", choices=("cpu", "neurocorex"), help="default: cpu"
+        "--target", default="cpu", choices=("cpu", "neurocorex", "skipopu"), help="default: cpu"
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="artifact directory (default: FILE.dyncc)"
+    )
+    overlay = parser.add_argument_group("language models (--target skipopu)")
+    overlay.add_argument("--arch", metavar="NAME", help=ARCH_HELP)
+    overlay.add_argument(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="room for keys and values, one slot a token and layer (default: all of them)",
     )
     spiking = parser.add_argument_group("spiking networks (--target neurocorex)")
     spiking.add_argument("--dt", type=float, metavar="S", help="step in seconds")
@@ -90,22 +110,19 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from dyncc.cli.progress import progress
-    from dyncc.core.errors import ModelError
 
     if arguments.target == "neurocorex":
         return _spiking(arguments)
+    if arguments.target == "skipopu":
+        overlay(arguments.model, arguments.arch, arguments.output, arguments.slots)
+        return 0
     from dyncc.driver import compile
     from dyncc.modelfile import load_model, parse_input
     from dyncc.runtime.summary import summary
 
     inputs = dict(parse_input(text) for text in arguments.input)
     model = load_model(arguments.model)
-    example = inputs or model.example_inputs()
-    if example is None:
-        raise ModelError(
-            f"{model.path} has no example_inputs()",
-            hint="Define it, or give --input NAME:DTYPE[SHAPE] for each argument of forward.",
-        )
+    example = inputs or _examples(model)
     output = Path(arguments.output or model.path.with_suffix(".dyncc").name)
     with progress() as report:
         program = compile(
@@ -119,6 +136,64 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(f"{output}: {summary(program)}")
     return 0
+
+
+def _examples(model: ModelFile) -> Any:
+    from dyncc.core.errors import ModelError
+
+    found = model.example_inputs()
+    if found is None:
+        raise ModelError(
+            f"{model.path} has no example_inputs()",
+            hint="Define it, or give --input NAME:DTYPE[SHAPE] for each argument of forward.",
+        )
+    return found
+
+
+def overlay(reference: str, arch: str | None, output: str | None, slots: int | None) -> Path:
+    """Compile a model file for the overlay; returns the artifact."""
+    from pathlib import Path
+
+    from dyncc.backends.skipopu.weights import summary
+    from dyncc.cli.progress import progress
+    from dyncc.driver import compile_decoder
+    from dyncc.modelfile import load_model
+
+    spec = arch_named(arch or DEFAULT_ARCH)
+    model = load_model(reference)
+    target = Path(output or model.path.with_suffix(".dyncc").name)
+    with progress() as report:
+        found = compile_decoder(
+            model.module,
+            _examples(model),
+            spec,
+            target,
+            quantised=model.quantised(),
+            tokenizer=model.tokenizer(),
+            slots=slots,
+            name=type(model.module).__name__,
+            progress=report,
+            source={"model": f"{model.path.resolve()}:{model.name}"},
+        )
+    seconds = sum(found.about["seconds"].values())
+    print(
+        f"{target}: {len(found.plan.layers)} layers for {spec.name}, "
+        f"{len(found.programs['token'])} instructions, {found.image.size / 1e6:.2f} MB, "
+        f"compiled in {seconds:.1f} s\n  {summary(list(found.matrices))}"
+    )
+    return target
+
+
+def arch_named(name: str) -> ArchSpec:
+    """An instance of the overlay; raises ConfigError."""
+    from dyncc.arch.skipopu.spec import ARCHS
+    from dyncc.core.errors import ConfigError
+
+    if name not in ARCHS:
+        raise ConfigError(
+            f"there is no architecture {name!r}", hint=f"Choose from {', '.join(ARCHS)}."
+        )
+    return ARCHS[name]
 
 
 def _spiking(arguments: argparse.Namespace) -> int:

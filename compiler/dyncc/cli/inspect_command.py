@@ -8,12 +8,15 @@ HELP = "print or draw what is in an artifact"
 DESCRIPTION = """\
 Print the program of an artifact, with a table of its sub-networks, or draw it.
 
-Of a spiking network print the core, what was placed where, and what quantisation changed."""
+Of a spiking network print the core, what was placed where, and what quantisation changed. Of a
+language model for the overlay print what runs on the host and what on the overlay, the memory map,
+and how matrices were rounded."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
   dyncc inspect model.dyncc --html model.html
-  dyncc inspect model.dyncc --svg model.svg"""
+  dyncc inspect model.dyncc --svg model.svg
+  dyncc inspect llm.dyncc --program token"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="DIR")
     parser.add_argument("--html", metavar="FILE", help="write a page with a drawing instead")
     parser.add_argument("--svg", metavar="FILE", help="write the drawing alone instead")
+    parser.add_argument(
+        "--program",
+        choices=("token", "logits"),
+        nargs="?",
+        const="token",
+        help="print a program of the overlay instead (default: token)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    from dyncc.cli.run_command import is_spiking
+    from dyncc.cli.run_command import is_spiking, target_of
     from dyncc.core.errors import ConfigError
     from dyncc.core.files import write_text
     from dyncc.ir.cost import region_cost
@@ -35,6 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.runtime.artifact import load
     from dyncc.runtime.summary import summary
 
+    if target_of(arguments.artifact) == "skipopu":
+        from dyncc.backends.skipopu.artifact import load as load_overlay
+        from dyncc.backends.skipopu.describe import describe, program_text
+
+        if arguments.html or arguments.svg:
+            raise ConfigError("--html and --svg draw the programs of this machine")
+        overlay = load_overlay(arguments.artifact)
+        print(program_text(overlay, arguments.program) if arguments.program else describe(overlay))
+        return 0
+    if arguments.program:
+        raise ConfigError(f"{arguments.artifact} holds no program of the overlay")
     if is_spiking(arguments.artifact):
         from dyncc import spiking
 

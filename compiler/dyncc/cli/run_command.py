@@ -48,6 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.core.errors import ConfigError, InputError
     from dyncc.runtime.artifact import load
 
+    if target_of(arguments.artifact) == "skipopu":
+        raise ConfigError(
+            f"{arguments.artifact} holds a language model for the overlay",
+            hint=f"Use: dyncc generate {arguments.artifact} --prompt TEXT",
+        )
     inputs = read_arrays(arguments.input)
     if is_spiking(arguments.artifact):
         from dyncc import spiking
@@ -93,15 +98,21 @@ def plot(
 
 
 def is_spiking(path: str) -> bool:
-    """Whether an artifact holds a spiking network; one that is damaged is left to its loader."""
+    """Whether an artifact holds a spiking network."""
+    return target_of(path) == "neurocorex"
+
+
+def target_of(path: str) -> str | None:
+    """What an artifact is for; None for this machine, and for one that its loader complains of."""
     import json
     from pathlib import Path
 
     try:
         manifest = json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("target") == "neurocorex"
+        return None
+    target = manifest.get("target") if isinstance(manifest, dict) else None
+    return target if isinstance(target, str) else None
 
 
 def read_arrays(path: str) -> dict[str, Any]:

@@ -169,7 +169,16 @@ def load(
     context
         Positions to make room for; at most the model's own.
     """
-    file = read_gguf(path)
+    return decoder(read_gguf(path), routed, policy, context)
+
+
+def decoder(
+    file: LlamaFile,
+    routed: bool = False,
+    policy: KvPolicy = KvPolicy.DENSE,
+    context: int = 2048,
+) -> SkipLlama:
+    """The model of a file that was read; see `load`."""
     sizes = {name: getattr(file.config, name) for name in LlamaConfig.__dataclass_fields__}
     config = LlamaConfig(**sizes | {"context": min(context, file.config.context)})
     model = SkipLlama(config, routed, policy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dyncc.core.errors import MissingToolError, ModelError
@@ -11,6 +11,11 @@ from dyncc.core.errors import MissingToolError, ModelError
 _CONTROL = 3
 #: Pre-tokenizers that are known: digits stand alone, then GPT-2's split.
 _PRE = ("smollm",)
+#: That of SmolLM2-Instruct.
+_CHAT = (
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by "
+    "Hugging Face<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+)
 
 
 class Tokenizer:
@@ -25,6 +30,8 @@ class Tokenizer:
     ----------
     end
         The token that ends an answer.
+    chat_form
+        A conversation around ``{question}``, as in the file's own template; None for no such.
 
     Raises
     ------
@@ -35,12 +42,7 @@ class Tokenizer:
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        try:
-            import tokenizers
-        except ImportError as error:
-            raise MissingToolError("tokenizers was not found", hint="pip install tokenizers") from (
-                error
-            )
+        tokenizers = _library()
         kind = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
         if kind[0] != "gpt2" or kind[1] not in _PRE:
             raise ModelError(f"the tokenizer {kind[0]}/{kind[1]} is not known, only gpt2/smollm")
@@ -64,6 +66,26 @@ class Tokenizer:
         )
         self._tokenizer = found
         self.end = int(metadata["tokenizer.ggml.eos_token_id"])
+        self.chat_form: str | None = _CHAT
+
+    @classmethod
+    def from_json(cls, text: str, end: int, chat_form: str | None) -> Tokenizer:
+        """A tokenizer from the text that `json` gave; raises ModelError if it is none."""
+        tokenizers = _library()
+        found = cls.__new__(cls)
+        try:
+            found._tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:
+            # The library raises nothing more special.
+            raise ModelError(f"the tokenizer cannot be read: {error}") from error
+        found.end, found.chat_form = end, chat_form
+        return found
+
+    @property
+    def json(self) -> str:
+        """Everything but `end` and `chat_form`, as the library writes it."""
+        found: str = self._tokenizer.to_str()
+        return found
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text; names of control tokens in it become these."""
@@ -78,10 +100,24 @@ class Tokenizer:
     def chat(self, question: str) -> list[int]:
         """Tokens of a conversation in which the assistant is to answer `question`.
 
-        The wording is that of the file's own template.
+        Raises
+        ------
+        ModelError
+            If no such form is known.
         """
-        return self.encode(
-            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by "
-            f"Hugging Face<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n"
-            "<|im_start|>assistant\n"
-        )
+        if self.chat_form is None:
+            raise ModelError("the model has no form of conversations", hint="Leave out --chat.")
+        return self.encode(self.chat_form.replace("{question}", question))
+
+    def stream(self) -> Callable[[int], str]:
+        """A function from one token after the other to the text that each completes."""
+        decoder = _library().decoders.DecodeStream(skip_special_tokens=True)
+        return lambda token: decoder.step(self._tokenizer, token) or ""
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise MissingToolError("tokenizers was not found", hint="pip install tokenizers") from error
+    return tokenizers

@@ -86,20 +86,57 @@ def quantise(kind: WeightType, values: NDArray[Any], group: int) -> Bytes:
     if kind == WeightType.BFP16:
         head, body = _bfp16(parts)
     elif kind == WeightType.Q4_1:
-        least = parts.min(axis=1).astype("<f2")
-        scale = ((parts.max(axis=1) - least) / 15).astype("<f2")
+        least = _half(kind, parts.min(axis=1), parts)
+        scale = _half(kind, (parts.max(axis=1) - least) / 15, parts)
         head = numpy.stack((scale, least), axis=1)
         body = _halves_of_bytes(_steps(parts - least[:, None], scale, 0, 15))
     else:
         top = 127 if kind == WeightType.Q8_0 else 7
-        scale = (numpy.abs(parts).max(axis=1) / top).astype("<f2")
+        scale = _half(kind, numpy.abs(parts).max(axis=1) / top, parts)
         steps = _steps(parts, scale, -top, top)
         head = scale[:, None]
         body = steps.view(numpy.uint8) if kind == WeightType.Q8_0 else _halves_of_bytes(steps)
-    if not numpy.isfinite(head.view("<f2") if kind != WeightType.BFP16 else 0.0).all():
-        raise ConfigError(f"numbers up to {numpy.abs(real).max():g} are too large for {kind.name}")
     found = numpy.concatenate((numpy.ascontiguousarray(head).view(numpy.uint8), body), axis=1)
     return found.reshape(len(real), -1)
+
+
+def dequantise(kind: WeightType, rows: Bytes, group: int) -> NDArray[numpy.float64]:
+    """The numbers that groups stand for; the inverse of `quantise` but for its rounding.
+
+    Parameters
+    ----------
+    rows
+        uint8 of shape (rows, bytes of a row).
+
+    Returns
+    -------
+    float64 of shape (rows, columns)
+    """
+    layout = GROUPS[kind]
+    groups = rows.reshape(-1, layout.bytes(group))
+    head = numpy.ascontiguousarray(groups[:, : layout.header_bytes]).view("<f2")
+    body = numpy.ascontiguousarray(groups[:, layout.header_bytes :])
+    if kind == WeightType.BFP16:
+        exponents = head.view("<i2").astype(numpy.int32)
+        return numpy.ldexp(body.view("<i2").astype(numpy.float64), exponents).reshape(len(rows), -1)
+    steps: Any = body.view(numpy.int8)
+    if kind != WeightType.Q8_0:
+        steps = numpy.concatenate((body & 15, body >> 4), axis=1).astype(numpy.int8)
+        if kind == WeightType.Q4_0G:
+            steps = (steps ^ 8) - 8
+    numbers: NDArray[numpy.float64] = steps * head[:, :1].astype(numpy.float64)
+    if kind == WeightType.Q4_1:
+        numbers += head[:, 1:]
+    return numbers.reshape(len(rows), -1)
+
+
+def _half(kind: WeightType, numbers: Any, parts: Any) -> Any:
+    """Scales or minima of parts as binary16; raises ConfigError if one is too large."""
+    with numpy.errstate(over="ignore"):
+        found = numbers.astype("<f2")
+    if not numpy.isfinite(found).all():
+        raise ConfigError(f"numbers up to {numpy.abs(parts).max():g} are too large for {kind.name}")
+    return found
 
 
 def _steps(parts: Any, scale: Any, low: int, high: int) -> Any:

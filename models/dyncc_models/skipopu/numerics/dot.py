@@ -16,6 +16,7 @@ from dyncc_models.skipopu.numerics.weights import Matrix
 PART = 32
 #: Products that are worth waking other threads for; on a busy machine each time costs milliseconds.
 _WORTH_THREADS = 1 << 23
+_THREADS = numba.get_num_threads()
 
 
 @njit(cache=True)
@@ -118,7 +119,7 @@ def accumulate(matrix: Matrix, mantissas: Any, exponents: Any) -> tuple[Any, Any
     weights = matrix.weights.reshape(*matrix.scales.shape, -1, PART)
     blocks = mantissas.reshape(*exponents.shape, -1, PART)
     alone = weights.size * len(blocks) < _WORTH_THREADS
-    numba.set_num_threads(1 if alone else numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(1 if alone else _THREADS)
     if matrix.weights.dtype == numpy.int16:
         found = _accumulate_wide(weights, matrix.scale_exponents, blocks, shifts)
     else:
