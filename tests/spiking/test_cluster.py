@@ -28,6 +28,7 @@ from dyncc.arch.neurocorex.cluster import (
     route_fields,
     route_words,
 )
+from dyncc.arch.reference import code_table, layout_table
 from dyncc.core.errors import ConfigError
 from dyncc.spiking.cluster_core import ClusterCore
 from dyncc.spiking.partition import partition
@@ -304,6 +305,16 @@ def test_layouts() -> None:
     assert not {int(space) for space in ClusterSpace} & {int(space) for space in Space}
     top = cluster_address(MAX_CORES - 1, ClusterSpace.TRAFFIC, (1 << 22) - 1, 31)
     assert top < 1 << CLUSTER_ADDRESS_BITS
+
+
+def test_the_page_has_the_layouts() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    two = ClusterSpec((CoreSpec(64, 128),) * 2)
+    for text in (
+        *(layout_table(layout) for layout in (WORD, ADDRESS_EVENT, route_fields(two, 0))),
+        code_table(ClusterSpace),
+    ):
+        assert text in page
 
 
 def test_routes_say_where_spikes_go() -> None:

@@ -89,7 +89,8 @@ class Inbox(wiring.Component):
         m.submodules.store = store
         write, read = store.write_port(), store.read_port()
         counts = Array(Signal(bits + 1, name=f"count_{phase}") for phase in range(2))
-        taken, held, ask, take = Signal(bits + 1), Signal(), Signal(), Signal()
+        taken = Signal(bits + 1, name="taken")
+        held, ask, take = Signal(), Signal(), Signal()
         count, left = counts[self.put_phase], counts[self.phase] != taken
         fits = (self.put_line < self.lines) & (count < self.lines)
         m.d.comb += [

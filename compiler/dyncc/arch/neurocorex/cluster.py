@@ -40,10 +40,10 @@ _LINE_BITS = 12
 
 #: A word between cores: three bytes.
 WORD = (
-    Field("index", _LINE_BITS, False, "input line of the target; to the host, neuron that fired"),
+    Field("index", _LINE_BITS, False, "input line of the target, or neuron that fired (to the host)"),
     Field("target", 5, False, "core that it is for; 16 is the host"),
     Field("source", 5, False, "core that sent it; 16 is the host"),
-    Field("end", 1, False, "all events of the source for that step were sent; no event itself"),
+    Field("end", 1, False, "no event, but the end of those of the source for that step"),
     Field("phase", 1, False, "lowest bit of the step that it is for, the first being step 0; "
                              "to the host, of the step that comes next"),
 )  # fmt: skip
