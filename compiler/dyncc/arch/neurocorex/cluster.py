@@ -40,7 +40,7 @@ _LINE_BITS = 12
 
 #: A word between cores: three bytes.
 WORD = (
-    Field("index", _LINE_BITS, False, "input line of the target, or neuron that fired (to the host)"),
+    Field("index", _LINE_BITS, False, "input line of the target; to the host, neuron that fired"),
     Field("target", 5, False, "core that it is for; 16 is the host"),
     Field("source", 5, False, "core that sent it; 16 is the host"),
     Field("end", 1, False, "no event, but the end of those of the source for that step"),
