@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dyncc.core.errors import ConfigError, ModelError
+from dyncc.core.errors import ConfigError, DynccError, ModelError
 
 _SPEC = re.compile(r"(?P<name>\w+):(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\]$")
 _DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -166,7 +166,10 @@ def _guarded(function: Callable[[], Any], what: str, path: Path) -> Any:
 
 
 class _UserCode:
-    """Turns whatever the user's code raises into a ModelError at the line it came from."""
+    """Turns whatever the user's code raises into a ModelError at the line it came from.
+
+    Errors of dyncc say by themselves what is wrong, such as that a package is missing.
+    """
 
     def __init__(self, what: str, path: Path) -> None:
         self._what = what
@@ -181,7 +184,7 @@ class _UserCode:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt | MemoryError):
+        if error is None or isinstance(error, KeyboardInterrupt | MemoryError | DynccError):
             return
         if isinstance(error, SyntaxError):
             raise ModelError(

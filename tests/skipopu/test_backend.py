@@ -134,9 +134,7 @@ def test_decoders_that_do_not_fit() -> None:
         compiled(model, slots=161)
     with torch.no_grad():
         model.layers[2].mlp.up.weight[3, 5] = 1e6
-    with pytest.raises(
-        ConfigError, match=r"2.mlp.up.weight: numbers up to 1e\+06 are too"
-    ):
+    with pytest.raises(ConfigError, match=r"2.mlp.up.weight: numbers up to 1e\+06 are too"):
         compiled(model)
 
 

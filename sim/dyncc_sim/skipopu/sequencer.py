@@ -259,8 +259,9 @@ class Sequencer:
         self._advance(self.pc)
 
     def _may_start(self, instruction: Instruction) -> bool:
-        return all(
-            count or not instruction.wait >> bit & 1 for bit, count in enumerate(self.semaphores)
+        wait = instruction.wait
+        return not wait or all(
+            count or not wait >> bit & 1 for bit, count in enumerate(self.semaphores)
         )
 
     def _take(self, instruction: Instruction) -> None:
