@@ -264,10 +264,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
+    # One entry: safetensors writes several in an order that changes from run to run.
     made = {
-        "command": "python -m dyncc_models.spiking.examples.train_digits "
-        f"--epochs {options.epochs} --seed {options.seed}",
-        "torch": torch.__version__,
+        "made_by": "python -m dyncc_models.spiking.examples.train_digits "
+        f"--epochs {options.epochs} --seed {options.seed} (torch {torch.__version__})"
     }
     spiking = train(SpikingNetwork, options.epochs, options.seed)
     save_file(spiking.arrays(), digits.WEIGHTS, made)
