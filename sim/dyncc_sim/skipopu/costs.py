@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dyncc.arch.skipopu.formats import WeightType, kv_slot_bytes
+from dyncc.arch.skipopu.formats import GROUPS, WeightType, kv_slot_bytes
 from dyncc.arch.skipopu.isa import ATTENTION_TILE, Function, LoadMode, Op
-from dyncc.arch.skipopu.matrices import HEADER_BYTES, matrix_bytes, row_bytes
+from dyncc.arch.skipopu.matrices import HEADER_BYTES, row_bytes
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_sim.skipopu.sequencer import Mask, Work
 
@@ -145,13 +145,17 @@ class Costs:
         return ENTRY_BYTES * (work.position + int(active.nonzero()[0][-1]) + 1)
 
     def _loaded(self, v: dict[str, int], tokens: int) -> int:
-        mode, block = LoadMode(v["mode"]), self._arch.block
+        mode = LoadMode(v["mode"])
         if mode == LoadMode.WEIGHTS:
-            return matrix_bytes(WeightType(v["type"]), v["rows"], v["columns"], block)
+            return self._matrix_bytes(WeightType(v["type"]), v["rows"], v["columns"])
         if mode == LoadMode.VECTOR_F32:
             return 4 * v["columns"] * (tokens if v["index"] else 1)
-        row = matrix_bytes(WeightType.Q8_0, 1, v["columns"], block)
-        return (ENTRY_BYTES + row) * tokens
+        return (ENTRY_BYTES + self._matrix_bytes(WeightType.Q8_0, 1, v["columns"])) * tokens
+
+    def _matrix_bytes(self, kind: WeightType, rows: int, columns: int) -> int:
+        """As `matrix_bytes`, but also of shapes that a suppressed instruction may have."""
+        block = self._arch.block
+        return HEADER_BYTES + rows * (columns // block) * GROUPS[kind].bytes(block)
 
 
 def _parts(count: int, size: int) -> int:

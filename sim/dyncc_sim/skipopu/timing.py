@@ -247,14 +247,11 @@ class _Simulation:
         end = work.position + len(everyone)
         # Tokens of the batch are resident already, as far as there are places for them.
         alone = work.position + max(0, end - max(work.position, self._arch.kv_tokens))
+        fetched = 0 if work.suppressed else self._execute(work)
         found.dense_bytes += costs.traffic(work, everyone, alone).read
         if work.suppressed:
             self._end(work, begin, begin + 1, 1.0)
             return
-        try:
-            fetched = self._outcomes.execute(work)
-        except Fault as fault:
-            raise self._sequencer.trap(fault.trap, work.pc, fault.detail) from fault
         found.fetched += fetched
         found.multiplications += costs.multiplications(work)
         op = work.instruction.op
@@ -266,6 +263,12 @@ class _Simulation:
             self._load(work)
         else:
             self._read_work_write(work)
+
+    def _execute(self, work: Work) -> int:
+        try:
+            return self._outcomes.execute(work)
+        except Fault as fault:
+            raise self._sequencer.trap(fault.trap, work.pc, fault.detail) from fault
 
     def _end(self, work: Work, begin: float, end: float, busy: float) -> None:
         self._events.at(end, lambda: self._finish(work, begin, busy))
