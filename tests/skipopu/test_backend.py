@@ -21,6 +21,8 @@ from dyncc.arch.skipopu.formats import WeightType
 from dyncc.arch.skipopu.matrices import dequantise, quantise
 from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.backends.skipopu.artifact import Overlay, Text, load, save
+from dyncc.backends.skipopu.plan import DecoderPlan
+from dyncc.backends.skipopu.weights import Rounding, store
 from dyncc.cli import main
 from dyncc.core.errors import ArtifactError, ConfigError
 from dyncc.driver import compile_decoder
@@ -100,27 +102,34 @@ def test_exact_matrices_are_taken_as_they_are() -> None:
     first = found.memory.address(name) - found.image_address + 16
     rows = given[name].data
     assert numpy.array_equal(found.image[first : first + rows.size], rows.reshape(-1))
-    # Where blocks are longer than groups, matrices are rounded anew.
-    wide = replace(ARCHS["u280_g128"], block=32, kv=ARCHS["u280"].kv)
-    assert all(
-        item.exact
-        for item in compile_decoder(model, toy.example_inputs(), wide, quantised=given).matrices
-    )
+    weights = {key: value.detach().numpy() for key, value in model.named_parameters()}
 
-    def changed(**values: Any) -> dict[str, Any]:
-        return given | {name: SimpleNamespace(**vars(given[name]) | values)}
+    def changed(**values: Any) -> list[Rounding]:
+        other = SimpleNamespace(**vars(given[name]) | values)
+        return store(found.plan, found.arch, weights, given | {name: other})[1]
 
     with pytest.raises(ConfigError, match=rf"{name} of shape \(64, 64\), not \(96, 64\)"):
-        compiled(model, quantised=changed(shape=(64, 64)))
+        changed(shape=(64, 64))
     with pytest.raises(ConfigError, match=r"as uint8\[96, 20\], not uint8\[96, 40\]"):
-        compiled(model, quantised=changed(data=rows[:, :20]))
+        changed(data=rows[:, :20])
     with pytest.raises(ConfigError, match=f"other numbers for {name} than the module has"):
-        compiled(model, quantised=changed(data=rows[::-1]))
+        changed(data=rows[::-1])
     with pytest.raises(ConfigError, match="gives nothing, and the module has no such parameter"):
-        compiled(model, quantised={"nothing": given[name]})
+        store(found.plan, found.arch, weights, {"nothing": given[name]})
     # A format that the overlay does not have is rounded to one that it has.
-    other = compiled(model, quantised=changed(kind="Q6_K")).matrices
-    assert [item.name for item in other if not item.exact] == [name]
+    assert [item.name for item in changed(kind="Q6_K") if not item.exact] == [name]
+
+
+def test_blocks_longer_than_groups_are_rounded_anew() -> None:
+    random = numpy.random.default_rng(3)
+    plan = DecoderPlan(128, 128, 1, 1, 128, 50, 8, 1e4, 1e-5, "dense", "e", "n", ())
+    weights = {"e": random.normal(size=(50, 128)).astype(numpy.float32)}
+    rows = quantise(WeightType.Q8_0, weights["e"], 32)
+    given = {"e": SimpleNamespace(kind="Q8_0", shape=(50, 128), data=rows)}
+    stored, (rounding,) = store(plan, ARCHS["u280_g128"], weights, given)
+    assert not rounding.exact
+    assert 1e-3 < rounding.error < 0.01
+    assert stored["e"].data.shape == (50, 130)
 
 
 def test_decoders_that_do_not_fit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from dyncc_sim.skipopu.decoder import Decoder
 from dyncc_sim.skipopu.trap import TrapError
 
 
+@cache
 def compiled(policy: KvPolicy, arch: str, routed: bool = True, slots: int | None = None) -> Overlay:
     model = toy.decoder(policy, routed)
     return compile_decoder(model, toy.example_inputs(), ARCHS[arch], slots=slots)

@@ -99,7 +99,10 @@ def change(module: Any, name: str, value: Any) -> Callable[[pytest.MonkeyPatch],
     [
         (change(llama.F, "silu", relu), "layer 2: SwiGLU: expected silu, found relu"),
         (change(llama, "rotate", halves), "layer 2: queries: expected view, found cat"),
-        (change(llama, "RmsNorm", Norm), "the last layer: expected a sum, or one of two ways, found sub"),
+        (
+            change(llama, "RmsNorm", Norm),
+            "the last layer: expected a sum, or one of two ways, found sub",
+        ),
         (change(llama, "EXECUTE", 0), "it runs where row 1 is above row 0"),
     ],
     ids=["activation", "rotation", "norm", "router"],

