@@ -176,9 +176,15 @@ class Core(wiring.Component):
             m.d.comb += pointer.as_value().eq(reads[Space.ROWS].data)
 
         # --- sequencer ------------------------------------------------------------------------
-        idle, begin, clearing = Signal(), Signal(), Signal()
-        place, issue_row, issue_neuron = Signal(range(sources + 1)), Signal(), Signal()
-        start_learning, learning_done = Signal(), Signal()
+        # Amaranth takes the names of signals from assignments of one.
+        idle = Signal()
+        begin = Signal()
+        clearing = Signal()
+        place = Signal(range(sources + 1))
+        issue_row = Signal()
+        issue_neuron = Signal()
+        start_learning = Signal()
+        learning_done = Signal()
         pending = Signal(range(sources + 2))
         word = Signal(range(max(2, words)))
         row = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
@@ -187,12 +193,14 @@ class Core(wiring.Component):
         beat = Signal(range(max(2, path.interval)))
         # Whether words of synapses may be worked on. With one port they are written by learning an
         # odd number of cycles after they were read, so that reads are kept to even cycles.
-        turn, active = Signal(), Signal()
+        turn = Signal()
+        active = Signal()
         if single:
             m.d.sync += turn.eq(~turn | ~active)
         else:
             m.d.comb += turn.eq(1)
-        pop, source = Signal(), Signal(index_bits(sources))
+        pop = Signal()
+        source = Signal(index_bits(sources))
         m.d.comb += [queue.r_en.eq(pop), source.eq(queue.r_data)]
         counters = {
             item.name: Signal(

@@ -107,8 +107,10 @@ class LearningEngine(wiring.Component):
         m.d.comb += active.eq(self._control["rule"] != Rule.OFF)
 
         # --- sequencer --------------------------------------------------------------------------
-        place, waiting = Signal(range(sources + 1)), Signal(range(16))
-        column, passing = Signal(index_bits(neurons)), Signal()
+        place = Signal(range(sources + 1))
+        waiting = Signal(range(16))
+        column = Signal(index_bits(neurons))
+        passing = Signal()
         row = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS)) + words))
         left = Signal(range(max(2, memory_depth(spec, Space.WEIGHTS) + 1)))
         any_fired = Signal()
@@ -180,7 +182,8 @@ class LearningEngine(wiring.Component):
         ]
 
         # --- what happened in the step, and traces ------------------------------------------------
-        valid, index = Signal(), Signal(range(sources))
+        valid = Signal()
+        index = Signal(range(sources))
         m.d.sync += [valid.eq(passing), index.eq(place)]
         looked = Mux(passing, place, self.peek)
         m.d.comb += [

@@ -64,7 +64,8 @@ class TerminationUnit(wiring.Component):
             shape=signed(spec.state_bits), depth=max(2, spec.classes), init=[]
         )
         write, read = scores.write_port(), scores.read_port()
-        best, second = Signal(signed(spec.state_bits)), Signal(signed(spec.state_bits))
+        best = Signal(signed(spec.state_bits))
+        second = Signal(signed(spec.state_bits))
         seen = Signal(range(spec.classes + 1))
         count = control["class_count"]
         with m.If(self.begin):
@@ -82,9 +83,11 @@ class TerminationUnit(wiring.Component):
 
         # The table's entries come four cycles after a score is asked for.
         place = Signal(range(spec.classes + 1))
-        asking, asked = Signal(), Signal(4)
+        asking = Signal()
+        asked = Signal(4)
         distance = Signal(unsigned(spec.state_bits + 1))
-        near, near_2 = Signal(), Signal()
+        near = Signal()
+        near_2 = Signal()
         total = Signal(range((spec.classes + 1) << TABLE_FRACTION_BITS))
         waiting = Signal(range(self.LATENCY))
         dropped = distance >> control["shift"]
