@@ -228,8 +228,9 @@ def test_inspect(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out == (artifact / f"{name}.s").read_text()
     assert main(("inspect", str(artifact), "--svg", "x.svg")) == 1
     assert "draw the programs of this machine" in capsys.readouterr().err
-    assert main(("run", str(artifact), "--input", "x.npz", "--output", "y.npz")) == 1
-    assert "holds a language model for the overlay" in capsys.readouterr().err
+    for command in (("run", "--input", "x.npz", "--output", "y.npz"), ("verify",)):
+        assert main((*command, str(artifact))) == 1
+        assert "holds a language model for the overlay" in capsys.readouterr().err
 
 
 def test_compile_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -236,7 +237,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 
 
 def no_package(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
+    patch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 def no_module(name: str) -> Callable[[pytest.MonkeyPatch], None]:

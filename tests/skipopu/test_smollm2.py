@@ -74,13 +74,13 @@ def theirs(model: SkipLlama) -> Any:
         "attention.output": "self_attn.o_proj", "norm_mlp": "post_attention_layernorm",
         "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj",
     }  # fmt: skip
-    state = {
+    state: dict[str, torch.Tensor] = {
         "model.embed_tokens.weight": model.embedding.weight,
         "model.norm.weight": model.norm.weight,
     }
     for index in range(config.layers):
         for mine, other in names.items():
-            weight = model.get_parameter(f"layers.{index}.{mine}.weight")
+            weight: torch.Tensor = model.get_parameter(f"layers.{index}.{mine}.weight")
             if mine in ("attention.q", "attention.k"):
                 heads = config.heads if mine == "attention.q" else config.kv_heads
                 weight = neighbours_to_halves(weight, heads)
@@ -93,8 +93,9 @@ def theirs(model: SkipLlama) -> Any:
 
 def greedy(model: SkipLlama, prompt: list[int], count: int) -> tuple[list[int], torch.Tensor]:
     """Tokens after a prompt, and the logits before each."""
-    position, logits, found, seen = 0, torch.empty(0), [], []
-    queue = list(prompt)
+    found: list[int] = []
+    seen: list[torch.Tensor] = []
+    position, logits, queue = 0, torch.empty(0), list(prompt)
     with torch.inference_mode():
         while len(found) < count:
             for token in queue:

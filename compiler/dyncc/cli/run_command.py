@@ -48,11 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.core.errors import ConfigError, InputError
     from dyncc.runtime.artifact import load
 
-    if target_of(arguments.artifact) == "skipopu":
-        raise ConfigError(
-            f"{arguments.artifact} holds a language model for the overlay",
-            hint=f"Use: dyncc generate {arguments.artifact} --prompt TEXT",
-        )
+    refuse_overlay(arguments.artifact)
     inputs = read_arrays(arguments.input)
     if is_spiking(arguments.artifact):
         from dyncc import spiking
@@ -95,6 +91,17 @@ def plot(
     else:
         figure = plots.membrane(next(iter(arrays.values()))[:, :10], dt=program.dt)
     plots.save(figure, path)
+
+
+def refuse_overlay(path: str) -> None:
+    """Raise ConfigError if an artifact holds a language model for the overlay."""
+    from dyncc.core.errors import ConfigError
+
+    if target_of(path) == "skipopu":
+        raise ConfigError(
+            f"{path} holds a language model for the overlay",
+            hint=f"Use: dyncc generate {path} --prompt TEXT",
+        )
 
 
 def is_spiking(path: str) -> bool:

@@ -30,12 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     import torch
 
-    from dyncc.cli.run_command import read_arrays
+    from dyncc.cli.run_command import read_arrays, refuse_overlay
     from dyncc.core.errors import ConfigError
     from dyncc.modelfile import load_model
     from dyncc.runtime.artifact import load
     from dyncc.verification import compare, describe_edge
 
+    refuse_overlay(arguments.artifact)
     program = load(arguments.artifact)
     reference = arguments.model or program.manifest.get("source", {}).get("model")
     if reference is None:
