@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -14,17 +14,14 @@ from dyncc.arch.neurocorex import (
     CoreSpec,
     Rule,
     Space,
-    memory_bits,
     memory_depth,
     row_fields,
-    spaces,
 )
-from dyncc_hw.blockmemory import BlockMemory
 from dyncc_hw.fixed import layout_of, saturate
-from dyncc_hw.neurocorex.bus import BUS, BusServer, narrow_depth
+from dyncc_hw.neurocorex.bus import BUS, BusServer
 from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
 from dyncc_hw.neurocorex.learning import LearningEngine
-from dyncc_hw.neurocorex.memories import SinglePortMemory
+from dyncc_hw.neurocorex.memories import CoreMemories, narrow_spaces
 from dyncc_hw.neurocorex.neuron_path import NeuronPath
 from dyncc_hw.neurocorex.synapses import SynapseUnit, index_bits
 from dyncc_hw.neurocorex.termination import TerminationUnit
@@ -117,48 +114,11 @@ class Core(wiring.Component):
         m = Module()
         spec, single = self.spec, self.implementation.single
         neurons, words, lanes, sources = spec.neurons, spec.row_words, spec.lanes, spec.sources
-        narrow = (Space.PARAMETERS,) if self.implementation.shared else ()
-        # Memories that are read and written in the same cycle.
-        both = set() if self.implementation.shared else {Space.STATE}
-        if spec.learning and not single:
-            both.add(Space.WEIGHTS)
-        m.submodules.server = server = BusServer(spec, narrow)
+        m.submodules.server = server = BusServer(spec, narrow_spaces(self.implementation))
         control = server.control
         wiring.connect(m, wiring.flipped(self.bus), server.bus)
-        reads: dict[Space, Any] = {}
-        writes: dict[Space, Any] = {}
-
-        def read(when: Any, space: Space, index: Any) -> None:
-            """Ask for a word of a memory, which comes in the next cycle."""
-            with m.If(when):
-                m.d.comb += [reads[space].addr.eq(index), reads[space].en.eq(1)]
-
-        elsewhere = (Space.CONTROL, Space.COUNTERS, Space.PRE, Space.POST)
-        for space in spaces(spec):
-            if space in elsewhere:
-                continue
-            bits, depth = memory_bits(spec, space), memory_depth(spec, space)
-            if space in narrow:
-                bits, depth = BUS_BITS, narrow_depth(spec, space)
-            depth = max(2, depth)
-            if space in both:
-                store = memory.Memory(shape=unsigned(bits), depth=depth, init=[])
-                reads[space], writes[space] = store.read_port(), store.write_port()
-            else:
-                kind = SinglePortMemory if single and space == Space.WEIGHTS else BlockMemory
-                store = kind(bits, depth)
-                reads[space], writes[space] = store.read, store.write
-            m.submodules[space.name.lower()] = store
-            # Without this a port would read in every cycle, and lose the word that it holds.
-            m.d.comb += reads[space].en.eq(0)
-            read((server.space == space) & server.read, space, server.index)
-            with m.If(server.space == space):
-                m.d.comb += [
-                    writes[space].addr.eq(server.index),
-                    writes[space].data.eq(server.data[:bits]),
-                    writes[space].en.eq(server.write),
-                    server.word.eq(reads[space].data),
-                ]
+        memories = CoreMemories(m, spec, self.implementation, server)
+        reads, writes, read = memories.reads, memories.writes, memories.read
         # A FIFO of depth 2 has memory addresses of no bits, which Verilog does not know.
         depth = max(3, sources + 1)
         m.submodules.queue = queue = SyncFIFOBuffered(width=index_bits(sources), depth=depth)

@@ -1,4 +1,4 @@
-"""Single-ported memory for weights."""
+"""The memories of a core."""
 
 from typing import Any
 
@@ -6,8 +6,18 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, uns
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import Out
 
+from dyncc.arch.neurocorex import (
+    BUS_BITS,
+    CoreSpec,
+    Space,
+    memory_bits,
+    memory_depth,
+    spaces,
+)
 from dyncc.core.errors import ConfigError
 from dyncc_hw.blockmemory import BlockMemory
+from dyncc_hw.neurocorex.bus import BusServer, narrow_depth
+from dyncc_hw.neurocorex.implementation import Implementation
 from dyncc_hw.neurocorex.synapses import index_bits
 
 #: SPRAM of an iCE40UP: words and bits of one, and how many there are.
@@ -109,3 +119,61 @@ class SinglePortMemory(wiring.Component):
                 with m.Case(number):
                     m.d.comb += chosen_word.eq(word)
         return chosen_word
+
+
+def narrow_spaces(implementation: Implementation) -> tuple[Space, ...]:
+    """Spaces whose memory holds bus words, see `BusServer`."""
+    return (Space.PARAMETERS,) if implementation.shared else ()
+
+
+class CoreMemories:
+    """The memories of a core, all of which its bus reaches.
+
+    Attributes
+    ----------
+    reads, writes
+        Ports by space.
+    """
+
+    def __init__(
+        self, m: Module, spec: CoreSpec, implementation: Implementation, server: BusServer
+    ) -> None:
+        self._m = m
+        self.reads: dict[Space, Any] = {}
+        self.writes: dict[Space, Any] = {}
+        # Memories that are read and written in the same cycle.
+        both = set() if implementation.shared else {Space.STATE}
+        if spec.learning and not implementation.single:
+            both.add(Space.WEIGHTS)
+        elsewhere = (Space.CONTROL, Space.COUNTERS, Space.PRE, Space.POST)
+        for space in spaces(spec):
+            if space in elsewhere:
+                continue
+            bits, depth = memory_bits(spec, space), memory_depth(spec, space)
+            if space in narrow_spaces(implementation):
+                bits, depth = BUS_BITS, narrow_depth(spec, space)
+            depth = max(2, depth)
+            if space in both:
+                store: Any = memory.Memory(shape=unsigned(bits), depth=depth, init=[])
+                self.reads[space], self.writes[space] = store.read_port(), store.write_port()
+            else:
+                single = implementation.single and space == Space.WEIGHTS
+                store = (SinglePortMemory if single else BlockMemory)(bits, depth)
+                self.reads[space], self.writes[space] = store.read, store.write
+            m.submodules[space.name.lower()] = store
+            # Without this a port would read in every cycle, and lose the word that it holds.
+            m.d.comb += self.reads[space].en.eq(0)
+            self.read((server.space == space) & server.read, space, server.index)
+            with m.If(server.space == space):
+                m.d.comb += [
+                    self.writes[space].addr.eq(server.index),
+                    self.writes[space].data.eq(server.data[:bits]),
+                    self.writes[space].en.eq(server.write),
+                    server.word.eq(self.reads[space].data),
+                ]
+
+    def read(self, when: Any, space: Space, index: Any) -> None:
+        """Ask for a word of a memory, which comes in the next cycle."""
+        with self._m.If(when):
+            port = self.reads[space]
+            self._m.d.comb += [port.addr.eq(index), port.en.eq(1)]
