@@ -33,7 +33,8 @@ def move_pre(rule: Learning, trace: Integers, arrived: numpy.ndarray) -> Integer
     if rule.rule == Rule.WINDOWS:
         return numpy.where(arrived, rule.bump_pre, numpy.maximum(trace - 1, 0))
     decayed = round_shift(rule.decay_pre * trace, FACTOR_BITS)
-    return numpy.minimum(decayed + numpy.where(arrived, rule.bump_pre, 0), TRACE_MAX)
+    found: Integers = numpy.minimum(decayed + numpy.where(arrived, rule.bump_pre, 0), TRACE_MAX)
+    return found
 
 
 def move_post(rule: Learning, trace: Integers, fired: numpy.ndarray) -> Integers:

@@ -96,8 +96,9 @@ def quantise(kind: WeightType, values: NDArray[Any], group: int) -> Bytes:
         steps = _steps(parts, scale, -top, top)
         head = scale[:, None]
         body = steps.view(numpy.uint8) if kind == WeightType.Q8_0 else _halves_of_bytes(steps)
-    found = numpy.concatenate((numpy.ascontiguousarray(head).view(numpy.uint8), body), axis=1)
-    return found.reshape(len(real), -1)
+    groups = numpy.concatenate((numpy.ascontiguousarray(head).view(numpy.uint8), body), axis=1)
+    found: Bytes = groups.reshape(len(real), -1)
+    return found
 
 
 def dequantise(kind: WeightType, rows: Bytes, group: int) -> NDArray[numpy.float64]:

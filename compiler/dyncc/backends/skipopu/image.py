@@ -161,7 +161,9 @@ def rotations(plan: DecoderPlan) -> NDArray[numpy.float32]:
     """Cosines, then sines, of every position: float32 of shape (context, head_size)."""
     half = numpy.arange(0, plan.head_size, 2, dtype=numpy.float64) / plan.head_size
     angles = numpy.arange(plan.context)[:, None] * plan.rope_base**-half
-    return numpy.concatenate((numpy.cos(angles), numpy.sin(angles)), axis=1).astype("<f4")
+    found = numpy.concatenate((numpy.cos(angles), numpy.sin(angles)), axis=1)
+    rounded: NDArray[numpy.float32] = found.astype("<f4")
+    return rounded
 
 
 def _norms(plan: DecoderPlan) -> list[str]:
