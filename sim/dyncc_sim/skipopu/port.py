@@ -1,8 +1,8 @@
 """The memory port in time, and bytes that flow through it.
 
 The port serves one transfer at a time, in pieces: first those that somebody waits for, in turn,
-then the stream of matrices, which is loaded ahead as far as its buffer allows. Pieces are short
-against the buffer, so that a transfer which comes later does not wait for long.
+then the stream of matrices, which is loaded ahead as far as its buffer allows. A piece of the
+stream is cut off at the end of a burst when somebody comes who waits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from enum import Enum
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
 
+#: A piece is this part of the stream's buffer.
+_PIECES = 16
 #: A tile of work: bytes that it takes, and cycles of the one who takes them.
 Tile = tuple[int, float]
 #: Called with the time at which all tiles are done, and the cycles spent on them.
@@ -149,15 +151,18 @@ class Flow:
         room = int(self._capacity) - (self._requested - self._free_end)
         return (min(size, room), now) if room > 0 else (0, math.inf)
 
-    def requested(self, size: int, begin: float, end: float) -> None:
-        """The port transfers a piece between two times."""
-        begin, end = begin + self._latency, end + self._latency
-        first, last, call = self._firsts[0]
+    def begin_piece(self, begin: float) -> None:
+        """The port begins to transfer a piece."""
+        first, _, call = self._firsts[0]
         if call is not None and self._requested == first:
-            call(begin)
+            call(begin + self._latency)
+
+    def end_piece(self, size: int, begin: float, end: float) -> None:
+        """The port has transferred a piece between two times."""
+        begin, end = begin + self._latency, end + self._latency
         self._arrived.append(Piece(self._requested, self._requested + size, begin, end))
         self._requested += size
-        if self._requested == last:
+        if self._requested == self._firsts[0][1]:
             self._firsts.popleft()
         self._go_on()
 
@@ -225,10 +230,14 @@ class Port:
             arch.memory_bytes_per_cycle,
             arch.memory_requests * arch.burst_bytes / (arch.memory_latency_cycles + burst),
         )
-        self._piece = max(1, arch.stream_bytes // 16 // arch.burst_bytes) * arch.burst_bytes
+        bursts = arch.stream_bytes // _PIECES // arch.burst_bytes
+        self._piece = max(1, bursts) * arch.burst_bytes
         self.moved: Counter[Source] = Counter()
         self.busy = 0.0
-        self._serving = False
+        #: The piece that is transferred: its flow, bytes and begin; and a number for each end that
+        #: was planned.
+        self._serving: tuple[Flow, int, float] | None = None
+        self._plan = 0
         self._retry = math.inf
         self._others: deque[Flow] = deque()
         self.stream = Flow(self, Source.MATRICES, arch.stream_bytes, arch.memory_latency_cycles)
@@ -257,7 +266,8 @@ class Port:
 
     def kick(self) -> None:
         """Begin a transfer, if the port is free and somebody wants one."""
-        if self._serving:
+        if self._serving is not None:
+            self._cut_off()
             return
         now, retry = self._events.now, math.inf
         for _ in range(len(self._others)):
@@ -265,8 +275,6 @@ class Port:
             size, when = flow.next_piece(now, self._piece)
             if size:
                 self._serve(flow, size)
-                if flow.pending:
-                    self._others.append(flow)
                 return
             retry = min(retry, when)
             self._others.append(flow)
@@ -286,26 +294,56 @@ class Port:
 
     def _serve(self, flow: Flow, size: int) -> None:
         begin = self._events.now
-        end = self._after(begin, size / self.rate)
-        self._serving = True
+        self._serving = flow, size, begin
+        self._end_at(self._after(begin, size / self.rate))
+        flow.begin_piece(begin)
+
+    def _cut_off(self) -> None:
+        """Let go of the stream at the end of a burst, if there is another who can go on."""
+        assert self._serving is not None
+        flow, size, begin = self._serving
+        now, burst = self._events.now, self._arch.burst_bytes
+        if flow is not self.stream or not any(
+            other.next_piece(now, self._piece)[0] for other in self._others
+        ):
+            return
+        done = (self._usable(now) - self._usable(begin)) * self.rate
+        left = (int(done // burst) + 1) * burst
+        if left < size:
+            self._serving = flow, left, begin
+            self._end_at(self._after(begin, left / self.rate))
+
+    def _end_at(self, end: float) -> None:
+        self._plan += 1
+        plan = self._plan
+        self._events.at(end, lambda: self._end(plan))
+
+    def _end(self, plan: int) -> None:
+        if plan != self._plan or self._serving is None:
+            return
+        (flow, size, begin), end = self._serving, self._events.now
+        self._serving = None
         self.moved[flow.source] += size
         self.busy += end - begin
         if self._record is not None:
             self._record(flow.source, begin, end)
-        self._events.at(end, self._free)
-        flow.requested(size, begin, end)
-
-    def _free(self) -> None:
-        self._serving = False
+        flow.end_piece(size, begin, end)
+        if flow.pending and flow is not self.stream:
+            self._others.append(flow)
         self.kick()
 
+    def _usable(self, time: float) -> float:
+        """Cycles without refresh up to a time; a refresh ends each period."""
+        period, refresh = self._arch.refresh_period_cycles, self._arch.refresh_cycles
+        if not refresh:
+            return time
+        periods, rest = divmod(time, period)
+        return periods * (period - refresh) + min(rest, period - refresh)
+
     def _after(self, begin: float, cycles: float) -> float:
-        """When so many cycles without refresh have passed; a refresh ends each period."""
+        """When so many cycles without refresh have passed."""
         period, refresh = self._arch.refresh_period_cycles, self._arch.refresh_cycles
         if not refresh:
             return begin + cycles
-        usable = period - refresh
-        periods, rest = divmod(begin, period)
-        total = periods * usable + min(rest, usable) + cycles
-        periods, rest = divmod(total, usable)
+        periods, rest = divmod(self._usable(begin) + cycles, period - refresh)
         return periods * period + rest if rest else periods * period - refresh

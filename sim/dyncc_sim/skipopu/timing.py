@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from dyncc.arch.skipopu.formats import kv_slot_bytes
-from dyncc.arch.skipopu.isa import ATTENTION_TILE, ENGINES, R_TOKENS, Engine, LoadMode, Op
+from dyncc.arch.skipopu.isa import ATTENTION_TILE, ENGINES, R_TOKENS, Engine, LoadMode, Op, Pred
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_sim.skipopu.costs import ENTRY_BYTES, FILL, ROUTER_ROWS, Costs
 from dyncc_sim.skipopu.outcomes import Outcomes
@@ -248,7 +248,8 @@ class _Simulation:
         # Tokens of the batch are resident already, as far as there are places for them.
         alone = work.position + max(0, end - max(work.position, self._arch.kv_tokens))
         fetched = 0 if work.suppressed else self._execute(work)
-        found.dense_bytes += costs.traffic(work, everyone, alone).read
+        if work.instruction.pred not in (Pred.NOT_A, Pred.NOT_M):
+            found.dense_bytes += costs.traffic(work, everyone, alone).read
         if work.suppressed:
             self._end(work, begin, begin + 1, 1.0)
             return
