@@ -12,6 +12,7 @@ import networkx
 import numpy
 import pytest
 import torch
+from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 from dyncc.cli import main
@@ -88,12 +89,12 @@ def test_the_core_holds_the_weights_of_the_file() -> None:
     spec, weights = program.image.spec, program.image.input_weights
     assert (spec.weight_bits, spec.neurons) == (8, 138)
     assert spec.parameter_sets <= 16  # as boards have
-    stored = digits.load_file(digits.WEIGHTS)["hidden.weight"]
+    stored = load_file(digits.WEIGHTS)["hidden.weight"]
     assert numpy.array_equal(weights[:, :128], stored)
 
 
 def test_the_core_answers_as_the_float_network() -> None:
-    network, stored = train_digits.SpikingNetwork(), digits.load_file(digits.WEIGHTS)
+    network, stored = train_digits.SpikingNetwork(), load_file(digits.WEIGHTS)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(torch.tensor(stored[f"{name}.weight"] * stored[f"{name}.scale"]))

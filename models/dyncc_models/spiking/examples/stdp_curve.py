@@ -9,8 +9,8 @@ whole window
 .. math:: \Delta w = A_+ e^{-\Delta / \tau_+} \; (\Delta \ge 0), \quad
           -A_- e^{\Delta / \tau_-} \; (\Delta < 0).
 
-Weights are int8 and learn in 1/256 of their unit, so that a change is precise to
-:math:`1 / (127 \cdot 256)` of the largest weight, and as much again for the rounding of traces.
+Weights are int8 and learn in 1/256 of their unit, so that changes are multiples of
+:math:`1 / (127 \cdot 256) = 3.1 \cdot 10^{-5}` of the largest weight.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def run(engine: str = "twin", quick: bool = False) -> Result:
     network.input("pre", 1)
     network.input("teachers", len(lags))
     # Neurons forget at once, so that only teachers make them fire.
-    network.population("post", "superneuromat", len(lags), threshold=0.75, leak=numpy.inf)
+    network.population(
+        "post", "superneuromat", len(lags), threshold=0.75, leak=numpy.inf, weight_unit=1 / 127
+    )
     network.connect("pre", "post", numpy.full((1, len(lags)), 0.5), plastic=True)
     network.connect("teachers", "post", one_to_one(1.0))
     network.output("post", "post")
@@ -54,7 +56,7 @@ def run(engine: str = "twin", quick: bool = False) -> Result:
     pre = numpy.zeros((steps, 1), bool)
     pre[LONGEST] = True
     teachers = numpy.arange(steps)[:, None] == LONGEST + lags
-    with running(network, engine) as (program, core):
+    with running(network, engine, weight_bits=8) as (program, core):
         before = program.weights_of("pre", "post")
         program.run_on(core, pre=pre, teachers=teachers)
         changes = (program.weights_of("pre", "post", core.weights()) - before)[0]
