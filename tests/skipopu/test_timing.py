@@ -22,6 +22,7 @@ from dyncc.core.errors import ConfigError, InputError
 from dyncc.core.figures import save
 from dyncc_models.skipopu.config import KvPolicy, LlamaConfig
 from dyncc_sim.skipopu.executor import Executor
+from dyncc_sim.skipopu.figures import idle_cycles, measure, page, write_pictures
 from dyncc_sim.skipopu.machine import Machine
 from dyncc_sim.skipopu.outcomes import Assumed, Computed, Routes
 from dyncc_sim.skipopu.performance import LLAMA2_7B, Workload, generate, limit_bytes
@@ -342,6 +343,25 @@ def test_pictures(tmp_path: Path) -> None:
     assert {"NPE", "ATTN"} <= set(texts)
     labels = figures["roofline"]().axes[0].get_legend_handles_labels()[1]
     assert labels == ["memory less refresh, 429.8 GB/s", "batch"]
+
+
+def test_page(tmp_path: Path) -> None:
+    figures = measure(FAST, TINY, WeightType.Q4_1, prompt=40, new_tokens=20, samples=2)
+    # All cycles of the port are accounted for.
+    idle = idle_cycles(figures.token, figures.program)
+    assert sum(idle.values()) == pytest.approx(figures.token.cycles - figures.token.port_busy)
+    assert {"ATTN", "SWIGLU", "ROUTE"} <= set(idle)
+    text = page(figures, "pictures")
+    for number in (
+        f"{figures.skipping.decode_tokens_s:.1f} | {figures.dense.decode_tokens_s:.1f} |",
+        f"| no refresh | {figures.variations['no refresh']:.1f} |",
+        f"The decoder has {TINY.layers} layers of width {TINY.width}",
+    ):
+        assert number in text
+    for path in write_pictures(figures, tmp_path):
+        assert path.stat().st_size > 1000
+        assert f"(pictures/{path.name})" in text
+    assert "pictures" not in page(figures)
 
 
 def test_pictures_of_nothing() -> None:

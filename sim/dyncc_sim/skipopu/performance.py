@@ -157,6 +157,12 @@ class Generation:
         arch = self.decoded[0].arch
         return self.bytes_per_token / (self.token_seconds * arch.memory_bytes_s)
 
+    @property
+    def effective_bytes_s(self) -> float:
+        """Bytes a second that a machine which skips nothing would need for the same speed."""
+        dense = sum(timing.dense_bytes for timing in self.decoded) / len(self.decoded)
+        return dense / self.token_seconds
+
 
 def generate(
     workload: Workload, routes: Routes, prompt: int, new_tokens: int, samples: int = 4
