@@ -27,6 +27,7 @@ COMMANDS = (
     "table",
     "hw",
     "reference",
+    "speed",
 )
 
 
