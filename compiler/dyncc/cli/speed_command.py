@@ -6,9 +6,9 @@ import argparse
 
 HELP = "how fast a 7B language model would be on an instance of SkipOPU"
 DESCRIPTION = """\
-Run SkipOPU's model of time on a decoder of the sizes of Llama-2-7B, in the setting [128, 1024] of the
-SkipOPU paper, with a quarter of the sublayers skipped and with none, and write a Markdown page:
-tokens/s, bytes, bandwidth, where the time goes, what matters. Takes about a minute."""
+Run SkipOPU's model of time on a decoder of the sizes of Llama-2-7B, in the setting [128, 1024] of
+the SkipOPU paper, with a quarter of the sublayers skipped and with none, and write a Markdown
+page: tokens/s, bytes, bandwidth, where the time goes, what matters. Takes some seconds."""
 EPILOG = """\
 examples:
   dyncc speed
