@@ -212,7 +212,7 @@ def frames(bench: Bench) -> Iterator[tuple[str, bytes]]:
         size = {
             "longest": MAX_BODY - CRC_BYTES,
             "short": int(draw.integers(0, 2)),
-            "overlong": int(draw.integers(MAX_BODY - CRC_BYTES + 1, 2 * MAX_BODY)),
+            "overlong": MAX_BODY - CRC_BYTES + int(draw.choice([1, 2, 3, 150, 260])),
         }.get(kind, int(draw.integers(2, 40)))
         content = bytearray(stuffed_body(bench.bytes(size)))
         place = int(draw.integers(len(content) - 1))

@@ -213,8 +213,8 @@ def drain_payload(position: int, count: int) -> bytes:
     return pack(DRAIN, values).to_bytes(width(DRAIN) // 8, "little")
 
 
-def image_payloads(image: CoreImage) -> list[bytes]:
-    """Payloads of the WRITEs that load an image."""
+def image_payloads(image: CoreImage, whole: bool = False) -> list[bytes]:
+    """Payloads of the WRITEs that load an image; they need no order if each is of whole words."""
     found = []
     for space, words in memory_words(image).items():
         parts = bus_words(image.spec, space)
@@ -223,9 +223,10 @@ def image_payloads(image: CoreImage) -> list[bytes]:
             for word in words
             for part in range(parts)
         ]
-        for start in range(0, len(flat), MAX_WRITE):
+        size = MAX_WRITE - MAX_WRITE % parts if whole else MAX_WRITE
+        for start in range(0, len(flat), size):
             place = address(space, *divmod(start, parts))
-            found.append(write_payload(place, flat[start : start + MAX_WRITE]))
+            found.append(write_payload(place, flat[start : start + size]))
     return found
 
 

@@ -66,16 +66,18 @@ class Requests:
         kind = draw.random()
         if kind < 0.1 and self._sent:
             return self._one_of(*self._sent)
+        opcode, payload = self._request()
         if kind < 0.15:
-            opcode, payload = self._request()
             return driver.request(opcode, payload, int(draw.integers(1, 256 - WINDOW)))
         if kind < 0.2:
             return self._bytes(self._one_of(1, 2, 7, 300)) + bytes([DELIMITER])
-        content = driver.request(*self._request())
+        content = driver.request(opcode, payload)
         if kind < 0.3:
             return self._damaged(content)
         self._sent.append(content)
-        return content + content if kind < 0.35 else content
+        # Of two DRAINs the second could give what is carried out in between.
+        twice = kind < 0.35 and opcode != Opcode.DRAIN
+        return content + content if twice else content
 
     def _one_of(self, *items: _Item) -> _Item:
         return items[int(self._draw.integers(len(items)))]
@@ -135,11 +137,13 @@ class Requests:
         if kind < 0.2:
             return write_payload(address(Space.CONTROL, 0), [self._below(2)])
         if kind < 0.4:
-            return self._one_of(*image_payloads(self._image))
+            return self._one_of(*image_payloads(self._image, whole=True))
         if kind < 0.55:
             return write_payload(self._nowhere(), [self._word() for _ in range(3)])
+        # Its end may be a part of a word, which is not stored.
         words = [self._word() for _ in range(self._below(9))]
-        return write_payload(self._place(Space.STATE), words)
+        place = address(Space.STATE, self._below(self._spec.neurons))
+        return write_payload(place, words)
 
     def _nowhere(self) -> int:
         """An address from which three words cannot be written."""

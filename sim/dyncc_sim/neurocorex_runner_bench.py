@@ -190,7 +190,7 @@ class Bench:
         kind = self.draw.random()
         if kind < 0.25:
             return 1 << STEPS_BIT | int(self.draw.choice([0, 1, 1, 2, 40]))
-        return int(self.draw.integers(self.spec.inputs + (kind < 0.3)))
+        return self.spec.inputs if kind < 0.3 else int(self.draw.integers(self.spec.inputs))
 
     # --- a cycle ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -103,7 +103,8 @@ class StimulusQueue(wiring.Component):
             m.d.sync += head.eq(head + 1)
 
         line, is_steps = read.data[:STEPS_BIT], read.data[STEPS_BIT]
-        least = Signal(range(inputs + 1))
+        least = Signal(range(max(2, inputs + 1)))
+        in_order = (line >= least) & (line < inputs) if inputs else Const(0)
         steps = Signal(STEPS_BIT)
         m.d.comb += [read.en.eq(0), self.lines.payload.eq(line)]
         with m.FSM() as sequencer:
@@ -118,14 +119,14 @@ class StimulusQueue(wiring.Component):
                 m.next = "IDLE"
                 with m.If(is_steps):
                     m.next = "STEPS"
-                with m.Elif((line < least) | (line >= inputs)):
-                    m.d.sync += run.disordered.eq(1)
-                with m.Else():
+                with m.Elif(in_order):
                     m.d.comb += self.lines.valid.eq(1)
                     with m.If(self.lines.ready):
                         m.d.sync += least.eq(line + 1)
                     with m.Else():
                         m.next = "WORD"
+                with m.Else():
+                    m.d.sync += run.disordered.eq(1)
             with m.State("STEPS"):
                 m.d.comb += run.held.eq(run.hold)
                 with m.If(drop | (steps == 0)):

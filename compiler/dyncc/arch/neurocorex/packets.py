@@ -16,9 +16,11 @@ in the log, the core is reset, the flag ``watchdog`` is set, and words are dropp
 
 A list of bus words goes on at the next part of a memory word, then at the next word, and does not
 leave its memory. All of it is checked before the first word is read or written. A list of no words
-is fine at any address. `STOP` and `SNAPSHOT` are answered when the step under way has ended; spikes
-that the core has stay for its next step. `ADDRESS` also refuses memories of `READ_ONLY` to `WRITE`,
-a number of steps to `RUN`, and a position that the log does not hold to `DRAIN`.
+is fine at any address. A memory word is defined once all its parts were written in order, in one
+list or in two, one after the other. `STOP` and `SNAPSHOT` are answered when the step under way has
+ended; spikes that the core has stay for its next step. `ADDRESS` also refuses memories of
+`READ_ONLY` to `WRITE`, a number of steps to `RUN`, and a position that the log does not hold to
+`DRAIN`.
 """
 
 from __future__ import annotations
