@@ -2,28 +2,73 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc.arch.neurocorex.cluster import ClusterSpec
+from dyncc.arch.fields import width
+from dyncc.arch.neurocorex.cluster import HOST, WORD, ClusterSpec
+from dyncc_hw.neurocorex.aer import PORT
 from dyncc_hw.neurocorex.cluster import Cluster
 
 
-class _Held(Cluster):
-    """Passes no word where a bit of `hold` is set: from and to each core, then the host."""
+class HeldChannel(wiring.Component):  # type: ignore[misc]
+    """A channel of a `Cluster` in which words for different targets overtake each other.
 
-    def __init__(self, spec: ClusterSpec, hold: Any) -> None:
-        super().__init__(spec)
-        self._bits = iter(hold)
+    Members
+    -------
+    into, out, empty
+        As `Cluster` wants them.
+    hold
+        A bit for each core and the host: while it is set, no word for it passes.
+    direct
+        Makes it as if there were no channel.
+    """
 
-    def link(self, m: Module, source: Any, target: Any) -> None:
-        hold = next(self._bits)
+    def __init__(self, cores: int) -> None:
+        self._numbers = [*range(cores), HOST]
+        super().__init__(
+            {
+                "into": In(PORT),
+                "out": Out(PORT),
+                "empty": Out(1),
+                "hold": In(cores + 1),
+                "direct": In(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """A register for each target, then one for all."""
+        m = Module()
+        into, out = self.into, self.out
+        full, word, room = Signal(), Signal(width(WORD)), Signal()
+        free = ~full | out.ready
         m.d.comb += [
-            target.payload.eq(source.payload),
-            target.valid.eq(source.valid & ~hold),
-            source.ready.eq(target.ready & ~hold),
+            out.valid.eq(Mux(self.direct, into.valid, full)),
+            out.payload.eq(Mux(self.direct, into.payload, word)),
+            into.ready.eq(Mux(self.direct, out.ready, room)),
+            # Words for targets that do not exist are dropped.
+            room.eq(1),
         ]
+        with m.If(free):
+            m.d.sync += full.eq(0)
+        waits = Signal(len(self._numbers))
+        before: Any = Const(0)
+        for place, number in enumerate(self._numbers):
+            waiting, passes, leaves = Signal(width(WORD)), Signal(), Signal()
+            m.d.comb += [
+                passes.eq(waits[place] & ~self.hold[place]),
+                leaves.eq(free & passes & ~before),
+            ]
+            with m.If(leaves):
+                m.d.sync += [full.eq(1), word.eq(waiting), waits[place].eq(0)]
+            with m.If(into.payload.target == number):
+                m.d.comb += room.eq(~waits[place] | leaves)
+                with m.If(into.valid & ~self.direct & room):
+                    m.d.sync += [waiting.eq(into.payload), waits[place].eq(1)]
+            before = before | passes
+        m.d.comb += self.empty.eq(~full & (waits == 0))
+        return m
 
 
 class HeldCluster(wiring.Component):  # type: ignore[misc]
@@ -32,15 +77,19 @@ class HeldCluster(wiring.Component):  # type: ignore[misc]
     Members
     -------
     hold
-        A bit for each channel, see `Cluster.link`: while it is set no word passes.
+        For each core and the host, a bit for each: while it is set no word passes from the one to
+        the other.
+    direct
+        Makes it a cluster without channels.
     early
         An event for the step after the next one comes to a core.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
-        self._hold = Signal(2 * len(spec.cores) + 2)
-        self._cluster = _Held(spec, self._hold)
-        own = {"hold": In(len(self._hold)), "early": Out(1)}
+        ports = len(spec.cores) + 1
+        self._channels = [HeldChannel(len(spec.cores)) for _ in range(ports)]
+        self._cluster = Cluster(spec, channels=self._channels)
+        own = {"hold": In(ports * ports), "direct": In(1), "early": Out(1)}
         super().__init__({**dict(self._cluster.signature.members), **own})
 
     def elaborate(self, platform: Any) -> Module:
@@ -49,7 +98,9 @@ class HeldCluster(wiring.Component):  # type: ignore[misc]
         m.submodules.cluster = cluster = self._cluster
         for name in ("bus", "events_in", "events_out"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(cluster, name))
-        m.d.comb += [cluster.start.eq(self.start), self._hold.eq(self.hold)]
+        m.d.comb += cluster.start.eq(self.start)
+        m.d.comb += Cat(channel.hold for channel in self._channels).eq(self.hold)
+        m.d.comb += [channel.direct.eq(self.direct) for channel in self._channels]
         m.d.comb += [
             getattr(self, name).eq(getattr(cluster, name))
             for name in ("busy", "step_done", "decided", "winner")

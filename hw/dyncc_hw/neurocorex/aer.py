@@ -135,6 +135,8 @@ class Switch(wiring.Component):
     -------
     sources, targets
         Ports, of the cores in order and of the host.
+    empty
+        Whether no word is in it.
     """
 
     def __init__(self, cores: int) -> None:
@@ -143,6 +145,7 @@ class Switch(wiring.Component):
             {
                 "sources": In(PORT).array(cores + 1),
                 "targets": Out(PORT).array(cores + 1),
+                "empty": Out(1),
             }
         )
 
@@ -167,6 +170,7 @@ class Switch(wiring.Component):
                 with m.If(granted[source][-1]):
                     m.d.sync += [out.valid.eq(1), out.payload.eq(port.payload)]
                 before = before | wants
+        m.d.comb += self.empty.eq(~Cat(port.valid for port in self.targets).any())
         for source, port in enumerate(self.sources):
             m.d.comb += port.ready.eq(Cat(granted[source]).any() | ~Cat(known[source]).any())
         return m

@@ -130,6 +130,10 @@ class Cluster(wiring.Component):
     ----------
     implementation
         Of all cores.
+    channels
+        What takes the words of each core and of the host to the switch; by default nothing is
+        between. Components with streams `into` and `out`, and `empty`, which says whether no word
+        is in it; words for one target stay in order.
 
     Members
     -------
@@ -154,8 +158,13 @@ class Cluster(wiring.Component):
         class.
     """
 
-    def __init__(self, spec: ClusterSpec, implementation: Implementation = STANDARD) -> None:
-        self.spec = spec
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        implementation: Implementation = STANDARD,
+        channels: Sequence[Any] = (),
+    ) -> None:
+        self.spec, self._channels = spec, channels
         self.cores = [Core(core, implementation) for core in spec.cores]
         self.routers = [Router(spec, number) for number in range(len(spec.cores))]
         super().__init__(
@@ -194,10 +203,6 @@ class Cluster(wiring.Component):
         steps = (sum(both) for both in zip(core_cycles, arrivals, strict=True))
         return max(steps) + events + cores * (cores + 1) + cls.LATENCY
 
-    def link(self, m: Module, source: Any, target: Any) -> None:
-        """Join two ports; a channel that takes more time may take its place."""
-        wiring.connect(m, source, target)
-
     def elaborate(self, platform: Any) -> Module:
         """Wire it up."""
         m = Module()
@@ -223,11 +228,16 @@ class Cluster(wiring.Component):
             ]
         ports: list[Any] = [*self.routers, gateway]
         for number, port in enumerate(ports):
-            self.link(m, port.sent, switch.sources[number])
-            self.link(m, switch.targets[number], port.received)
+            wiring.connect(m, switch.targets[number], port.received)
+            if not self._channels:
+                wiring.connect(m, port.sent, switch.sources[number])
+        for number, (port, channel) in enumerate(zip(ports, self._channels, strict=False)):
+            m.submodules[f"channel_{number}"] = channel
+            wiring.connect(m, port.sent, channel.into)
+            wiring.connect(m, channel.out, switch.sources[number])
         # Between steps all words are the host's.
-        travelling = Cat(gateway.sent.valid, *(port.valid for port in switch.targets)).any()
-        self._serve(m, gateway, travelling)
+        empty = Cat(switch.empty, *(channel.empty for channel in self._channels)).all()
+        self._serve(m, gateway, gateway.sent.valid | ~empty)
         m.d.comb += self.decided.eq(Cat(core.decided for core in self.cores).any())
         for core in self.cores:
             with m.If(core.decided):

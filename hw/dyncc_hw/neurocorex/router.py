@@ -122,7 +122,10 @@ class Router(wiring.Component):
                 with m.State("SCAN"):
                     m.d.comb += sender.scan.eq(1)
                     with m.If(sender.scanned):
-                        m.next = "SERVE"
+                        m.next = "SCANNED"
+                # The last neuron of the scan may be the first that fires.
+                with m.State("SCANNED"), m.If(sender.quiet):
+                    m.next = "SERVE"
             with m.State("SERVE"):
                 m.d.comb += sender.serve.eq(1)
                 with m.If(~stepped | self.core_events_out.valid):

@@ -59,9 +59,7 @@ class Travelling(wiring.Component):
         """Read, then write back."""
         m = Module()
         m.submodules.spikes = store = memory.Memory(shape=self._shape, depth=self._depth, init=[])
-        write = store.write_port()
-        # The last neuron of a scan may be the first that fires.
-        read = store.read_port(transparent_for=(write,))
+        read, write = store.read_port(), store.write_port()
         number = Signal(len(self.index))
         with m.If(self.look):
             m.d.sync += [number.eq(self.index), self.late.eq(self.scan)]
