@@ -1,0 +1,23 @@
+"""All properties that are proved."""
+
+from __future__ import annotations
+
+from dyncc_sim.formal import (
+    arithmetic,
+    bus,
+    core_cycles,
+    core_queues,
+    link,
+    neurons,
+    synapses,
+)
+
+PROPERTIES = [
+    *arithmetic.PROPERTIES,
+    *neurons.PROPERTIES,
+    *synapses.PROPERTIES,
+    *bus.PROPERTIES,
+    *core_queues.PROPERTIES,
+    *core_cycles.PROPERTIES,
+    *link.PROPERTIES,
+]
