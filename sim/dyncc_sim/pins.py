@@ -89,10 +89,14 @@ class Pins:
 class Coverage(Counter[str]):
     """How often what happened."""
 
+    def missing(self, required: Iterable[str]) -> list[str]:
+        """What of this never happened."""
+        return [name for name in required if self[name] == 0]
+
     def finish(self, name: str, required: Iterable[str]) -> None:
         """Report under this name, and fail if something that is required never happened."""
         cocotb.log.info("coverage: %s: %s", name, dict(sorted(self.items())))
-        missing = [name for name in required if self[name] == 0]
+        missing = self.missing(required)
         assert not missing, f"nothing covers: {', '.join(missing)}"
 
 

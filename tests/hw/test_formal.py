@@ -59,7 +59,7 @@ def beyond() -> Any:
 
 def property_of(**values: Any) -> Property:
     standard = {"build": Counter.build, "depth": 2, "reach": 8, "faults": {"six": beyond}}
-    return Property("counter", "It counts to five.", **standard | values)
+    return Property("counter", "It counts to five.", "a counter", **standard | values)
 
 
 def test_what_holds_has_no_problems_and_is_kept() -> None:

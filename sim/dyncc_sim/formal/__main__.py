@@ -22,7 +22,7 @@ def _row(outcome: Outcome) -> list[str]:
         how += f"; {item.suffices}"
     faults = ", ".join(outcome.refuted)
     held = "no: " + "; ".join(outcome.problems) if outcome.problems else "yes"
-    return [item.name, item.claim, how, faults, held, f"{outcome.seconds:.0f}"]
+    return [item.name, item.claim, item.of, how, faults, held, f"{outcome.seconds:.0f}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     console = Console()
     table = Table(title=f"Properties, proved by SymbiYosys with {ENGINE}", show_lines=True)
-    for name in ("property", "claim", "proof", "refuted with", "holds", "seconds"):
+    for name in ("property", "claim", "of", "proof", "refuted with", "holds", "seconds"):
         table.add_column(name)
     outcomes = []
     with console.status("") as status:

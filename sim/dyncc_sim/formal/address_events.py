@@ -116,6 +116,7 @@ PROPERTIES = [
         "inbox",
         "An inbox takes every event that keeps to the protocol, holds no more than fit, and gives "
         "as many as it got.",
+        f"lines={LINES}",
         inbox_counts,
         depth=2,
         reach=20,
@@ -125,6 +126,7 @@ PROPERTIES = [
         "switch",
         "A switch loses, makes up and changes no word, and gives each target that is free one that "
         "is for it: nothing waits for anything but its target.",
+        f"cores={CORES}",
         switch_moves,
         depth=2,
         reach=10,

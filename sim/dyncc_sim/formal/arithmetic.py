@@ -30,6 +30,7 @@ SPECS = [
     for state_bits in (18, 24, 32)
 ]
 IMPLEMENTATIONS = [Implementation(), Implementation("shared", "single")]
+_OF = "widths in cores of 1 and 3 neurons, 2, 8 and 16 weight bits, 18, 24 and 32 state bits"
 _ONE_CYCLE = "there is no state: a cycle shows all"
 
 
@@ -126,6 +127,7 @@ PROPERTIES = [
     Property(
         "saturate",
         "A sum that is limited to a width never wraps, for every pair of widths in use.",
+        _OF,
         saturation,
         depth=1,
         mode=Mode.BOUNDED,
@@ -136,6 +138,7 @@ PROPERTIES = [
     Property(
         "round_shift",
         "Bits are dropped to the nearest integer, halves up, without loss, for all widths in use.",
+        _OF,
         rounding,
         depth=1,
         mode=Mode.BOUNDED,
@@ -151,6 +154,7 @@ PROPERTIES = [
     Property(
         "clip",
         "A value that is limited to two bounds never leaves them, for all widths in use.",
+        _OF,
         clipping,
         depth=1,
         mode=Mode.BOUNDED,

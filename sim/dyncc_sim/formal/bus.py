@@ -20,7 +20,7 @@ from dyncc.arch.neurocorex import (
 from dyncc_hw.neurocorex.bus import BusServer
 from dyncc_sim.formal.core_queues import impatient
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 SPEC = CoreSpec(3, 2, lanes=4, learning=True, classes=2)
 #: Cycles from when a request is taken to its answer.
@@ -113,6 +113,7 @@ PROPERTIES = [
         f"bus requests, {name}",
         "While the core is idle each request of its bus is answered once and in time; it reads or "
         "writes once, and what is not asked for stays.",
+        size_of(SPEC),
         requests(narrow),
         depth=READ_LATENCY + 3,
         reach=READ_LATENCY + 5,

@@ -17,7 +17,7 @@ from dyncc_hw.neurocorex.termination import TerminationUnit
 from dyncc_sim.formal.core_probe import FETCH, CoreProbe
 from dyncc_sim.formal.core_queues import learning_queue, spike_queue
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 
 def bound(spec: CoreSpec, implementation: Implementation) -> Callable[[Design], None]:
@@ -265,6 +265,7 @@ PROPERTIES = [
     Property(
         f"step bound, {name}",
         "A step ends within Core.step_cycles.",
+        size_of(spec, implementation),
         bound(spec, implementation),
         depth=NeuronPath.cycles(spec, implementation)[1] + 3,
         reach=reach,

@@ -18,7 +18,7 @@ from dyncc_hw.neurocorex.neuron_path import NeuronPath
 from dyncc_hw.neurocorex.synapses import SynapseUnit
 from dyncc_sim.formal.core_probe import AFTER, FETCH, CoreProbe
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 
 def queues(spec: CoreSpec, implementation: Implementation) -> Callable[[Design], None]:
@@ -172,6 +172,7 @@ PROPERTIES = [
             f"core queues, {name}",
             "The spike queue and the FIFO of fired neurons never over- or underflow, and clear "
             "empties them.",
+            size_of(*case),
             queues(*case),
             depth=_depth(*case),
             reach=50,
@@ -184,6 +185,7 @@ PROPERTIES = [
         Property(
             f"memory ports, {name}",
             "No memory with one port is read and written in the same cycle.",
+            size_of(*case),
             ports(*case),
             depth=_depth(*case),
             reach=50,

@@ -24,7 +24,7 @@ from dyncc_hw.neurocorex.spikelog import SpikeLog
 from dyncc_hw.neurocorex.stepper import Stepper
 from dyncc_hw.neurocorex.stimulus import StimulusQueue
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 LINK = LinkSpec(receive_bytes=512)
 CORE = CoreSpec(3, 2)
@@ -223,6 +223,7 @@ PROPERTIES = [
         "deframer resynchronises",
         "Whatever came before, and whatever state it was in, after one delimiter the deframer "
         "reads the next frame as if it were the first.",
+        "receive_bytes=512",
         resynchronisation,
         depth=4,
         reach=20,
@@ -235,6 +236,7 @@ PROPERTIES = [
     Property(
         "deframer ring",
         "The ring of received bodies never over- or underflows.",
+        "receive_bytes=512",
         ring,
         depth=4,
         reach=40,
@@ -243,6 +245,7 @@ PROPERTIES = [
     Property(
         "stimulus queue",
         "The queue of stimulus words never over- or underflows, if its source looks at its room.",
+        size_of(CORE),
         stimulus,
         depth=3,
         reach=12,
@@ -251,6 +254,7 @@ PROPERTIES = [
     Property(
         "stimulus credits",
         "The command processor pushes a stimulus word only when there is room for it.",
+        size_of(CORE),
         stimulus_credits,
         depth=3,
         reach=30,
@@ -259,6 +263,7 @@ PROPERTIES = [
     Property(
         "spike log",
         "The log never over- or underflows, if steps begin only when it has room.",
+        size_of(CORE),
         spike_log,
         depth=3,
         reach=12,
@@ -267,6 +272,7 @@ PROPERTIES = [
     Property(
         "device step",
         "The stepper ends a step within its limit and two cycles, whatever the core does.",
+        f"limit={LIMIT}",
         step,
         depth=3,
         reach=LIMIT + 8,

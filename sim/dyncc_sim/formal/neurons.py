@@ -18,7 +18,7 @@ from dyncc.arch.neurocorex import (
 from dyncc_hw.neurocorex.neuron import NeuronUnit, conclude
 from dyncc_hw.neurocorex.shared_neuron import SharedNeuronUnit
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 SPEC = CoreSpec(3, 2, max_delay=3)
 
@@ -143,6 +143,7 @@ def _refractory(name: str, unit_class: Any, module: str) -> Property:
     return Property(
         f"refractory period, {name}",
         f"{unit_class.__name__} lets no neuron fire in the refractory period after its last spike.",
+        size_of(SPEC),
         refractory(unit_class),
         depth=unit_class.LATENCY + 2,
         reach=3 * (unit_class.LATENCY + 1) + 2,
@@ -154,6 +155,7 @@ PROPERTIES = [
     Property(
         "neuron equations",
         "NeuronUnit computes the equations in exact integers: whatever the inputs, no sum wraps.",
+        size_of(SPEC),
         equations,
         depth=NeuronUnit.LATENCY + 2,
         reach=NeuronUnit.LATENCY + 2,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from unittest.mock import patch
 
@@ -27,6 +27,8 @@ class Property:
         Short name.
     claim
         What holds, a sentence.
+    of
+        Of which design it is proved: its size.
     build
         Puts components, assumptions, claims and situations into a design.
     depth
@@ -45,6 +47,7 @@ class Property:
 
     name: str
     claim: str
+    of: str
     build: Callable[[Design], None]
     depth: int
     mode: Mode = Mode.PROVE
@@ -99,6 +102,15 @@ def _shown(verdict: Verdict) -> str:
 def replaced(target: str, by: Any) -> Fault:
     """A fault: another object under the name ``package.module.name`` while the design is built."""
     return lambda: patch(target, by)
+
+
+def size_of(*parts: Any) -> str:
+    """Parameters of a core that are not the usual ones, for `Property.of`."""
+    usual = {"neurons": None} | {
+        item.name: item.default for part in parts for item in fields(part) if item.name != "neurons"
+    }
+    values = {name: value for part in parts for name, value in vars(part).items()}
+    return ", ".join(f"{name}={value}" for name, value in values.items() if value != usual[name])
 
 
 def prove(item: Property) -> Outcome:

@@ -11,7 +11,7 @@ from dyncc.arch.neurocorex import WEIGHT_FRACTION_BITS, CoreSpec, Rule, synapse_
 from dyncc_hw.fixed import layout_of
 from dyncc_hw.neurocorex.synapses import SynapseUnit
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
+from dyncc_sim.formal.prover import Property, replaced, size_of
 
 DENSE = CoreSpec(3, 2, lanes=2, learning=True)
 SPARSE = CoreSpec(3, 2, lanes=2, learning=True, synapse_words=6)
@@ -63,6 +63,7 @@ PROPERTIES = [
         f"weight bounds, {name}",
         "After any change a plastic weight is in weight_min..weight_max, and what is delivered of "
         "it too; all else in its word stays.",
+        size_of(spec),
         bounds(spec),
         depth=SynapseUnit.LATENCY + 2,
         reach=SynapseUnit.LATENCY + 2,
