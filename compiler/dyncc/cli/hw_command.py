@@ -13,7 +13,8 @@ Hardware designs in Amaranth, and boards with an FPGA for them.
 list    designs with their sizes, and boards with what they have by default
 emit    write the Verilog of a design; with --board, all that the tools of the board need
 build   make a bitstream, a report and the log in a folder
-report  write resources and clock on a board; with --table, a table of reports written before
+report  write resources and clock on a board; with --table, a table of reports written before;
+        with --refresh, the same reports anew
 
 The first build with a tool takes a minute more. What was built before is taken from a cache."""
 EPILOG = """\
@@ -24,6 +25,7 @@ examples:
   dyncc hw build neurocorex --board icebreaker -o out
   dyncc hw build neurocorex --board ulx3s_85f --size neurons=256 --size learning=1 --clock 40
   dyncc hw report neurocorex --board ulx3s_85f -o hw/reports/ulx3s_85f.json
+  dyncc hw report --refresh hw/reports
   dyncc hw report --table hw/reports"""
 
 
@@ -49,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--table", type=Path, metavar="DIR", help="the folder of reports to show")
     parser.add_argument(
+        "--refresh", type=Path, metavar="DIR", help="the folder of reports to renew"
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, metavar="PATH",
         help="file, or folder of build and of emit with --board; default: standard output, or "
         "DESIGN-BOARD",
@@ -64,7 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.action == "report" and arguments.table is not None:
         from dyncc_hw.flow.records import read, table
 
-        _write(table(read(arguments.table)), arguments.output)
+        _write(table(read(arguments.table).values()), arguments.output)
+    elif arguments.action == "report" and arguments.refresh is not None:
+        from dyncc_hw.flow.records import project_of, read
+
+        for path, found in read(arguments.refresh).items():
+            _report(project_of(found), path)
     elif arguments.design is None:
         from dyncc_hw.designs import DESIGNS
 
@@ -80,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.action == "build":
         _build(arguments)
     else:
-        _report(arguments)
+        _report(_project(arguments), arguments.output)
     return 0
 
 
@@ -164,18 +174,17 @@ def _build(arguments: argparse.Namespace) -> None:
     print(f", reaches {found['fmax_mhz']:g} MHz of {found['clock_mhz']:g}" if found else "")
 
 
-def _report(arguments: argparse.Namespace) -> None:
+def _report(project: Any, output: Path | None) -> None:
     import json
 
     from dyncc.cli.progress import progress
     from dyncc_hw.flow.records import record
     from dyncc_hw.flow.run import execute
 
-    project = _project(arguments)
     plan = project.measured()
     with progress() as say:
         kept = execute(plan, say)
-    _write(json.dumps(record(project, plan, kept), indent=1) + "\n", arguments.output)
+    _write(json.dumps(record(project, plan, kept), indent=1) + "\n", output)
 
 
 def _project(arguments: argparse.Namespace) -> Any:

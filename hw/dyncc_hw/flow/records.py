@@ -1,7 +1,7 @@
 """Figures of a build: what it takes of a device, and the clock that it reaches."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -130,18 +130,18 @@ def _artix7(cells: dict[str, int]) -> dict[str, float]:
     }
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """All records of a folder.
+def read(folder: Path) -> dict[Path, dict[str, Any]]:
+    """All records of a folder, by their files.
 
     Raises
     ------
     ArtifactError
         If there is none, or one is damaged.
     """
-    found = []
+    found = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found[path] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ArtifactError(f"{path} is no record: {error}") from error
     if not found:
@@ -149,7 +149,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def table(records: Sequence[dict[str, Any]]) -> str:
+def table(records: Iterable[dict[str, Any]]) -> str:
     """The records as a table in Markdown."""
     heads = [
         "Board", "Neurons", "Inputs", "Learns", "Clock, MHz", "Reached, MHz",

@@ -63,10 +63,10 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
                 say = _say(progress, _STAGES.get(name, name), step, len(plan.commands))
                 if _run([str(tools[name].path), *arguments], folder, output, say):
                     raise _failure(f"{name} failed", log)
-                for made in plan.products if step + 1 == len(plan.commands) else ():
-                    if not (folder / made).is_file():
-                        raise _failure(f"{name} ended without making {made}", log)
         found = {name: folder / name for name in (TOOLS, *plan.products)}
+        for name, path in found.items():
+            if not path.is_file():
+                raise _failure(f"the tools ended without making {name}", log)
         kept = cache.keep(key, {LOG: log, **found})
     log.unlink()
     return kept
@@ -75,7 +75,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
 def _say(progress: Progress | None, stage: str, step: int, steps: int) -> Callable[[float], None]:
     def say(seconds: float) -> None:
         if progress is not None:
-            progress(f"{stage}, {seconds:.0f} s" if seconds >= 1 else stage, step, steps)
+            progress(f"{stage} ({seconds:.0f} s)" if seconds >= 1 else stage, step, steps)
 
     return say
 

@@ -295,6 +295,7 @@ class Core(wiring.Component):
             synapses.weights.eq(reads[Space.WEIGHTS].data),
         ]
         read(synapses.issue, Space.WEIGHTS, synapses.address)
+        traces: dict[Space, Any] = {}
         if spec.learning:
             m.d.comb += active.eq(control["rule"] != Rule.OFF)
             m.submodules.learning = engine = LearningEngine(spec, control)
@@ -339,14 +340,14 @@ class Core(wiring.Component):
                     writes[Space.WEIGHTS].data.eq(synapses.write_data),
                     writes[Space.WEIGHTS].en.eq(1),
                 ]
-            for space, trace in ((Space.PRE, engine.pre), (Space.POST, engine.post)):
-                with m.If(server.space == space):
-                    m.d.comb += server.word.eq(trace)
+            traces = {Space.PRE: engine.pre, Space.POST: engine.post}
             if spec.sparse:
                 read(engine.find, Space.ROWS, engine.find_index)
             with m.If(start_learning & active):
                 gained = saturate(drift + control["drift"], len(synapses.drift))
                 m.d.sync += drift.eq(gained)
+
+        memories.answer(server, traces)
 
         # --- neurons ------------------------------------------------------------------------------
         lane_bits, total = lanes.bit_length() - 1, spec.accumulator_bits

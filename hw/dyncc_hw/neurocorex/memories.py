@@ -169,8 +169,15 @@ class CoreMemories:
                     self.writes[space].addr.eq(server.index),
                     self.writes[space].data.eq(server.data[:bits]),
                     self.writes[space].en.eq(server.write),
-                    server.word.eq(self.reads[space].data),
                 ]
+
+    def answer(self, server: BusServer, words: dict[Space, Any]) -> None:
+        """Give the bus what was read, from these memories and others."""
+        read = {space: port.data for space, port in self.reads.items()}
+        with self._m.Switch(server.space):
+            for space, word in (read | words).items():
+                with self._m.Case(space):
+                    self._m.d.comb += server.word.eq(word)
 
     def read(self, when: Any, space: Space, index: Any) -> None:
         """Ask for a word of a memory, which comes in the next cycle."""

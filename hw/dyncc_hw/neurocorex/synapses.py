@@ -166,17 +166,19 @@ class SynapseUnit(wiring.Component):
             delivered_3 = Signal(signed(spec.weight_bits), name=f"delivered_{lane}")
             m.d.sync += delivered_3.eq(Mux(present_2[lane], delivered, 0))
             m.d.comb += port.addr.eq(Mux(row_2, targets_2[lane], self.sum_word))
-            # 3: added, and written.
+            # 3: added, to what the word before is about to write if it leads to the same neuron.
+            # 4: written.
             write = sums.writes[lane]
             target_3 = later(targets_2[lane], 1, f"target_{lane}")
-            present_3 = later(present_2[lane], 1, f"present_{lane}")
-            with m.If(row_3):
-                m.d.comb += [
-                    write.addr.eq(target_3),
-                    write.data.eq(port.data + delivered_3),
-                    write.en.eq(present_3),
-                ]
-        with m.If(~row_3 & self.clear):
+            adds_3 = row_3 & later(present_2[lane], 1, f"present_{lane}")
+            target_4 = later(target_3, 1, f"summed_target_{lane}")
+            adds_4 = later(adds_3, 1, f"summed_{lane}")
+            sum_4 = Signal(signed(total), name=f"sum_{lane}")
+            before = Mux(adds_4 & (target_3 == target_4), sum_4, port.data)
+            m.d.sync += sum_4.eq(before + delivered_3)
+            with m.If(adds_4):
+                m.d.comb += [write.addr.eq(target_4), write.data.eq(sum_4), write.en.eq(1)]
+        with m.If(self.clear):
             sums.write(m, self.clear_index, 0)
         m.d.comb += self.sums.eq(Cat(port.data for port in sums.reads))
         m.d.comb += self.added.eq(
