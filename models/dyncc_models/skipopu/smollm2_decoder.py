@@ -69,3 +69,8 @@ def quantised() -> dict[str, GgufTensor]:
 def tokenizer() -> Tokenizer:
     """The GGUF file's."""
     return Tokenizer(_file().metadata)
+
+
+def begin() -> int:
+    """The token that begins a text."""
+    return int(_file().metadata["tokenizer.ggml.bos_token_id"])
