@@ -63,13 +63,16 @@ def to_memory(kind: WeightType, group: int, rows: Bytes) -> bytes:
     return pack(MATRIX_HEADER, header).to_bytes(HEADER_BYTES, "little") + rows.tobytes()
 
 
-def quantise(kind: WeightType, values: NDArray[Any], group: int) -> Bytes:
+def quantise(kind: WeightType, values: NDArray[Any], group: int, levels: int = 16) -> Bytes:
     """Rows of real numbers, rounded.
 
     Parameters
     ----------
     values
         Finite, shape (rows, columns), columns a multiple of `group`.
+    levels
+        Numbers that a weight of `WeightType.Q4_1` may take, 2 to 16: with 4 of them it is as
+        precise as one of 2 bits. Other formats use all that they have.
 
     Returns
     -------
@@ -87,9 +90,9 @@ def quantise(kind: WeightType, values: NDArray[Any], group: int) -> Bytes:
         head, body = _bfp16(parts)
     elif kind == WeightType.Q4_1:
         least = _half(kind, parts.min(axis=1), parts)
-        scale = _half(kind, (parts.max(axis=1) - least) / 15, parts)
+        scale = _half(kind, (parts.max(axis=1) - least) / (levels - 1), parts)
         head = numpy.stack((scale, least), axis=1)
-        body = _halves_of_bytes(_steps(parts - least[:, None], scale, 0, 15))
+        body = _halves_of_bytes(_steps(parts - least[:, None], scale, 0, levels - 1))
     else:
         top = 127 if kind == WeightType.Q8_0 else 7
         scale = _half(kind, numpy.abs(parts).max(axis=1) / top, parts)

@@ -24,7 +24,7 @@ class ArchSpec:
     products
         Products that a multiplier makes in a cycle (see `dyncc.arch.skipopu.packing`).
     mantissa_bits
-        Mantissas of activations, 8 or 12.
+        Mantissas of activations: 6, 8, 10 or 12. Instances have 8 or 12.
     block
         Elements that share an exponent, and weights that share a scale: 32 or 128.
     kv
@@ -100,7 +100,7 @@ class ArchSpec:
                 raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
             if not low <= value <= high:
                 raise ConfigError(f"{name} must be an integer in {low}..{high}, not {value}")
-        for name, allowed in (("mantissa_bits", (8, 12)), ("block", (32, 128))):
+        for name, allowed in (("mantissa_bits", (6, 8, 10, 12)), ("block", (32, 128))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {allowed}, not {getattr(self, name)}")
         if self.kv == KvType.BFP8 and self.block != 32:

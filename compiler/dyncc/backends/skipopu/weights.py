@@ -58,7 +58,7 @@ def store(
         float32 of shape (rows, columns) by name.
     quantised
         See `dyncc.modelfile.ModelFile.quantised`. Used where the overlay has the format: the
-        embedding in Q8_0, other matrices in Q4_1 or Q8_0, and an instance with blocks of 32.
+        embedding in Q8_0, other matrices in Q4_1, Q4_0G or Q8_0, and an instance with blocks of 32.
 
     Raises
     ------
@@ -71,7 +71,9 @@ def store(
     stored, found = {}, []
     for name, usual in _matrices(plan):
         values, given = weights[name], quantised.get(name)
-        allowed = (usual.name, WeightType.Q8_0.name)
+        allowed = [usual.name, WeightType.Q8_0.name]
+        if name != plan.embedding:
+            allowed.append(WeightType.Q4_0G.name)
         if given is not None and given.kind in allowed and arch.block == _GGUF_GROUP:
             kind = WeightType[given.kind]
             data, error = _checked(name, kind, given, values), 0.0
