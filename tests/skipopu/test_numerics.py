@@ -17,7 +17,7 @@ from dyncc_models.skipopu.numerics import f25
 from dyncc_models.skipopu.numerics import functions as twin
 from dyncc_models.skipopu.numerics.attention import attend, score_scale
 from dyncc_models.skipopu.numerics.bfp import from_bfp, to_bfp
-from dyncc_models.skipopu.numerics.dot import accumulate, reconstruct
+from dyncc_models.skipopu.numerics.dot import accumulate, exact, reconstruct
 from dyncc_models.skipopu.numerics.kv import from_slots, to_half, to_slot
 from dyncc_models.skipopu.numerics.norms import WIDE_BITS, inverse_rms
 from dyncc_models.skipopu.numerics.weights import Matrix, from_memory
@@ -33,7 +33,7 @@ def code(value: float) -> int:
     return int(f25.from_float(numpy.float32(value)))
 
 
-def exact(found: int) -> Fraction:
+def fraction(found: int) -> Fraction:
     return Fraction(float(f25.to_float(found)))
 
 
@@ -59,15 +59,15 @@ def nearest(value: Fraction) -> Fraction:
 def test_conversion_rounds_to_nearest(value: float) -> None:
     # What rounds below the smallest normal number is zero before it is rounded.
     assume(value == 0 or abs(value) >= 2.0**-126)
-    assert exact(code(value)) == nearest(Fraction(value))
+    assert fraction(code(value)) == nearest(Fraction(value))
 
 
 @given(finite, finite)
 def test_sums_and_products_are_exact_and_rounded_once(x: float, y: float) -> None:
     a, b = code(x), code(y)
-    assert exact(f25.add(a, b)) == nearest(exact(a) + exact(b))
-    assert exact(f25.multiply(a, b)) == nearest(exact(a) * exact(b))
-    assert (f25.order(a) < f25.order(b)) == (exact(a) < exact(b))
+    assert fraction(f25.add(a, b)) == nearest(fraction(a) + fraction(b))
+    assert fraction(f25.multiply(a, b)) == nearest(fraction(a) * fraction(b))
+    assert (f25.order(a) < f25.order(b)) == (fraction(a) < fraction(b))
     assert int(f25.add_all(numpy.int32(a), numpy.int32(b))) == f25.add(a, b)
 
 
@@ -77,14 +77,14 @@ def test_binary16_comes_back(bits: int) -> None:
         return
     value = numpy.array([bits], "<u2").view("<f2")[0]
     found = f25.from_half(bits)
-    assert exact(found) == Fraction(float(value))
+    assert fraction(found) == Fraction(float(value))
     expected = 0 if bits == 0x8000 else bits
     assert to_half(found) == expected
 
 
 @given(moderate)
 def test_binary16_rounds_to_nearest(value: float) -> None:
-    number = float(exact(code(value)))
+    number = float(fraction(code(value)))
     found = numpy.array([to_half(code(value))], "<u2").view("<f2")[0]
     assert found == numpy.float64(max(-65504.0, min(65504.0, number))).astype(numpy.float16)
 
@@ -125,8 +125,8 @@ def test_limits_of_functions() -> None:
 @given(st.floats(-30, 30, width=32), moderate)
 def test_swiglu(a: float, b: float) -> None:
     """The exponent is rounded to 2^-16, and x log2(e) to 17 bits: 30 * 2^-17 in all."""
-    x, y = float(exact(code(a))), float(exact(code(b)))
-    found = float(exact(int(twin.swiglu(*numpy.int32([code(a), code(b)])))))
+    x, y = float(fraction(code(a))), float(fraction(code(b)))
+    found = float(fraction(int(twin.swiglu(*numpy.int32([code(a), code(b)])))))
     assert found == pytest.approx(x / (1 + math.exp(-x)) * y, rel=40 * ULP, abs=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_blocks_round_each_number_to_nearest(values: list[float], bits: int) -> 
     mantissas, exponents = to_bfp(codes, 32, bits)
     limit = (1 << (bits - 1)) - 1
     for block in range(2):
-        part = [exact(int(c)) for c in codes[block * 32 : block * 32 + 32]]
+        part = [fraction(int(c)) for c in codes[block * 32 : block * 32 + 32]]
         m = mantissas[block * 32 : block * 32 + 32]
         largest = max(abs(x) for x in part)
         if largest == 0:
@@ -250,8 +250,67 @@ def test_accumulators_are_the_sum_of_rounded_terms(kind: WeightType, bits: int, 
                     total += rounded(least, shift - int(matrix.minimum_exponents[r, g]))
             assert found[t, r] == total
     assert numpy.abs(found).max() < 1 << 56
-    alone = [accumulate(matrix, mantissas[t : t + 1], exponents[t : t + 1])[0][0] for t in range(3)]
+
+
+def extreme(
+    kind: WeightType, rows: int, groups: int, group: int, bits: int, draw: numpy.random.Generator
+) -> tuple[Matrix, numpy.ndarray, numpy.ndarray]:
+    """A matrix and 5 vectors with numbers at the ends of their ranges and exponents far apart."""
+    low, high = {
+        WeightType.Q4_1: (0, 15), WeightType.Q8_0: (-128, 127), WeightType.Q4_0G: (-8, 7),
+        WeightType.BFP16: (-32767, 32767),
+    }[kind]  # fmt: skip
+    limit = (1 << (bits - 1)) - 1
+    shape = rows, groups
+    weights = draw.choice([low, high, high, high], (rows, groups * group))
+    scales = draw.choice([-2047, 2047, 2047, 1, 0], shape)
+    minima = draw.choice([-2047, 2047, 5, 0], shape) * (kind == WeightType.Q4_1)
+    if kind == WeightType.BFP16:
+        scales = numpy.ones(shape, int)
+    exponents = draw.integers(-24, 6, (2, *shape))
+    matrix = Matrix(
+        kind, group, weights.astype(numpy.int16 if kind == WeightType.BFP16 else numpy.int8),
+        scales.astype(numpy.int64), exponents[0], minima.astype(numpy.int64), exponents[1], 5, 5,
+    )  # fmt: skip
+    mantissas = draw.choice([-limit, limit, limit, limit, 1], (5, groups * group))
+    x_exponents = draw.integers(-60, 8, (5, groups)).astype(numpy.int32)
+    mantissas[1, :group] = 0
+    x_exponents[1, 0] = ZERO
+    return matrix, mantissas.astype(numpy.int16), x_exponents
+
+
+@KINDS
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("group", [32, 128])
+def test_tokens_together_are_tokens_alone(kind: WeightType, bits: int, group: int) -> None:
+    """And parts of a matrix; all are sums of Python's integers, also at the ends of ranges."""
+    draw = numpy.random.default_rng(8)
+    matrix, mantissas, exponents = extreme(kind, 150, 4, group, bits, draw)
+    narrow = kind == WeightType.Q4_1 or kind == WeightType.Q4_0G or bits < 16
+    assert exact(matrix, int(numpy.abs(mantissas).max())) == (kind != WeightType.BFP16 and narrow)
+    found, bases = accumulate(matrix, mantissas, exponents)
+    alone = [accumulate(matrix, mantissas[t : t + 1], exponents[t : t + 1])[0][0] for t in range(5)]
     assert (numpy.array(alone) == found).all()
+    for first, end in ((0, 1), (10, 100), (64, 150), (70, 80)):
+        part = matrix.part(5, 150).part(first - 5, end - 5) if first else matrix.part(0, end)
+        assert (accumulate(part, mantissas, exponents)[0] == found[:, first:end]).all()
+
+    def rounded(value: int, shift: int) -> int:
+        return (value << -shift) if shift <= 0 else (value + (1 << (shift - 1))) >> shift
+
+    weights, numbers = matrix.weights.reshape(150, 4, group).tolist(), mantissas.tolist()
+    for t, r in ((0, 0), (0, 149), (1, 77), (2, 64), (3, 9), (4, 140)):
+        total = 0
+        for g in range(4):
+            x = numbers[t][g * group : (g + 1) * group]
+            shift = int(bases[t]) - int(exponents[t, g])
+            dot = sum(q * m for q, m in zip(weights[r][g], x, strict=True))
+            for item, value, own in (
+                (matrix.scales, dot, matrix.scale_exponents),
+                (matrix.minima, sum(x), matrix.minimum_exponents),
+            ):
+                total += rounded(int(item[r, g]) * value, shift - int(own[r, g]))
+        assert found[t, r] == total
 
 
 @KINDS
@@ -280,7 +339,7 @@ def test_products_against_float64(kind: WeightType, bits: int) -> None:
 def test_norms(seed: int, scale: float) -> None:
     x = (numpy.random.default_rng(seed).normal(size=96) * scale).astype("f4")
     codes = f25.from_float(x)
-    found = float(exact(inverse_rms(*to_bfp(codes, 32, WIDE_BITS), 32, code(1e-5))))
+    found = float(fraction(inverse_rms(*to_bfp(codes, 32, WIDE_BITS), 32, code(1e-5))))
     values = f25.to_float(codes).astype(float)
     assert found == pytest.approx((numpy.mean(values**2) + 1e-5) ** -0.5, rel=6 * ULP + 2.0**-15)
 

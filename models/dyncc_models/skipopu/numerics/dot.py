@@ -1,21 +1,36 @@
-"""Dot products of a matrix with vectors in block floating point, by integers alone."""
+r"""Dot products of a matrix with vectors in block floating point: integers, exactly.
+
+`accumulate` gives the integers of `dyncc.arch.skipopu.formats`. Floats make them, `TILE_ROWS` rows
+at once, because processors multiply floats fastest; no float is ever rounded:
+
+- :math:`P = \sum q x` over `PART` inputs is a sum of float32. All partial sums are integers up to
+  :math:`PART \cdot max|q| \cdot max|x|`; below :math:`2^{24}` every one is a float32, in whatever
+  order, with products fused or not.
+- :math:`P`, summed over a block in float64, times a scale of 11 bits and a power of two is
+  :math:`n\,2^{-s}` with :math:`|n| < 2^{47}`. ``floor`` of that plus one half is ``rs``: for
+  :math:`s \le 52` the sum spans at most 53 bits, and is exact; for larger :math:`s` the term is
+  below :math:`2^{-5}`, and both give 0.
+- Accumulators are sums of integers that stay below :math:`2^{53}`.
+
+`exact` says whether a matrix and its vectors keep these bounds; others, such as those with 16-bit
+weights, go through integers.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
 import numpy
 from numba import njit, prange
 
-from dyncc.arch.skipopu.formats import GUARD, ZERO
+from dyncc.arch.skipopu.formats import GUARD, ZERO, WeightType
 from dyncc_models.skipopu.numerics.f25 import add, compose, multiply
-from dyncc_models.skipopu.numerics.weights import Matrix
+from dyncc_models.skipopu.numerics.weights import PART, TILE_ROWS, Matrix
 
-#: Numbers that are multiplied together in the inner loop; blocks are multiples of it.
-PART = 32
 #: Products that are worth waking other threads for; on a busy machine each time costs milliseconds.
-_WORTH_THREADS = 1 << 23
+_WORTH_THREADS = 1 << 24
 _THREADS = numba.get_num_threads()
 
 
@@ -40,59 +55,91 @@ def base_exponent(top_scale: int, top_minimum: int, exponents: Any) -> int:
     return max(top_scale, top_minimum) + largest - GUARD
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, fastmath={"contract"})
 def _accumulate(
+    weights: Any, scales: Any, minima: Any, mantissas: Any, sums: Any, factors: Any,
+) -> Any:  # fmt: skip
+    """Dot products of all rows of tiles, float64 of shape (tokens, rows).
+
+    Shapes: those of `Tiles`; mantissas float32 (tokens, groups, parts, PART); sums of mantissas and
+    powers of two, float64 (tokens, groups).
+    """
+    (tiles, groups, parts), tokens = weights.shape[:3], mantissas.shape[0]
+    found = numpy.empty((tokens, tiles, TILE_ROWS), numpy.float64)
+    for n in prange(tiles):
+        product = numpy.empty(TILE_ROWS, numpy.float32)
+        products = numpy.empty(TILE_ROWS, numpy.float64)
+        total = numpy.zeros((tokens, TILE_ROWS), numpy.float64)
+        for g in range(groups):
+            for t in range(tokens):
+                products[:] = 0
+                for k in range(parts):
+                    q, x = weights[n, g, k], mantissas[t, g, k]
+                    product[:] = 0
+                    for i in range(0, PART, 8):
+                        # Eight inputs a pass, so that products stay in registers.
+                        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+                        e, f, h, j = x[i + 4], x[i + 5], x[i + 6], x[i + 7]
+                        for r in range(TILE_ROWS):
+                            product[r] += (
+                                q[i, r] * a + q[i + 1, r] * b + q[i + 2, r] * c + q[i + 3, r] * d
+                            ) + (
+                                q[i + 4, r] * e
+                                + q[i + 5, r] * f
+                                + q[i + 6, r] * h
+                                + q[i + 7, r] * j
+                            )
+                    for r in range(TILE_ROWS):
+                        products[r] += product[r]
+                factor, sum_factor = factors[t, g], sums[t, g] * factors[t, g]
+                for r in range(TILE_ROWS):
+                    total[t, r] += math.floor(products[r] * scales[n, g, r] * factor + 0.5)
+                    total[t, r] += math.floor(minima[n, g, r] * sum_factor + 0.5)
+        for t in range(tokens):
+            found[t, n] = total[t]
+    return found.reshape(tokens, tiles * TILE_ROWS)
+
+
+@njit(cache=True)
+def _accumulate_integers(
     weights: Any, scales: Any, scale_exponents: Any, minima: Any, minimum_exponents: Any,
     mantissas: Any, shifts: Any,
 ) -> Any:  # fmt: skip
-    """Dot products of all rows and tokens.
-
-    Shapes: weights (rows, groups, parts, PART), mantissas (tokens, groups, parts, PART), shifts
-    (tokens, groups). The length of a part is constant, so that a part becomes a few instructions.
-    """
-    (rows, groups, parts, _), tokens = weights.shape, mantissas.shape[0]
+    """The same by integers: weights (rows, groups, group), mantissas (tokens, groups, group)."""
+    (rows, groups, group), tokens = weights.shape, mantissas.shape[0]
     found = numpy.zeros((tokens, rows), numpy.int64)
-    sums = numpy.zeros((tokens, groups), numpy.int64)
     for t in range(tokens):
-        for g in range(groups):
-            sums[t, g] = mantissas[t, g].sum()
-    for r in prange(rows):
-        for t in range(tokens):
-            total = 0
+        for r in range(rows):
             for g in range(groups):
-                product = numpy.int32(0)
-                for k in range(parts):
-                    for i in range(PART):
-                        product += numpy.int32(weights[r, g, k, i]) * numpy.int32(
-                            mantissas[t, g, k, i]
-                        )
+                product = total = 0
+                for i in range(group):
+                    product += numpy.int64(weights[r, g, i]) * numpy.int64(mantissas[t, g, i])
+                    total += mantissas[t, g, i]
                 shift = shifts[t, g]
-                total += shift_round(scales[r, g] * product, shift - scale_exponents[r, g])
-                least = minima[r, g] * sums[t, g]
-                if least:
-                    total += shift_round(least, shift - minimum_exponents[r, g])
-            found[t, r] = total
+                found[t, r] += shift_round(scales[r, g] * product, shift - scale_exponents[r, g])
+                found[t, r] += shift_round(minima[r, g] * total, shift - minimum_exponents[r, g])
     return found
 
 
-@njit(cache=True, parallel=True)
-def _accumulate_wide(weights: Any, exponents: Any, mantissas: Any, shifts: Any) -> Any:
-    """The same for 16-bit weights, whose products do not fit 32 bits."""
-    (rows, groups, parts, _), tokens = weights.shape, mantissas.shape[0]
-    found = numpy.zeros((tokens, rows), numpy.int64)
-    for r in prange(rows):
-        for t in range(tokens):
-            total = 0
-            for g in range(groups):
-                product = 0
-                for k in range(parts):
-                    for i in range(PART):
-                        product += numpy.int64(weights[r, g, k, i]) * numpy.int64(
-                            mantissas[t, g, k, i]
-                        )
-                total += shift_round(product, shifts[t, g] - exponents[r, g])
-            found[t, r] = total
-    return found
+def exact(matrix: Matrix, largest: int) -> bool:
+    """Whether floats give the accumulators of a matrix, exactly.
+
+    Parameters
+    ----------
+    largest
+        Largest magnitude of a mantissa.
+    """
+    if matrix.weights.dtype != numpy.int8:
+        return False
+    weight = 128 if matrix.kind == WeightType.Q8_0 else 15
+    # Of a term before it is shifted: a scale is below 2^11, and a sum of mantissas below a product.
+    term = matrix.group * weight * largest << 11
+    columns = matrix.shape[1]
+    return (
+        PART * weight * largest < 1 << 24
+        and term < 1 << 47
+        and 2 * (term << GUARD) * (columns // matrix.group) < 1 << 53
+    )
 
 
 def accumulate(matrix: Matrix, mantissas: Any, exponents: Any) -> tuple[Any, Any]:
@@ -116,18 +163,26 @@ def accumulate(matrix: Matrix, mantissas: Any, exponents: Any) -> tuple[Any, Any
     )
     # A block of zeros has so low an exponent that its terms vanish.
     shifts = bases[:, None] - exponents.astype(numpy.int64)
-    weights = matrix.weights.reshape(*matrix.scales.shape, -1, PART)
-    blocks = mantissas.reshape(*exponents.shape, -1, PART)
-    alone = weights.size * len(blocks) < _WORTH_THREADS
-    numba.set_num_threads(1 if alone else _THREADS)
-    if matrix.weights.dtype == numpy.int16:
-        found = _accumulate_wide(weights, matrix.scale_exponents, blocks, shifts)
-    else:
-        found = _accumulate(
-            weights, matrix.scales, matrix.scale_exponents, matrix.minima,
-            matrix.minimum_exponents, blocks, shifts,
+    blocks = mantissas.reshape(*exponents.shape, -1)
+    largest = max(int(mantissas.max(initial=0)), -int(mantissas.min(initial=0)))
+    if not exact(matrix, largest):
+        found = _accumulate_integers(
+            matrix.weights.reshape(*matrix.scales.shape, -1), matrix.scales,
+            matrix.scale_exponents, matrix.minima, matrix.minimum_exponents, blocks, shifts,
         )  # fmt: skip
-    return found, bases
+        return found, bases
+    rows, tiles = matrix.shape[0], matrix.tiles
+    skipped = matrix.first % TILE_ROWS
+    wanted = slice(matrix.first // TILE_ROWS, -(-(matrix.first + rows) // TILE_ROWS))
+    alone = matrix.weights.size * len(blocks) < _WORTH_THREADS
+    numba.set_num_threads(1 if alone else _THREADS)
+    sums = blocks.sum(axis=2, dtype=numpy.int64)
+    found = _accumulate(
+        tiles.weights[wanted], tiles.scales[wanted], tiles.minima[wanted],
+        blocks.reshape(*exponents.shape, -1, PART).astype(numpy.float32),
+        sums.astype(numpy.float64), numpy.ldexp(1.0, -shifts),
+    )  # fmt: skip
+    return found[:, skipped : skipped + rows].astype(numpy.int64), bases
 
 
 @njit(cache=True)

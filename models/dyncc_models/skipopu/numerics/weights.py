@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy
@@ -12,6 +13,26 @@ from dyncc.arch.fields import unpack
 from dyncc.arch.skipopu.formats import GROUPS, MATRIX_HEADER, WeightType
 from dyncc.arch.skipopu.matrices import HEADER_BYTES, row_bytes
 from dyncc.core.errors import ConfigError
+
+#: Rows of a tile, and inputs that are multiplied together; groups are multiples of it.
+TILE_ROWS, PART = 64, 32
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A matrix in the order in which its products are made: `TILE_ROWS` rows side by side.
+
+    Attributes
+    ----------
+    weights
+        int8 of shape (tiles, groups, group / PART, PART, TILE_ROWS); rows beyond the last are 0.
+    scales, minima
+        float32 of shape (tiles, groups, TILE_ROWS), which holds a binary16 exactly.
+    """
+
+    weights: NDArray[numpy.int8]
+    scales: NDArray[numpy.float32]
+    minima: NDArray[numpy.float32]
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,8 @@ class Matrix:
         The same, zeros unless `WeightType.Q4_1`.
     top_scale, top_minimum
         Largest exponents, as in the header.
+    whole, first
+        Of a part: the matrix that it is of, and the number of its first row there.
     """
 
     kind: WeightType
@@ -44,6 +67,8 @@ class Matrix:
     minimum_exponents: NDArray[numpy.int64]
     top_scale: int
     top_minimum: int
+    whole: Matrix | None = None
+    first: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,14 +76,39 @@ class Matrix:
         rows, columns = self.weights.shape
         return rows, columns
 
+    @cached_property
+    def tiles(self) -> Tiles:
+        """Of the whole matrix; made once. Not for 16-bit weights."""
+        if self.whole is not None:
+            return self.whole.tiles
+        return Tiles(
+            _side_by_side(self.weights.reshape(*self.scales.shape, -1, PART)),
+            _side_by_side(_real(self.scales, self.scale_exponents)),
+            _side_by_side(_real(self.minima, self.minimum_exponents)),
+        )
+
     def part(self, first: int, end: int) -> Matrix:
         """Some rows, with the header of the whole; not a copy."""
         rows = slice(first, end)
         return Matrix(
             self.kind, self.group, self.weights[rows], self.scales[rows],
             self.scale_exponents[rows], self.minima[rows], self.minimum_exponents[rows],
-            self.top_scale, self.top_minimum,
+            self.top_scale, self.top_minimum, self.whole or self, self.first + first,
         )  # fmt: skip
+
+
+def _real(numbers: NDArray[numpy.int64], exponents: NDArray[numpy.int64]) -> Any:
+    return numpy.ldexp(numbers.astype(numpy.float32), exponents.astype(numpy.int32))
+
+
+def _side_by_side(rows: NDArray[Any]) -> Any:
+    """From shape (rows, ...) to (tiles, ..., TILE_ROWS)."""
+    count = -(-len(rows) // TILE_ROWS)
+    found = numpy.zeros((count, *rows.shape[1:], TILE_ROWS), rows.dtype)
+    for tile in range(count):
+        part = rows[tile * TILE_ROWS : (tile + 1) * TILE_ROWS]
+        found[tile, ..., : len(part)] = numpy.moveaxis(part, 0, -1)
+    return found
 
 
 def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any) -> Matrix:
