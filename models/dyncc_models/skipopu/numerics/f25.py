@@ -1,4 +1,8 @@
-"""F25 floats: conversion, addition, multiplication, comparison."""
+"""F25 floats: conversion, addition, multiplication, comparison.
+
+Functions choose between results instead of branching, so that loops over them become instructions
+on many numbers at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import Any
 
 import numpy
 from numba import njit, vectorize
+from numba.cpython.unsafe.numbers import leading_zeros
 from numpy.typing import NDArray
 
 from dyncc.arch.skipopu.formats import EXPONENT_BITS, FRACTION_BITS
@@ -25,43 +30,28 @@ _DROPPED = 23 - FRACTION_BITS
 @njit(cache=True)
 def bit_length(value: int) -> int:
     """Bits of a number that is not negative."""
-    bits = 0
-    for step in (32, 16, 8, 4, 2, 1):
-        if value >> step:
-            value >>= step
-            bits += step
-    return bits + (1 if value else 0)
+    return 64 - leading_zeros(numpy.int64(value))
 
 
 @njit(cache=True)
 def round_even(value: int, bits: int) -> int:
     """``value / 2**bits`` to nearest, halves to even, of a number that is not negative."""
-    if bits <= 0:
-        return value << -bits
-    if bits > 62:
-        return 0
-    kept = value >> bits
-    rest, half = value - (kept << bits), 1 << (bits - 1)
-    if rest > half or (rest == half and kept & 1):
-        kept += 1
-    return kept
+    down = min(max(bits, 0), 62)
+    kept = value >> down
+    # A unit less twice the rest: 1 if no bits are dropped.
+    left = (1 << down) - 2 * (value - (kept << down))
+    kept += (left < 0) | ((left == 0) & (kept & 1 == 1))
+    return 0 if bits > 62 else kept << max(-bits, 0)
 
 
 @njit(cache=True)
 def compose(negative: bool, magnitude: int, exponent: int) -> int:
     """The F25 nearest to ``magnitude * 2**exponent``; the magnitude is not negative."""
-    if magnitude == 0:
-        return 0
     drop = bit_length(magnitude) - (FRACTION_BITS + 1)
-    significand = round_even(magnitude, drop)
-    if significand == 2 * HIDDEN:
-        significand = HIDDEN
-        drop += 1
+    # A significand that is rounded up to 2 carries into the exponent.
     stored = exponent + drop + FRACTION_BITS + BIAS
-    if stored < 1:
-        return 0
-    code = LARGEST if stored > TOP else stored << FRACTION_BITS | (significand - HIDDEN)
-    return code | SIGN if negative else code
+    size = min((stored << FRACTION_BITS) + round_even(magnitude, drop) - HIDDEN, LARGEST)
+    return 0 if (magnitude == 0) | (size < HIDDEN) else size | (SIGN if negative else 0)
 
 
 @njit(cache=True)
@@ -73,9 +63,7 @@ def is_negative(code: int) -> bool:
 @njit(cache=True)
 def significand(code: int) -> int:
     """The magnitude's 17 bits; 0 of zero."""
-    if code & (SIGN - 1) == 0:
-        return 0
-    return HIDDEN | (code & (HIDDEN - 1))
+    return 0 if code & (SIGN - 1) == 0 else HIDDEN | (code & (HIDDEN - 1))
 
 
 @njit(cache=True)
@@ -93,22 +81,16 @@ def negate(code: int) -> int:
 @njit(cache=True)
 def add(a: int, b: int) -> int:
     """The sum."""
-    if a == 0:
-        return b
-    if b == 0:
-        return a
-    if a & (SIGN - 1) < b & (SIGN - 1):
-        a, b = b, a
-    shift = exponent(a) - exponent(b)
-    if shift > 40:
-        # Far below half of the last place, also where the sum crosses a power of two.
-        return a
-    total = significand(a) << shift
-    if is_negative(a) == is_negative(b):
-        total += significand(b)
-    else:
-        total -= significand(b)
-    return compose(is_negative(a), total, exponent(b))
+    turned = a & (SIGN - 1) < b & (SIGN - 1)
+    large, small = b if turned else a, a if turned else b
+    shift = exponent(large) - exponent(small)
+    lower = significand(small)
+    total = (significand(large) << min(shift, 41)) + (
+        lower if is_negative(large) == is_negative(small) else -lower
+    )
+    found = compose(is_negative(large), total, exponent(small))
+    # Beyond 40 it is far below half of the last place, also where the sum crosses a power of two.
+    return large if (shift > 40) | (lower == 0) else found
 
 
 @njit(cache=True)
@@ -129,11 +111,9 @@ def from_half(bits: int) -> int:
     """The F25 of a binary16; exact, but for NaN and infinity, which become the largest number."""
     exponent_16, fraction = bits >> 10 & 31, bits & 1023
     negative = bits >> 15 & 1 == 1
-    if exponent_16 == 31:
-        return LARGEST | SIGN if negative else LARGEST
-    if exponent_16 == 0:
-        return compose(negative, fraction, -24)
-    return compose(negative, fraction | 1024, exponent_16 - 25)
+    hidden = 0 if exponent_16 == 0 else 1024
+    found = compose(negative, fraction | hidden, max(exponent_16, 1) - 25)
+    return LARGEST | (SIGN if negative else 0) if exponent_16 == 31 else found
 
 
 @vectorize(["int32(int32, int32)"], cache=True)

@@ -20,6 +20,7 @@ from dyncc_models.skipopu.numerics.f25 import (
     is_negative,
     multiply,
     negate,
+    round_even,
     significand,
 )
 
@@ -29,8 +30,8 @@ _EXP2, _RECIPROCAL, _RSQRT, _RSQRT_DOUBLE = (
 )
 #: log2(e).
 LOG2_E = int(from_float(1.4426950408889634))
-#: Fixed-point exponents have 16 fraction bits; beyond these a power of two is 0 or the largest.
-_LEAST, _MOST = -127 << INPUT_BITS, 128 << INPUT_BITS
+#: 2 to this, and to less than minus this, is beyond the range of F25.
+_BEYOND = 200
 
 
 @njit(cache=True)
@@ -45,31 +46,16 @@ def interpolate(bases: Any, slopes: Any, fraction: int) -> int:
 @njit(cache=True)
 def to_fixed(code: int, fraction_bits: int, bits: int) -> int:
     """The nearest integer to a number times ``2**fraction_bits``, halves to even, saturating."""
-    limit = (1 << (bits - 1)) - 1
-    shift = exponent(code) + fraction_bits
-    size = significand(code)
-    if size and shift > bits:
-        found = limit
-    elif shift >= 0:
-        found = min(size << shift, limit)
-    else:
-        found = 0
-        if shift > -40:
-            kept = size >> -shift
-            rest, half = size - (kept << -shift), 1 << (-shift - 1)
-            found = kept + (1 if rest > half or (rest == half and kept & 1) else 0)
-            found = min(found, limit)
+    # Shifted by `bits`, a significand is beyond the limit anyway.
+    shift = min(exponent(code) + fraction_bits, bits)
+    found = min(round_even(significand(code), -shift), (1 << (bits - 1)) - 1)
     return -found if is_negative(code) else found
 
 
 @njit(cache=True)
 def power_of_two(fixed: int) -> int:
-    """2^x as F25, for x with 16 fraction bits."""
-    if fixed < _LEAST:
-        return 0
-    if fixed >= _MOST:
-        return LARGEST
-    whole = fixed >> INPUT_BITS
+    """2^x as F25, for x with 16 fraction bits; 0 or the largest number beyond the range of F25."""
+    whole = min(max(fixed >> INPUT_BITS, -_BEYOND), _BEYOND)
     mantissa = interpolate(_EXP2[0], _EXP2[1], fixed & ((1 << INPUT_BITS) - 1))
     return compose(False, mantissa, whole - OUTPUT_BITS)
 
@@ -88,25 +74,23 @@ def probability(fixed: int) -> int:
 @njit(cache=True)
 def reciprocal(code: int) -> int:
     """1 / x; the largest number for 0."""
-    if significand(code) == 0:
-        return LARGEST
     mantissa = interpolate(_RECIPROCAL[0], _RECIPROCAL[1], code & (HIDDEN - 1))
     scale = exponent(code) + FRACTION_BITS
-    return compose(is_negative(code), mantissa, -scale - OUTPUT_BITS)
+    found = compose(is_negative(code), mantissa, -scale - OUTPUT_BITS)
+    return LARGEST if significand(code) == 0 else found
 
 
 @njit(cache=True)
 def inverse_root(code: int) -> int:
     """1 / sqrt(x) for x > 0; the largest number otherwise."""
-    if significand(code) == 0 or is_negative(code):
-        return LARGEST
     scale = exponent(code) + FRACTION_BITS
     fraction = code & (HIDDEN - 1)
     if scale & 1:
         mantissa = interpolate(_RSQRT_DOUBLE[0], _RSQRT_DOUBLE[1], fraction)
     else:
         mantissa = interpolate(_RSQRT[0], _RSQRT[1], fraction)
-    return compose(False, mantissa, -(scale >> 1) - OUTPUT_BITS)
+    found = compose(False, mantissa, -(scale >> 1) - OUTPUT_BITS)
+    return LARGEST if (significand(code) == 0) | is_negative(code) else found
 
 
 @njit(cache=True)
