@@ -248,6 +248,17 @@ class SkipLlama(nn.Module):
             From a router and its input to a gate of shape (..., tokens, 1): 1 where the sublayer
             runs, 0 where not. A gate that carries a gradient makes routers trainable.
         """
+        states, ran = self.states(tokens, decide)
+        return F.linear(states, self.embedding.weight), ran
+
+    def states(self, tokens: Tensor, decide: Decide) -> tuple[Tensor, Tensor]:
+        """`run` without the output matrix.
+
+        Returns
+        -------
+        Tensor, Tensor
+            Float of shape (..., tokens, width), normalised; bool of shape (..., tokens, layers, 2).
+        """
         count = tokens.shape[-1]
         x = self.embedding(tokens)
         cosine, sine = rotations(self.config, torch.arange(count))
@@ -272,8 +283,7 @@ class SkipLlama(nn.Module):
             x = x + gate_attention * layer.attention(normed, k, v, visible, cosine, sine)
             x = x + gate_mlp * layer.mlp(layer.norm_mlp(x))
             ran.append(torch.cat((gate_attention, gate_mlp), -1))
-        logits = F.linear(self.norm(x), self.embedding.weight)
-        return logits, torch.stack(ran, -2) > 0.5
+        return self.norm(x), torch.stack(ran, -2) > 0.5
 
     @staticmethod
     def _decide(router: nn.Linear | None, x: Tensor) -> Tensor:
