@@ -29,6 +29,19 @@ SKIP, EXECUTE = 0, 1
 Decide = Callable[[nn.Linear | None, Tensor], Tensor]
 
 
+def always(router: nn.Linear | None, x: Tensor) -> Tensor:
+    """Gates, for `SkipLlama.run`, with which every sublayer runs."""
+    return x.new_ones(*x.shape[:-1], 1)
+
+
+def by_router(router: nn.Linear | None, x: Tensor) -> Tensor:
+    """Gates of a router's argmax; equal logits skip."""
+    if router is None:
+        return always(router, x)
+    logits: Tensor = router(x)
+    return (logits[..., EXECUTE:] > logits[..., SKIP:EXECUTE]).to(x.dtype)
+
+
 def rotations(config: LlamaConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary embedding.
 
@@ -237,7 +250,7 @@ class SkipLlama(nn.Module):
             float32 of shape (..., tokens, vocabulary); bool of shape (..., tokens, layers, 2), for
             attention and MLP.
         """
-        return self.run(tokens, self._decide)
+        return self.run(tokens, by_router)
 
     def run(self, tokens: Tensor, decide: Decide) -> tuple[Tensor, Tensor]:
         """`logits`, with gates from `decide`.
@@ -284,10 +297,3 @@ class SkipLlama(nn.Module):
             x = x + gate_mlp * layer.mlp(layer.norm_mlp(x))
             ran.append(torch.cat((gate_attention, gate_mlp), -1))
         return self.norm(x), torch.stack(ran, -2) > 0.5
-
-    @staticmethod
-    def _decide(router: nn.Linear | None, x: Tensor) -> Tensor:
-        if router is None:
-            return x.new_ones(*x.shape[:-1], 1)
-        logits: Tensor = router(x)
-        return (logits[..., EXECUTE:] > logits[..., SKIP:EXECUTE]).to(x.dtype)

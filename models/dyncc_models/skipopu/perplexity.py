@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from dyncc.core.errors import ConfigError
-from dyncc_models.skipopu.llama import SkipLlama
+from dyncc_models.skipopu.llama import Decide, SkipLlama, by_router
 
 #: Input tokens of a window in published figures.
 WINDOW = 512
@@ -146,6 +146,7 @@ def perplexity(
     tokens: Sequence[int],
     begin: int,
     size: int = WINDOW,
+    decide: Decide = by_router,
     progress: Callable[[Score], None] | None = None,
 ) -> Score:
     """Perplexity of a text under a model, and what it skipped.
@@ -156,6 +157,8 @@ def perplexity(
         With its policy; its state is not touched.
     tokens, begin, size
         See `windows`.
+    decide
+        Gates, see `SkipLlama.run`.
     progress
         Called after every window.
 
@@ -171,7 +174,7 @@ def perplexity(
     score = Score()
     for window in windows(tokens, begin, size):
         with torch.inference_mode():
-            logits, ran = model.logits(torch.from_numpy(window.inputs))
+            logits, ran = model.run(torch.from_numpy(window.inputs), decide)
         score.add(window, logits.numpy(), ran.numpy())
         if progress is not None:
             progress(score)
