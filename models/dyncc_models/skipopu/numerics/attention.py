@@ -35,6 +35,7 @@ from dyncc_models.skipopu.numerics.functions import (
     reciprocal,
     to_fixed,
 )
+from dyncc_models.skipopu.numerics.weights import PART
 
 SCORE_BITS = 32
 
@@ -42,6 +43,15 @@ SCORE_BITS = 32
 def score_scale(head_size: int) -> int:
     """log2(e) / sqrt(head_size) as F25."""
     return int(from_float(math.log2(math.e) / math.sqrt(head_size)))
+
+
+@njit(cache=True)
+def _dot(a: Any, b: Any) -> int:
+    """Of `PART` mantissas of up to 14 bits, so that sums fit 32 bits."""
+    found = numpy.int32(0)
+    for i in range(PART):
+        found = numpy.int32(found + numpy.int32(a[i]) * numpy.int32(b[i]))
+    return numpy.int64(found)
 
 
 @njit(cache=True)
@@ -57,8 +67,8 @@ def score(q: Any, q_exponents: Any, k: Any, k_exponents: Any, block: int, scale:
             if q_exponents[b] == ZERO or k_exponents[b] == ZERO:
                 continue
             product = 0
-            for i in range(b * block, (b + 1) * block):
-                product += numpy.int64(q[i]) * numpy.int64(k[i])
+            for first in range(b * block, (b + 1) * block, PART):
+                product += _dot(q[first : first + PART], k[first : first + PART])
             total += shift_round(product, top - GUARD - q_exponents[b] - k_exponents[b])
     code = multiply(compose(total < 0, abs(total), top - GUARD), scale)
     return to_fixed(code, PROBABILITY_BITS, SCORE_BITS)
@@ -78,20 +88,24 @@ def weigh(p: Any, v: Any, v_exponents: Any, block: int, bits: int, out: Any) -> 
         F25 of shape (head_size,), written.
     """
     limit = (1 << (bits - 1)) - 1
+    # A tile's products of two mantissas of up to 14 bits.
+    totals = numpy.empty(block, numpy.int32)
     for b in range(v_exponents.shape[1]):
         shared = ZERO
         for t in range(p.shape[0]):
             if p[t] and v_exponents[t, b] != ZERO:
                 shared = max(shared, v_exponents[t, b] + bit_length(p[t]) + 1 - bits)
-        for j in range(b * block, (b + 1) * block):
-            total = 0
-            for t in range(p.shape[0]):
-                if p[t] == 0 or v_exponents[t, b] == ZERO:
-                    continue
-                drop = shared - v_exponents[t, b]
-                weight = min(shift_round(p[t], drop), limit)
-                total += weight * numpy.int64(v[t, j])
-            out[j] = compose(total < 0, abs(total), shared - PROBABILITY_BITS)
+        totals[:] = 0
+        for t in range(p.shape[0]):
+            if p[t] == 0 or v_exponents[t, b] == ZERO:
+                continue
+            weight = min(shift_round(p[t], shared - v_exponents[t, b]), limit)
+            row = v[t, b * block : (b + 1) * block]
+            for j in range(block):
+                totals[j] += numpy.int32(weight) * numpy.int32(row[j])
+        for j in range(block):
+            total = numpy.int64(totals[j])
+            out[b * block + j] = compose(total < 0, abs(total), shared - PROBABILITY_BITS)
 
 
 @njit(cache=True)
@@ -135,7 +149,11 @@ def _head(
         for i in range(count):
             p[i] = probability(scores[i] - m)
             total += p[i]
-        weigh(p, v[chosen[:count]], v_exponents[chosen[:count]], block, bits, o)
+        if chosen[count - 1] == first + count - 1:
+            tile = slice(first, first + count)
+            weigh(p, v[tile], v_exponents[tile], block, bits, o)
+        else:
+            weigh(p, v[chosen[:count]], v_exponents[chosen[:count]], block, bits, o)
         merge(state, m, compose(False, total, -PROBABILITY_BITS), o)
     inverse = reciprocal(state[1])
     for j in range(size):

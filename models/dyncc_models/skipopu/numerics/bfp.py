@@ -9,6 +9,7 @@ from numba import njit
 
 from dyncc.arch.skipopu.formats import FRACTION_BITS, ZERO
 from dyncc_models.skipopu.numerics.f25 import (
+    SIGN,
     compose,
     exponent,
     is_negative,
@@ -20,11 +21,10 @@ from dyncc_models.skipopu.numerics.f25 import (
 @njit(cache=True)
 def block_exponent(codes: Any, bits: int) -> int:
     """The smallest e with ``|x| < 2**(e + bits - 1)`` for all numbers; `ZERO` for zeros."""
-    found = ZERO
+    largest = 0
     for code in codes:
-        if significand(code):
-            found = max(found, exponent(code) + FRACTION_BITS + 2 - bits)
-    return found
+        largest = max(largest, numpy.int64(code) & (SIGN - 1))
+    return ZERO if largest == 0 else exponent(largest) + FRACTION_BITS + 2 - bits
 
 
 @njit(cache=True)
