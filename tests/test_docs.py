@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory like the project's, in which commands may write."""
     path = tmp_path_factory.mktemp("project")
     (path / "models").symlink_to(ROOT / "models")
+    (path / "hw").symlink_to(ROOT / "hw")
     (path / "out").mkdir()
     return path
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import amaranth
 import pytest
@@ -21,11 +20,11 @@ from dyncc_hw.boards.ice40 import Ice40Pll
 from dyncc_hw.flow import cache
 from dyncc_hw.flow.fingerprint import fingerprint
 from dyncc_hw.flow.project import Project
-from dyncc_hw.flow.records import described, project_of, record
+from dyncc_hw.flow.records import described, project_of, read, record, table
 from dyncc_hw.flow.run import execute
 
 REPORTS = Path(__file__).parents[2] / "hw" / "reports"
-RECORDS = sorted(REPORTS.glob("*.json"))
+RECORDED = read(REPORTS)
 SMALL = {"neurons": 4, "inputs": 2, "classes": 0}
 
 # --- clocks -----------------------------------------------------------------------------------
@@ -313,10 +312,22 @@ def test_a_missing_tool_is_named(
 # --- figures ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_records_are_those_of_the_issue() -> None:
+    found = {(item["board"], item["sizes"]["neurons"]) for item in RECORDED.values()}
+    assert found >= {
+        ("ulx3s_85f", 512), ("icebreaker", 256), ("orangecrab_25f", 256), ("cmod_a7_35t", 96)
+    }  # fmt: skip
+    for item in RECORDED.values():
+        if item["board"] != "cmod_a7_35t":
+            assert item["fmax_mhz"] >= item["clock_mhz"]
+        if item["board"] == "ulx3s_85f":
+            assert item["clock_mhz"] >= 50
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_record_is_of_the_design_of_today(path: Path) -> None:
-    """Refresh it with: dyncc hw report neurocorex --board BOARD -o hw/reports/BOARD.json."""
-    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Renew them with: dyncc hw report --refresh hw/reports."""
+    recorded = RECORDED[path]
     project = project_of(recorded)
     assert {name: recorded[name] for name in described(project)} == described(project)
     if recorded["tools"]["amaranth"] != amaranth.__version__:
@@ -324,11 +335,20 @@ def test_a_record_is_of_the_design_of_today(path: Path) -> None:
     assert recorded["netlist"] == fingerprint(project.plan().files["top.il"])
 
 
+def test_the_table_has_a_row_for_each_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hw", "report", "--table", str(REPORTS)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(RECORDED) + 1
+    assert "published" in lines[-1]
+    assert len({line.count("|") for line in lines}) == 1
+    assert table(RECORDED.values()).splitlines() == lines
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_recorded_figures_are_those_of_today(path: Path) -> None:
     """Needs the extra ``hw``; names of signals move the figures a little."""
-    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    recorded = RECORDED[path]
     project = project_of(recorded)
     plan = project.measured()
     found = record(project, plan, execute(plan))

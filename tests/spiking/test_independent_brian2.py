@@ -217,7 +217,9 @@ def test_weights_that_learn_together(seconds: int) -> None:
 
     Each of the 20 input lines has spikes at 15 Hz, the neurons fire at 25 Hz. The error of a weight
     is a random walk of roundings by 1/512 of a weight unit: after 10 s it is 0.05 % of the largest
-    weight at most and 0.01 % on average, where weights changed by 9 %; after 100 s 0.1 % at most.
+    weight at most and 0.01 % on average, where weights changed by 9 %. The tail of a trace, below
+    half its time constant in steps, is a straight line to 0: after 100 s the error is 0.21 % at
+    most.
     """
     steps, inputs, count = round(seconds / STDP_DT), 20, 8
     draw = numpy.random.default_rng(3)
@@ -237,5 +239,5 @@ def test_weights_that_learn_together(seconds: int) -> None:
     found = twin.synapses.weights / (1 << WEIGHT_FRACTION_BITS) * UNIT
     error, change = numpy.abs(found - expected), numpy.abs(expected - start * UNIT)
     assert change.mean() > 0.05
-    assert error.max() <= 0.0015 * LARGEST
-    assert error.mean() <= 0.0003 * LARGEST
+    assert error.max() <= (0.0015 if seconds == 10 else 0.0025) * LARGEST
+    assert error.mean() <= (0.0003 if seconds == 10 else 0.0005) * LARGEST

@@ -17,6 +17,7 @@ from dyncc.spiking import parameters
 from dyncc.spiking.learning_parameters import LagStdp, TraceStdp, WindowStdp
 from dyncc_models.spiking import stdp
 from dyncc_models.spiking.learning import Synapses
+from dyncc_models.spiking.plasticity import move_post, move_pre
 from dyncc_models.spiking.twin import CoreTwin
 
 ONE, TRACE_ONE, FINEST = 1 << 16, 1 << 12, 1 << 8
@@ -53,6 +54,19 @@ def learn(synapses: Synapses, arrived: numpy.ndarray, fired: numpy.ndarray) -> n
     """One step of the twin's engine; weights of the input lines, in weight units."""
     synapses.learn(numpy.concatenate((arrived, numpy.zeros(NEURONS, bool))), fired)
     return synapses.weights[:SOURCES] / FINEST
+
+
+@given(factor=st.integers(0, ONE), trace=st.integers(0, (1 << 16) - 1))
+def test_traces_decay_to_the_nearest_integer_and_end_at_zero(factor: int, trace: int) -> None:
+    rule, none = Learning(decay_pre=factor, decay_post=factor), numpy.zeros(1, bool)
+    for move in (move_pre, move_post):
+        (found,) = move(rule, numpy.array([trace]), none).tolist()
+        exact = factor * trace / ONE
+        if factor == ONE or trace == 0:
+            assert found == trace
+        else:
+            assert found < trace
+            assert abs(found - exact) <= 0.5 or found == trace - 1
 
 
 def limits(rule: Learning, image: CoreImage) -> dict[str, Any]:

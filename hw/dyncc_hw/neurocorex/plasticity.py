@@ -22,6 +22,21 @@ TRACE_MAX = (1 << TRACE_BITS) - 1
 SHIFT = 2 * TRACE_FRACTION_BITS - WEIGHT_FRACTION_BITS
 
 
+def _decayed(product: Any, less: Any) -> Any:
+    """A trace times a factor, to the nearest integer, but down by at least one.
+
+    Parameters
+    ----------
+    product
+        Trace times factor.
+    less
+        The trace less one. A factor below one gives at most that before it is rounded: rounded up
+        it would be the trace again.
+    """
+    whole = product[FACTOR_BITS:]
+    return whole + (product[FACTOR_BITS - 1] & (whole != less))
+
+
 class TraceUnit(wiring.Component):
     """The trace of a source and that of a neuron a cycle, by `dyncc_models.spiking.learning`.
 
@@ -89,6 +104,7 @@ class TraceUnit(wiring.Component):
 
         # 1: the source's trace decays, counts down or shifts; the neuron's is bumped.
         product = register(control["decay_pre"] * self.pre)
+        less = register((self.pre - 1)[:TRACE_BITS])
         down = Mux(self.pre == 0, 0, self.pre - 1)
         shifted = ((self.pre << 1) | self.arrived)[:LAGS]
         other = register(
@@ -104,10 +120,11 @@ class TraceUnit(wiring.Component):
         valid, index = register(self.valid), register(self.index)
 
         # 2: the source's new trace; the neuron's decays.
-        summed = round_shift(product, FACTOR_BITS) + bump
+        summed = _decayed(product, less) + bump
         decayed = Mux(summed > TRACE_MAX, TRACE_MAX, summed)[:TRACE_BITS]
         pre = register(Mux(windows | lags, other, decayed)[:TRACE_BITS])
         product = register(control["decay_post"] * bumped)
+        less = register((bumped - 1)[:TRACE_BITS])
         counted, untouched = register(counted), register(untouched)
         valid, index = register(valid), register(index)
         m.d.comb += [self.pre_valid.eq(valid), self.pre_index.eq(index), self.new_pre.eq(pre)]
@@ -119,7 +136,7 @@ class TraceUnit(wiring.Component):
         half = LAGS // 2
         lower = register(sum(gains[1:half], gains[0]))
         upper = register(sum(gains[half + 1 :], gains[half]))
-        kept = round_shift(product, FACTOR_BITS)
+        kept = _decayed(product, less)
         post = register(Mux(windows, counted, Mux(lags, untouched, kept))[:TRACE_BITS])
         valid, index = register(valid), register(index)
         m.d.comb += [self.post_valid.eq(valid), self.post_index.eq(index), self.new_post.eq(post)]

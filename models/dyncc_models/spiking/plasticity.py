@@ -32,7 +32,7 @@ def move_pre(rule: Learning, trace: Integers, arrived: numpy.ndarray) -> Integer
         return shifted
     if rule.rule == Rule.WINDOWS:
         return numpy.where(arrived, rule.bump_pre, numpy.maximum(trace - 1, 0))
-    decayed = round_shift(rule.decay_pre * trace, FACTOR_BITS)
+    decayed = _decay(rule.decay_pre, trace)
     found: Integers = numpy.minimum(decayed + numpy.where(arrived, rule.bump_pre, 0), TRACE_MAX)
     return found
 
@@ -44,7 +44,16 @@ def move_post(rule: Learning, trace: Integers, fired: numpy.ndarray) -> Integers
     if rule.rule == Rule.WINDOWS:
         return numpy.where(fired, rule.bump_post, numpy.maximum(trace - 1, 0))
     bumped = numpy.minimum(trace + numpy.where(fired, rule.bump_post, 0), TRACE_MAX)
-    return round_shift(rule.decay_post * bumped, FACTOR_BITS)
+    return _decay(rule.decay_post, bumped)
+
+
+def _decay(factor: int, trace: Integers) -> Integers:
+    """To the nearest integer, but down by at least one, so that a trace ends at 0."""
+    lost = int(factor < 1 << FACTOR_BITS)
+    found: Integers = numpy.minimum(
+        round_shift(factor * trace, FACTOR_BITS), numpy.maximum(trace - lost, 0)
+    )
+    return found
 
 
 def potentiation(rule: Learning, trace: Integers) -> Integers:

@@ -35,7 +35,8 @@ class Learning:
     Attributes
     ----------
     decay_pre, decay_post
-        Factors of the traces in a step, Q.16 (`Rule.TRACES`).
+        Factors of the traces in a step, Q.16 (`Rule.TRACES`); below one, a trace loses at least
+        one unit.
     bump_pre, bump_post
         What a spike adds to a trace; with `Rule.WINDOWS`, the steps for which it counts.
     rate_plus, rate_minus
