@@ -55,54 +55,82 @@ def _dot(a: Any, b: Any) -> int:
 
 
 @njit(cache=True)
-def score(q: Any, q_exponents: Any, k: Any, k_exponents: Any, block: int, scale: int) -> int:
-    """The fixed-point score of a query and a key."""
-    top = ZERO
-    for b in range(q_exponents.shape[0]):
-        if q_exponents[b] != ZERO and k_exponents[b] != ZERO:
-            top = max(top, q_exponents[b] + k_exponents[b])
-    total = 0
-    if top != ZERO:
-        for b in range(q_exponents.shape[0]):
-            if q_exponents[b] == ZERO or k_exponents[b] == ZERO:
-                continue
-            product = 0
+def scores(
+    q: Any, q_exponents: Any, k: Any, k_exponents: Any, kv: int, block: int, scale: int
+) -> Any:
+    """Step 1 for a query head and all positions of the key head `kv`.
+
+    Parameters
+    ----------
+    q, q_exponents
+        Mantissas of shape (head_size,), exponents (head_size / block,).
+    k, k_exponents, block, scale
+        As of `attend`.
+
+    Returns
+    -------
+    int64 of shape (positions,)
+        Fixed-point scores; of a position without a slot they mean nothing.
+    """
+    positions, blocks = k.shape[0], q_exponents.shape[0]
+    products = numpy.zeros((blocks, positions), numpy.int64)
+    exponents = numpy.empty((blocks, positions), numpy.int64)
+    for t in range(positions):
+        for b in range(blocks):
             for first in range(b * block, (b + 1) * block, PART):
-                product += _dot(q[first : first + PART], k[first : first + PART])
-            total += shift_round(product, top - GUARD - q_exponents[b] - k_exponents[b])
-    code = multiply(compose(total < 0, abs(total), top - GUARD), scale)
-    return to_fixed(code, PROBABILITY_BITS, SCORE_BITS)
+                part = slice(first, first + PART)
+                products[b, t] += _dot(q[part], k[t, kv, part])
+            none = (q_exponents[b] == ZERO) | (k_exponents[t, kv, b] == ZERO)
+            exponents[b, t] = ZERO if none else q_exponents[b] + k_exponents[t, kv, b]
+    bases, totals = exponents[0].copy(), numpy.zeros(positions, numpy.int64)
+    for b in range(1, blocks):
+        for t in range(positions):
+            bases[t] = max(bases[t], exponents[b, t])
+    for b in range(blocks):
+        for t in range(positions):
+            # Products with a block of zeros are 0.
+            totals[t] += shift_round(products[b, t], bases[t] - GUARD - exponents[b, t])
+    for t in range(positions):
+        code = multiply(compose(totals[t] < 0, abs(totals[t]), bases[t] - GUARD), scale)
+        totals[t] = to_fixed(code, PROBABILITY_BITS, SCORE_BITS)
+    return totals
 
 
 @njit(cache=True)
-def weigh(p: Any, v: Any, v_exponents: Any, block: int, bits: int, out: Any) -> None:
-    """Step 3 for one head.
+def weigh(
+    p: Any, chosen: Any, v: Any, v_exponents: Any, kv: int, block: int, bits: int, out: Any
+) -> None:
+    """Step 3 for a head.
 
     Parameters
     ----------
     p
-        Probabilities with 16 fraction bits, int64 of shape (positions,), at most a tile.
-    v, v_exponents
-        Mantissas of shape (positions, head_size), exponents (positions, head_size / block).
+        Probabilities with 16 fraction bits, int64 of shape (tile,), at most `ATTENTION_TILE`.
+    chosen
+        Their positions, int64 of the same shape.
+    v, v_exponents, kv, block, bits
+        As of `attend`, and the number of the value head.
     out
         F25 of shape (head_size,), written.
     """
     limit = (1 << (bits - 1)) - 1
     # A tile's products of two mantissas of up to 14 bits.
     totals = numpy.empty(block, numpy.int32)
-    for b in range(v_exponents.shape[1]):
+    for b in range(v_exponents.shape[2]):
         shared = ZERO
-        for t in range(p.shape[0]):
-            if p[t] and v_exponents[t, b] != ZERO:
-                shared = max(shared, v_exponents[t, b] + bit_length(p[t]) + 1 - bits)
+        for i in range(p.shape[0]):
+            own = v_exponents[chosen[i], kv, b]
+            if p[i] and own != ZERO:
+                shared = max(shared, own + bit_length(p[i]) + 1 - bits)
         totals[:] = 0
-        for t in range(p.shape[0]):
-            if p[t] == 0 or v_exponents[t, b] == ZERO:
+        for i in range(p.shape[0]):
+            own = v_exponents[chosen[i], kv, b]
+            if p[i] == 0 or own == ZERO:
                 continue
-            weight = min(shift_round(p[t], shared - v_exponents[t, b]), limit)
-            row = v[t, b * block : (b + 1) * block]
+            weight = numpy.int32(min(shift_round(p[i], shared - own), limit))
+            row = v[chosen[i], kv, b * block : (b + 1) * block]
             for j in range(block):
-                totals[j] += numpy.int32(weight) * numpy.int32(row[j])
+                totals[j] += weight * numpy.int32(row[j])
         for j in range(block):
             total = numpy.int64(totals[j])
             out[b * block + j] = compose(total < 0, abs(total), shared - PROBABILITY_BITS)
@@ -125,35 +153,30 @@ def merge(state: Any, m: int, d: int, o: Any) -> None:
 
 @njit(cache=True)
 def _head(
-    q: Any, q_exponents: Any, k: Any, k_exponents: Any, v: Any, v_exponents: Any, present: Any,
-    block: int, bits: int, scale: int, out: Any,
-) -> None:  # fmt: skip
-    size = q.shape[0]
+    scored: Any, v: Any, v_exponents: Any, kv: int, present: Any, block: int, bits: int, out: Any
+) -> None:
+    size, positions = out.shape[0], scored.shape[0]
     state = numpy.zeros(2 + size, numpy.int64)
     state[0] = -(1 << 62)
     o = numpy.zeros(size, numpy.int64)
-    scores = numpy.zeros(ATTENTION_TILE, numpy.int64)
     chosen = numpy.zeros(ATTENTION_TILE, numpy.int64)
-    for first in range(0, k.shape[0], ATTENTION_TILE):
+    p = numpy.zeros(ATTENTION_TILE, numpy.int64)
+    for first in range(0, positions, ATTENTION_TILE):
         count = 0
-        for t in range(first, min(first + ATTENTION_TILE, k.shape[0])):
+        for t in range(first, min(first + ATTENTION_TILE, positions)):
             if present[t]:
-                scores[count] = score(q, q_exponents, k[t], k_exponents[t], block, scale)
                 chosen[count] = t
                 count += 1
         if count == 0:
             continue
-        m = scores[:count].max()
-        p = numpy.zeros(count, numpy.int64)
+        m = scored[chosen[0]]
+        for i in range(1, count):
+            m = max(m, scored[chosen[i]])
         total = 0
         for i in range(count):
-            p[i] = probability(scores[i] - m)
+            p[i] = probability(scored[chosen[i]] - m)
             total += p[i]
-        if chosen[count - 1] == first + count - 1:
-            tile = slice(first, first + count)
-            weigh(p, v[tile], v_exponents[tile], block, bits, o)
-        else:
-            weigh(p, v[chosen[:count]], v_exponents[chosen[:count]], block, bits, o)
+        weigh(p[:count], chosen, v, v_exponents, kv, block, bits, o)
         merge(state, m, compose(False, total, -PROBABILITY_BITS), o)
     inverse = reciprocal(state[1])
     for j in range(size):
@@ -190,8 +213,6 @@ def attend(
     found = numpy.zeros((heads, size), numpy.int32)
     for h in range(heads):
         kv = h // shared
-        _head(
-            q[h], q_exponents[h], k[:, kv], k_exponents[:, kv], v[:, kv], v_exponents[:, kv],
-            present, block, bits, scale, found[h],
-        )  # fmt: skip
+        scored = scores(q[h], q_exponents[h], k, k_exponents, kv, block, scale)
+        _head(scored, v, v_exponents, kv, present, block, bits, found[h])
     return found

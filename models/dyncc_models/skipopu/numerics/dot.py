@@ -37,11 +37,9 @@ _THREADS = numba.get_num_threads()
 @njit(cache=True)
 def shift_round(value: int, bits: int) -> int:
     """``value / 2**bits`` to nearest, halves up; a negative amount shifts left."""
-    if bits <= 0:
-        return value << -bits
-    if bits > 62:
-        return 0
-    return (value + (1 << (bits - 1))) >> bits
+    down = min(max(bits, 0), 62)
+    found = (value + ((1 << down) >> 1)) >> down
+    return 0 if bits > 62 else found << max(-bits, 0)
 
 
 @njit(cache=True)
