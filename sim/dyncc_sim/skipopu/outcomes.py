@@ -132,6 +132,34 @@ class Routes:
         return cls(numpy.argsort(numpy.argsort(draw, axis=0), axis=0) >= count)
 
 
+def slots_read(own: NDArray[Any], ran: NDArray[numpy.bool_], policy: str) -> NDArray[Any]:
+    """The slots that attention reads.
+
+    Parameters
+    ----------
+    own
+        The slot of each layer and position, if it is written, of shape (layers, positions).
+    ran
+        Whether attention ran there.
+    policy
+        ``dense``, ``reuse`` or ``evict``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such policy.
+    """
+    if policy == "dense":
+        return own
+    if policy == "evict":
+        return numpy.where(ran, own, NO_SLOT)
+    if policy == "reuse":
+        layers = numpy.arange(len(ran))[:, None]
+        last = numpy.maximum.accumulate(numpy.where(ran, layers, 0), axis=0)
+        return numpy.take_along_axis(own, last, axis=0)
+    raise ConfigError(f"there is no policy {policy!r}, but dense, reuse and evict")
+
+
 class Assumed:
     """Outcomes from a table of routes.
 
@@ -169,17 +197,7 @@ class Assumed:
         """
         ran = self._runs[:, :positions, 0]
         own = numpy.arange(self.table.size).reshape(self.table.shape)[:, :positions]
-        if policy == "dense":
-            found = own
-        elif policy == "evict":
-            found = numpy.where(ran, own, NO_SLOT)
-        elif policy == "reuse":
-            layers = numpy.arange(len(ran))[:, None]
-            last = numpy.maximum.accumulate(numpy.where(ran, layers, 0), axis=0)
-            found = numpy.take_along_axis(own, last, axis=0)
-        else:
-            raise ConfigError(f"there is no policy {policy!r}, but dense, reuse and evict")
-        self.table[:, :positions] = found
+        self.table[:, :positions] = found = slots_read(own, ran, policy)
         self._history = History(self._places)
         for layer in numpy.flatnonzero(ran[:, -1]) if positions else ():
             self._history.fetch(found[layer])

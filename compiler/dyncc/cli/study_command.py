@@ -1,0 +1,118 @@
+"""``dyncc study``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dyncc_sim.skipopu.study.measure import Result
+    from dyncc_sim.skipopu.study.points import Point
+
+HELP = "what precision, skipping and KV policies cost a language model on SkipOPU"
+DESCRIPTION = """\
+Measure the perplexity of SmolLM2-135M on held-out text, on the bit-exact simulator and in PyTorch:
+against the skip rate, the bits of mantissas and of weights, and the policy of keys and values. With
+it go bytes of keys and values, hits of the history buffer, and bandwidth. Writes a Markdown page
+with pictures.
+
+Every result is kept in a file of its own, so that a study that was interrupted goes on where it
+ended; a result is measured again if code or data give other numbers than before.
+
+With --point one setting is measured and printed instead; parameters that are not named have their
+defaults."""
+EPILOG = """\
+examples:
+  dyncc study -o docs/skipopu-study.md --jobs -1
+  dyncc study --quick
+  dyncc study --point mantissa_bits=8 kv=BFP8 --windows 2
+  dyncc study --point engine=pytorch routers=skip:a7,m12 policy=reuse --windows 8
+  dyncc study --scheduler tcp://host:8786 -o docs/skipopu-study.md"""
+
+#: Windows of main figures and of sweeps.
+_WINDOWS, _SWEEP = 8, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.md", help="the page, with pictures in a folder figures"
+    )
+    parser.add_argument(
+        "--results", metavar="DIR", default="out/study", help="results (default: out/study)"
+    )
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=1, metavar="N", help="processes; -1: one for each core"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="let the workers of a Dask scheduler measure"
+    )
+    parser.add_argument(
+        "--windows", type=int, default=_WINDOWS, metavar="N",
+        help=f"windows of 512 tokens of the main figures (default: {_WINDOWS})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sweep-windows", type=int, default=_SWEEP, metavar="N",
+        help=f"windows of the simulator's other figures (default: {_SWEEP})",
+    )  # fmt: skip
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--quick", action="store_true", help="a toy of random numbers, to try everything"
+    )
+    what.add_argument("--point", nargs="*", metavar="NAME=VALUE", help="measure one setting")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    from pathlib import Path
+
+    from dyncc.cli.progress import progress
+    from dyncc.core.errors import ConfigError, MissingToolError
+    from dyncc.core.files import write_text
+
+    try:
+        from dyncc_sim.skipopu.study import page, plan
+        from dyncc_sim.skipopu.study.points import parse
+        from dyncc_sim.skipopu.study.run import run as measure
+        from dyncc_sim.skipopu.study.store import Store
+    except ImportError as error:
+        raise MissingToolError(
+            f"the study needs {error.name}", hint="Install it: pip install 'dyncc[llm,plots]'"
+        ) from error
+
+    def measured(points: Sequence[Point]) -> Mapping[Point, Result]:
+        with progress() as report:
+            return measure(points, store, arguments.jobs, arguments.scheduler, report)
+
+    store = Store(Path(arguments.results), _warn)
+    if arguments.point is not None:
+        if arguments.output is not None:
+            raise ConfigError("--output is for the whole study, and --point measures one setting")
+        points = parse(arguments.point).windows(arguments.windows)
+        found = measured(points)
+        print(page.told([found[point] for point in points]))
+        return 0
+    if arguments.quick:
+        chosen, command = plan.QUICK, "dyncc study --quick"
+    else:
+        chosen = plan.full(arguments.windows, arguments.sweep_windows)
+        command = f"dyncc study --windows {chosen.windows} --sweep-windows {chosen.sweep_windows}"
+    study = plan.carry_out(chosen, measured)
+    derived = page.derive(study)
+    if arguments.output is None:
+        print(page.page(study, derived, "", command), end="")
+        return 0
+    target = Path(arguments.output)
+    folder = target.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = page.write_pictures(study, derived, folder)
+    command += f" -o {arguments.output}"
+    write_text(target, page.page(study, derived, folder.name, command))
+    print(f"{target}, and {len(drawn)} pictures in {folder}")
+    return 0
+
+
+def _warn(message: str) -> None:
+    print(f"dyncc: warning: {message}", file=sys.stderr)
