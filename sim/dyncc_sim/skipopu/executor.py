@@ -89,6 +89,17 @@ class Executor:
         self._history = History(arch.kv_tokens)
         self._stream: deque[Matrix] = deque()
         self._matrix = lru_cache(maxsize=None)(self._read_matrix)
+        self._methods = {
+            Op.LD: self._load,
+            Op.ST: self._store,
+            Op.GEMV: self._multiply,
+            Op.GEMM: self._multiply,
+            Op.ATTN: self._attend,
+            Op.NPE: self._vector,
+            Op.ROUTE: self._route,
+            Op.KVAPP: self._append,
+            Op.KVSEL: self._select,
+        }
 
     def start(self, registers: Sequence[int]) -> None:
         """Get ready for a program: nothing is on its way, all tokens run, slots are counted anew.
@@ -111,18 +122,8 @@ class Executor:
         Fault
             If it cannot be carried out.
         """
-        method = {
-            Op.LD: self._load,
-            Op.ST: self._store,
-            Op.GEMV: self._multiply,
-            Op.GEMM: self._multiply,
-            Op.ATTN: self._attend,
-            Op.NPE: self._vector,
-            Op.ROUTE: self._route,
-            Op.KVAPP: self._append,
-            Op.KVSEL: self._select,
-        }[work.instruction.op]
-        return method(work.values, numpy.flatnonzero(work.active), work)
+        method = self._methods[work.instruction.op]
+        return method(work.values, work.active.nonzero()[0], work)
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -289,11 +290,14 @@ class Executor:
         size = v["b"]
         if size < 2 or size % 2 or a.shape[1] % size:
             raise Fault(Trap.SHAPE, f"heads of {size} numbers in {a.shape[1]}")
+        positions = work.position + tokens
+        turns = f25.from_float(
+            self.memory.rows(v["memory"], 4 * size, positions, 4 * size).view("<f4")
+        )
+        self.memory.bytes_read += 4 * turns.size
         found = numpy.empty_like(a)
-        for row, token in enumerate(tokens):
-            address = v["memory"] + 4 * size * (work.position + int(token))
-            turns = f25.from_float(self.memory.read(address, 4 * size).view("<f4"))
-            turned = rope(a[row].reshape(-1, size), turns[: size // 2], turns[size // 2 :])
+        for row, turn in enumerate(turns):
+            turned = rope(a[row].reshape(-1, size), turn[: size // 2], turn[size // 2 :])
             found[row] = turned.reshape(-1)
         return found
 
@@ -351,15 +355,14 @@ class Executor:
         slots = self.memory.read(first, 4 * (last + 1)).view("<u4").astype(numpy.int64)
         present = slots != NO_SLOT
         slot_bytes = kv_slot_bytes(self.arch.kv, kv_heads, size)
-        data = numpy.zeros((last + 1, slot_bytes), numpy.uint8)
         if (slots[present] >= self.slot_limit).any():
             slot = int(slots[present].max())
             raise Fault(Trap.MEMORY, f"slot {slot} of {self.slot_limit}")
         fetched = self._history.fetch(slots)
-        for position in numpy.flatnonzero(present):
-            # What is resident equals what memory holds: slots do not change.
-            address = v["pool"] + int(slots[position]) * slot_bytes
-            data[position] = self.memory.read(address, slot_bytes, counted=bool(fetched[position]))
+        # What is resident equals what memory holds: slots do not change.
+        data = numpy.zeros((last + 1, slot_bytes), numpy.uint8)
+        data[present] = self.memory.rows(v["pool"], slot_bytes, slots[present], slot_bytes)
+        self.memory.bytes_read += int(fetched.sum()) * slot_bytes
         self.kv.fetched += int(fetched.sum())
         self.kv.resident += int((present & ~fetched).sum())
         block, bits = self.arch.block, self.arch.mantissa_bits
@@ -422,10 +425,9 @@ class Executor:
 
     def _to_blocks(self, tokens: Any, first: int, a: Any) -> Any:
         place = self._block_range(first, a.shape[1])
-        for token, row in zip(tokens, a, strict=True):
-            mantissas, exponents = to_bfp(row, self.arch.block, self.arch.mantissa_bits)
-            self.mantissas[token, place] = mantissas.reshape(-1, self.arch.block)
-            self.exponents[token, place] = exponents
+        mantissas, exponents = to_bfp(a.reshape(-1), self.arch.block, self.arch.mantissa_bits)
+        self.mantissas[tokens, place] = mantissas.reshape(len(tokens), -1, self.arch.block)
+        self.exponents[tokens, place] = exponents.reshape(len(tokens), -1)
         return self.mantissas[tokens, place]
 
     def _wide(self, row: Any) -> tuple[Any, Any]:
@@ -437,12 +439,7 @@ class Executor:
 
 def dequantise(matrix: Matrix) -> Any:
     """The numbers of a matrix without minima as F25, int32 of its shape."""
-    rows, columns = matrix.shape
-    found = numpy.empty((rows, columns), numpy.int32)
-    scales = numpy.repeat(matrix.scales, matrix.group, axis=1).astype(numpy.int64)
-    exponents = numpy.repeat(matrix.scale_exponents, matrix.group, axis=1)
-    products = matrix.weights.astype(numpy.int64) * scales
-    for place in numpy.ndindex(rows, columns):
-        product = int(products[place])
-        found[place] = f25.compose(product < 0, abs(product), int(exponents[place]))
-    return found
+    products = matrix.weights.reshape(*matrix.scales.shape, -1) * matrix.scales[..., None]
+    # Products of 8 and 11 bits are exact in binary32.
+    numbers = numpy.ldexp(products.astype(numpy.float32), matrix.scale_exponents[..., None])
+    return f25.from_float(numbers).reshape(matrix.shape)

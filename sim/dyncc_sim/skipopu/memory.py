@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from dyncc.arch.skipopu.isa import Trap
@@ -50,6 +51,29 @@ class Memory:
         if counted:
             self.bytes_read += count
         return self.content[address : address + count]
+
+    def rows(self, address: int, stride: int, numbers: NDArray[Any], size: int) -> Any:
+        """Copies of rows of a table; raises Fault outside of memory. Not counted.
+
+        Parameters
+        ----------
+        stride
+            Bytes from a row to the next.
+        numbers
+            Of the rows, int of shape (rows,), not negative.
+        size
+            Bytes of a row.
+
+        Returns
+        -------
+        uint8 of shape (rows, size)
+        """
+        if not len(numbers):
+            return numpy.zeros((0, size), numpy.uint8)
+        last = int(numbers.max())
+        self.read(address + stride * last, size, counted=False)
+        table = self.read(address, stride * last + size, counted=False)
+        return as_strided(table, (last + 1, size), (stride, 1), writeable=False)[numbers]
 
     def write(self, address: int, data: NDArray[numpy.uint8]) -> None:
         """Write bytes; raises Fault outside of what may be written."""

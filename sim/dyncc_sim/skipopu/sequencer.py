@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy
 from numpy.typing import NDArray
@@ -34,20 +34,26 @@ from dyncc_sim.skipopu.trap import TrapError
 
 Mask = NDArray[numpy.bool_]
 _LIMIT = (1 << REGISTER_BITS) - 1
+#: Semaphores of each mask.
+_BITS = tuple(
+    tuple(bit for bit in range(SEMAPHORES) if mask >> bit & 1) for mask in range(1 << SEMAPHORES)
+)
 #: The same words come with every token.
 _decoded = lru_cache(maxsize=1 << 16)(decode)
 
 
 def holders(pred: Pred, attention: Mask, mlp: Mask) -> Mask:
     """Tokens that have a predicate, from those that run attention and the MLP."""
-    found: Mask = {
-        Pred.ALWAYS: numpy.ones(len(attention), bool),
-        Pred.A: attention.copy(),
-        Pred.NOT_A: ~attention,
-        Pred.M: mlp.copy(),
-        Pred.NOT_M: ~mlp,
-    }[pred]
-    return found
+    if pred == Pred.ALWAYS:
+        return numpy.ones(len(attention), bool)
+    mask = attention if pred in (Pred.A, Pred.NOT_A) else mlp
+    return ~mask if pred in (Pred.NOT_A, Pred.NOT_M) else mask.copy()
+
+
+@lru_cache(maxsize=None)
+def _operands(op: Op) -> tuple[tuple[str, bool], ...]:
+    """Names of an instruction's fields, and whether they are numbers of registers."""
+    return tuple((item.name, item.register) for item in BODIES[op] if item.name != "reserved")
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Work:
     position: int
     context: int
 
-    @property
+    @cached_property
     def suppressed(self) -> bool:
         """Whether it only waits and releases."""
         return not self.active.any()
@@ -148,12 +154,10 @@ class Sequencer:
             raise self.trap(
                 Trap.SHAPE, self.pc, f"a batch of {tokens} tokens, not 1..{self._most_tokens}"
             )
+        fields, registers = instruction.fields, self.registers
         values = {
-            item.name: self.registers[instruction.fields[item.name]]
-            if item.register
-            else instruction.fields[item.name]
-            for item in BODIES[instruction.op]
-            if item.name != "reserved"
+            name: registers[fields[name]] if register else fields[name]
+            for name, register in _operands(instruction.op)
         }
         active = self._predicates(instruction.pred, tokens)
         position, context = self.registers[R_POSITION], self.registers[R_CONTEXT]
@@ -260,21 +264,19 @@ class Sequencer:
 
     def _may_start(self, instruction: Instruction) -> bool:
         wait = instruction.wait
-        return not wait or all(
-            count or not wait >> bit & 1 for bit, count in enumerate(self.semaphores)
-        )
+        return not wait or all(self.semaphores[bit] for bit in _BITS[wait])
 
     def _take(self, instruction: Instruction) -> None:
-        for bit in range(SEMAPHORES):
-            self.semaphores[bit] -= instruction.wait >> bit & 1
+        for bit in _BITS[instruction.wait]:
+            self.semaphores[bit] -= 1
 
     def _release(self, instruction: Instruction) -> None:
-        for bit in range(SEMAPHORES):
-            self.semaphores[bit] += instruction.release >> bit & 1
+        for bit in _BITS[instruction.release]:
+            self.semaphores[bit] += 1
 
     def _set(self, fields: dict[str, int]) -> None:
         source, imm = self.registers[fields["s"]], fields["imm"]
-        mode = SetMode(fields["mode"])
+        mode = fields["mode"]
         if mode == SetMode.ADD and not 0 <= imm < REGISTERS:
             raise self.trap(Trap.OPCODE, self.pc, f"there is no register {imm}")
         if mode == SetMode.SHIFT_LEFT and not 0 <= imm < REGISTER_BITS:

@@ -128,10 +128,17 @@ def multiply_all(a: Any, b: Any) -> Any:
     return multiply(a, b)
 
 
+@vectorize(["int32(uint32)"], cache=True)
+def _from_bits(bits: Any) -> Any:
+    """The nearest F25 of a finite binary32."""
+    size = min(round_even(numpy.int64(bits) & 0x7FFFFFFF, _DROPPED), LARGEST)
+    # Binary32 may be subnormal; what rounds up to the smallest normal number is one.
+    return 0 if size < HIDDEN else size | (SIGN if bits >> 31 else 0)
+
+
 def to_float(codes: Any) -> NDArray[numpy.float32]:
     """The numbers, exactly."""
-    wide = numpy.asarray(codes, numpy.int64)
-    return (wide << _DROPPED).astype(numpy.uint32).view(numpy.float32)
+    return (numpy.asarray(codes).astype(numpy.uint32) << _DROPPED).view(numpy.float32)
 
 
 def from_float(values: Any) -> Codes:
@@ -145,12 +152,5 @@ def from_float(values: Any) -> Codes:
     real = numpy.asarray(values, numpy.float32)
     if not numpy.isfinite(real).all():
         raise ValueError("only finite numbers become F25")
-    bits = real.view(numpy.uint32).astype(numpy.int64)
-    negative, size = bits >> 31, bits & 0x7FFFFFFF
-    kept = size >> _DROPPED
-    rest, half = size & ((1 << _DROPPED) - 1), 1 << (_DROPPED - 1)
-    kept += (rest > half) | ((rest == half) & (kept & 1 == 1))
-    kept = numpy.minimum(kept, LARGEST)
-    # Binary32 may be subnormal; what rounds up to the smallest normal number is one.
-    kept = numpy.where(kept < HIDDEN, 0, kept)
-    return numpy.where(kept, kept | negative << (SIGN.bit_length() - 1), 0).astype(numpy.int32)
+    found: Codes = _from_bits(real.view(numpy.uint32))
+    return found
