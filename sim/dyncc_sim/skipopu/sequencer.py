@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def holders(pred: Pred, attention: Mask, mlp: Mask) -> Mask:
     return ~mask if pred in (Pred.NOT_A, Pred.NOT_M) else mask.copy()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _operands(op: Op) -> tuple[tuple[str, bool], ...]:
     """Names of an instruction's fields, and whether they are numbers of registers."""
     return tuple((item.name, item.register) for item in BODIES[op] if item.name != "reserved")

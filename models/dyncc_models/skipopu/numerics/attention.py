@@ -51,7 +51,7 @@ def _dot(a: Any, b: Any) -> int:
     found = numpy.int32(0)
     for i in range(PART):
         found = numpy.int32(found + numpy.int32(a[i]) * numpy.int32(b[i]))
-    return numpy.int64(found)
+    return int(found)
 
 
 @njit(cache=True)

@@ -30,7 +30,7 @@ _DROPPED = 23 - FRACTION_BITS
 @njit(cache=True)
 def bit_length(value: int) -> int:
     """Bits of a number that is not negative."""
-    return 64 - leading_zeros(numpy.int64(value))
+    return 64 - leading_zeros(numpy.int64(value))  # type: ignore[call-arg]  # Numba gives the rest
 
 
 @njit(cache=True)
