@@ -233,6 +233,20 @@ def test_a_build_is_kept_until_something_changes(tools: Tools) -> None:
     assert len(tools.calls()) == 3
 
 
+def test_records_are_renewed(tools: Tools) -> None:
+    folder = tools.folder / "reports"
+    folder.mkdir()
+    path = folder / "small.json"
+    sizes = [f"--size={name}={number}" for name, number in SMALL.items()]
+    command = ["hw", "report", "neurocorex", "--board", "icebreaker", "--clock", "18"]
+    assert main([*command, *sizes, "-o", str(path)]) == 0
+    first = json.loads(path.read_text())
+    assert first["fmax_mhz"] == 20.0
+    path.write_text(json.dumps(first | {"fmax_mhz": 1.0, "netlist": "old"}))
+    assert main(["hw", "report", "--refresh", str(folder)]) == 0
+    assert json.loads(path.read_text()) == first
+
+
 @pytest.mark.parametrize("damage", ["cut", "hash", "gone", "no hashes"])
 def test_a_damaged_entry_is_built_again(tools: Tools, damage: str) -> None:
     assert tools.build() == 0
