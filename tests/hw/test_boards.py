@@ -66,8 +66,9 @@ def test_mmcm_stays_within_its_limits(wanted: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", [16, 18, 24, 48])
+@pytest.mark.parametrize("wanted", [18, 20, 24, 48])
 def test_ice40_pll_is_that_of_icepll(wanted: int) -> None:
+    """Not for 16 MHz: icepll chooses 15.94, and the data sheet allows no less than 16."""
     tool = Path(str(program(FPGA_TOOLS["icepack"]).path)).with_name("yowasp-icepll")
     command = [tool, "-i", "12", "-o", str(wanted)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
