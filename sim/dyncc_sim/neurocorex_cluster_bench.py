@@ -213,8 +213,8 @@ async def equals_twin(dut: Any) -> None:
         for event in image.events(numpy.ones(network.inputs, bool)):
             await driver.spike(*event)
         driver.held = True
-        await driver.spike(0, 0)
         cocotb.start_soon(driver.let_go(20))
+        await driver.spike(0, 0)
     compared = steps * sum(core.neurons for core in spec.cores)
     assert coverage["states compared"] == compared
     for name in options["cover"]:

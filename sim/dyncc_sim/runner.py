@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import importlib.util
 import json
@@ -23,6 +24,8 @@ from dyncc.core.errors import MismatchError, MissingToolError, ToolError
 #: The benches read their settings from this variable, as JSON.
 SETTINGS = "DYNCC_BENCH"
 SIMULATORS = ("verilator", "icarus")
+#: Seconds after which a bench is broken off, with a traceback of where it was.
+LIMIT = 1800
 
 #: Marks a complete build.
 _BUILT = "built"
@@ -40,7 +43,11 @@ VERILATOR_ARGUMENTS = [
 
 
 def settings() -> dict[str, Any]:
-    """What the caller of `run_bench` passed to the bench."""
+    """What the caller of `run_bench` passed to the bench, which from now on has `LIMIT` seconds.
+
+    A bench in which all wait for each other would go on forever, since its clock does.
+    """
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
     found: dict[str, Any] = json.loads(os.environ[SETTINGS])
     return found
 
