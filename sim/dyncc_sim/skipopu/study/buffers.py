@@ -14,8 +14,10 @@ from dyncc_models.skipopu.config import KvPolicy
 from dyncc_sim.skipopu.history import History
 from dyncc_sim.skipopu.outcomes import slots_read
 
-#: Hits and reads of slots, by layers whose attention the token skipped just before.
+#: Hits and reads of slots, by layers whose attention the token skipped just before; `FIRST` for
+#: layer 0, since what is on chip then is another token's.
 Hits = dict[int, tuple[int, int]]
+FIRST = -1
 
 
 def slots_taken(routes: NDArray[numpy.bool_], policy: KvPolicy) -> NDArray[numpy.int64]:
@@ -50,9 +52,8 @@ def hits(routes: NDArray[numpy.bool_], policy: KvPolicy, places: int) -> Hits:
     Returns
     -------
     dict
-        By the number of layers just before whose attention the token skipped: slots that attention
-        found on chip, and slots that it read. The token's own slot, which was just made, is found
-        on chip if it has a place. Layer 0 is left out, since what is before it is another token's.
+        See `Hits`: slots that attention found on chip, and slots that it read. The token's own
+        slot, which was just made, is on chip if it has a place.
     """
     ran = routes[:, :, 0].T
     own = numpy.arange(ran.size).reshape(ran.shape)
@@ -68,9 +69,8 @@ def hits(routes: NDArray[numpy.bool_], policy: KvPolicy, places: int) -> Hits:
                 continue
             slots = table[layer, : token + 1]
             fetched = history.fetch(slots)
-            if layer:
-                read = int((slots != NO_SLOT).sum())
-                found[skipped] += (read - int(fetched.sum()), read)
+            read = int((slots != NO_SLOT).sum())
+            found[skipped if layer else FIRST] += (read - int(fetched.sum()), read)
             skipped = 0
     return {length: (int(on_chip), int(read)) for length, (on_chip, read) in sorted(found.items())}
 

@@ -90,7 +90,8 @@ class Result:
         for name, number in (("predicted", int), ("nats", float)):
             if not all(isinstance(item, number) for item in facts[name]):
                 raise ValueError(f"{name} holds other things than numbers")
-        _ = found.routes
+        if len(bytes.fromhex(found.ran)) != -(-found.tokens * found.layers * 2 // 8):
+            raise ValueError(f"there are no routes of {found.tokens} tokens")
         return found
 
 
@@ -116,7 +117,7 @@ def measure(point: Point) -> Result:
     (window,) = windows(text[first : first + point.tokens], of.begin, point.tokens)
     slots = fetched = resident = -1
     if point.engine == "simulator":
-        machine = Decoder(_overlay(point.setting))
+        machine = Decoder(_overlay(_machine_of(point)))
         logits = machine.logits(window.inputs.tolist())
         ran = machine.ran
         slots = machine.slots
@@ -143,6 +144,12 @@ def _model_of(point: Point) -> Point:
     return Point(subject=point.subject, weights=point.weights, routers=point.routers)
 
 
+def _machine_of(point: Point) -> Point:
+    """What of a point its program and memory depend on."""
+    usual = Point()
+    return replace(point, split=usual.split, tokens=usual.tokens, window=usual.window)
+
+
 @lru_cache(maxsize=1)
 def _built(point: Point) -> tuple[SkipLlama, Matrices]:
     return build(point)
@@ -150,7 +157,7 @@ def _built(point: Point) -> tuple[SkipLlama, Matrices]:
 
 @lru_cache(maxsize=1)
 def _overlay(setting: Point) -> Overlay:
-    """The compiled model of a setting."""
+    """The compiled model of a point from `_machine_of`."""
     model, matrices = _built(_model_of(setting))
     model.policy = KvPolicy(setting.policy)
     example = torch.tensor([1]), torch.tensor([0])

@@ -16,7 +16,6 @@ from dyncc_sim.skipopu.study.subjects import subject
 #: Measures points: what `dyncc_sim.skipopu.study.run.run` does.
 Measure = Callable[[Sequence[Point]], Mapping[Point, Result]]
 POLICIES = tuple(policy.value for policy in KvPolicy)
-MANTISSAS = (6, 8, 10, 12)
 #: Share of sublayers that the headline's routers skip, about.
 SKIPPED = 0.25
 
@@ -43,6 +42,8 @@ class Plan:
         Tokens of the window whose keys and values are counted.
     always
         How many sublayers are skipped always, for each of some points.
+    mantissas, weights
+        Bits, and formats of matrices.
     """
 
     subject: str
@@ -53,6 +54,8 @@ class Plan:
     validation_windows: int
     context: int
     always: tuple[int, ...]
+    mantissas: tuple[int, ...] = (6, 8, 10, 12)
+    weights: tuple[str, ...] = tuple(WEIGHTS)
 
     def __post_init__(self) -> None:
         if not 0 < self.sweep_windows <= self.windows <= self.float_windows:
@@ -81,10 +84,10 @@ def full(windows: int, sweep_windows: int) -> Plan:
     if windows > whole:
         raise ConfigError(f"the text has {whole} whole windows of {WINDOW} tokens, not {windows}")
     floats = min(2 * windows, whole)
-    return Plan("smollm2", WINDOW, windows, sweep_windows, floats, 2, 1024, (3, 6, 9, 12, 15, 18))
+    return Plan("smollm2", WINDOW, windows, sweep_windows, floats, 2, 1024, (5, 10, 15, 20))
 
 
-QUICK = Plan("toy", 32, 2, 1, 2, 1, 96, (1, 2))
+QUICK = Plan("toy", 160, 1, 1, 1, 1, 96, (1, 2), (8, 12), ("Q4_1", "Q2_1"))
 
 
 @dataclass(frozen=True)
@@ -149,11 +152,12 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
         alone, measure([p for setting in alone.values() for p in _windows(plan, setting)])
     )
     trained = subject(plan.subject).trained()
+    kv8 = [bits for bits in plan.mantissas if bits in (8, 12)]
     settings = {
         "base": plan.point(),
-        **{f"mantissa {bits}": plan.point(mantissa_bits=bits) for bits in MANTISSAS},
-        **{f"kv8 {bits}": plan.point(mantissa_bits=bits, kv="BFP8") for bits in (8, 12)},
-        **{f"weights {name}": plan.point(weights=name) for name in WEIGHTS},
+        **{f"mantissa {bits}": plan.point(mantissa_bits=bits) for bits in plan.mantissas},
+        **{f"kv8 {bits}": plan.point(mantissa_bits=bits, kv="BFP8") for bits in kv8},
+        **{f"weights {name}": plan.point(weights=name) for name in plan.weights},
         **{
             f"routers {name} {policy}": plan.point(routers=name, policy=policy)
             for name in trained for policy in POLICIES
@@ -204,9 +208,9 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
     }  # fmt: skip
     return Study(
         plan, series["base"], series[headline] if headline else None,
-        {bits: series[f"mantissa {bits}"] for bits in MANTISSAS},
-        {bits: series[f"kv8 {bits}"] for bits in (8, 12)},
-        {name: series[f"weights {name}"] for name in WEIGHTS},
+        {bits: series[f"mantissa {bits}"] for bits in plan.mantissas},
+        {bits: series[f"kv8 {bits}"] for bits in kv8},
+        {name: series[f"weights {name}"] for name in plan.weights},
         {
             (name, policy): series[f"routers {name} {policy}"]
             for name in trained for policy in POLICIES

@@ -10,7 +10,7 @@ import numpy
 from dyncc.core.figures import blank
 from dyncc_models.skipopu.config import KvPolicy
 from dyncc_sim.skipopu.study.bandwidth import Bandwidth
-from dyncc_sim.skipopu.study.buffers import Hits, slots_taken
+from dyncc_sim.skipopu.study.buffers import FIRST, Hits, slots_taken
 from dyncc_sim.skipopu.study.plan import Study
 from dyncc_sim.skipopu.study.points import WEIGHTS
 from dyncc_sim.skipopu.study.statistics import Estimate, change, skip_rate
@@ -35,19 +35,18 @@ def skipping(study: Study) -> Figure:
         rates = [0.0, *(skip_rate(item.floating) for item in series)]
         changes = [Estimate(0, 0), *(change(item.floating, base.floating) for item in series)]
         if series:
-            _line(axes, rates, changes, colour, f"trained routers, {policy}: PyTorch")
+            _line(axes, rates, changes, colour, f"trained routers, {policy}")
             exact = [change(item.exact, base.exact[: len(item.exact)]) for item in series]
-            _dots(axes, [skip_rate(item.exact) for item in series], exact, colour,
-                  f"trained routers, {policy}: simulator")  # fmt: skip
+            _dots(axes, [skip_rate(item.exact) for item in series], exact, colour)
     rates = [0.0, *(skip_rate(item.floating) for item in study.always)]
     changes = [Estimate(0, 0), *(change(item.floating, base.floating) for item in study.always)]
-    _line(axes, rates, changes, _OTHER, "always the same sublayers: PyTorch", dashed=True)
+    _line(axes, rates, changes, _OTHER, "always the same sublayers", dashed=True)
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=0)
     _ticks(axes, (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("sublayer executions skipped")
-    axes.set_ylabel("perplexity added")
+    axes.set_ylabel("perplexity added (lines: PyTorch, circles: simulator)")
     _finish(axes)
     return figure
 
@@ -149,7 +148,7 @@ def bandwidth(runs: Sequence[Bandwidth]) -> Figure:
 def _shares(
     axes: Axes, found: Hits, longest: int, colour: str, label: str, marker: str = ""
 ) -> None:
-    lengths = [length for length in found if length <= longest]
+    lengths = [length for length in found if FIRST < length <= longest]
     shares = [found[length][0] / found[length][1] for length in lengths]
     axes.plot(lengths, shares, color=colour, label=label, marker=marker, markersize=4)
 
@@ -165,7 +164,7 @@ def _line(
 
 
 def _dots(
-    axes: Axes, places: Sequence[float], values: Sequence[Estimate], colour: str, label: str
+    axes: Axes, places: Sequence[float], values: Sequence[Estimate], colour: str, label: str = ""
 ) -> None:
     axes.errorbar(
         places, [item.value for item in values], [item.error for item in values], color=colour,

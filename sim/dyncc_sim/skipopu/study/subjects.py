@@ -117,7 +117,7 @@ class Toy:
     begin = 0
     config = LlamaConfig(
         width=64, hidden=96, layers=3, heads=4, kv_heads=2, head_size=32, vocabulary=300,
-        context=128,
+        context=160,
     )  # fmt: skip
     _SEED = 1
 
