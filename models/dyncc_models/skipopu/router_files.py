@@ -102,6 +102,7 @@ def measure(
     policies: Sequence[KvPolicy] = tuple(KvPolicy),
     size: int = WINDOW,
     progress: Callable[[str, Score], None] | None = None,
+    dense: float | None = None,
 ) -> dict[str, Any]:
     """Perplexity of a text with no sublayer skipped, and with routers under each policy.
 
@@ -113,6 +114,8 @@ def measure(
         See `perplexity.windows`.
     progress
         Called after every window, with what is being measured.
+    dense
+        Perplexity with nothing skipped, if it is known.
 
     Returns
     -------
@@ -122,9 +125,11 @@ def measure(
         ``kv_saved_percent`` and ``skipped``, the shares by layer for attention and MLP.
     """
     own = model.policy
-    dense = perplexity(model, tokens, begin, size, always, _named(progress, "nothing skipped"))
+    if dense is None:
+        seen = _named(progress, "nothing skipped")
+        dense = perplexity(model, tokens, begin, size, always, seen).perplexity
     found: dict[str, Any] = {
-        "tokens": dense.tokens, "window": size, "dense": dense.perplexity, "routed": {},
+        "tokens": len(tokens), "window": size, "dense": dense, "routed": {},
     }  # fmt: skip
     try:
         for policy in policies:
@@ -134,7 +139,7 @@ def measure(
             saved = 0.0 if policy is KvPolicy.DENSE else 100 * score.kv_saved
             found["routed"][policy.value] = {
                 "perplexity": score.perplexity,
-                "loss_percent": 100 * (score.perplexity / dense.perplexity - 1),
+                "loss_percent": 100 * (score.perplexity / dense - 1),
                 "skip_rate": score.skip_rate,
                 "kv_saved_percent": saved,
                 "skipped": score.skipped.round(4).tolist(),

@@ -13,19 +13,17 @@ executions is skipped, by the method of multipliers.
 
 Routers read the raw residual, whose components differ by orders of magnitude. What is trained are
 their weights in coordinates in which the residual's second moments are one: with
-:math:`E[x x^T] = U \Lambda U^T`, the weight is :math:`V \Lambda^{-1/2} U^T`. When training is done, the
-product is what is stored. The first weights make :math:`d` as constant as a linear map can, by least squares,
-since a router has no bias.
+:math:`E[x x^T] = U \Lambda U^T` the router is :math:`V \Lambda^{-1/2} U^T`, and that product is
+what is stored. Before training, :math:`d` is as constant as a linear map can be, by least squares,
+since a router has no bias; the constant grows with what it costs to leave out the sublayer.
 """
 
 from __future__ import annotations
 
-from __future__ import annotations
-
-import json
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -37,9 +35,9 @@ from torch.nn.utils import parametrize
 
 from dyncc.core.errors import ArtifactError, ConfigError
 from dyncc.core.files import write_bytes
-from dyncc_models.skipopu.config import KvPolicy
 from dyncc_models.skipopu.llama import EXECUTE, SKIP, SkipLlama, always
 from dyncc_models.skipopu.perplexity import Window
+from dyncc_models.skipopu.router_settings import Settings
 
 #: Moments of residuals are of at most this many windows.
 _MOMENT_WINDOWS = 16
@@ -49,57 +47,14 @@ _DAMPING = 1e-2
 _STIFFNESS, _DUAL_RATE = 50.0, 1.0
 #: Cost of a sublayer, in nats, whose router starts at a difference of one; and the most at start.
 _CHEAP, _MOST = 0.02, 6.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How routers are trained.
-
-    Attributes
-    ----------
-    policy
-        KV policy of the decoder while it trains.
-    skip
-        Share of all executions of sublayers that is to be skipped, in 0..1; sublayers without a
-        router count too.
-    steps
-        Steps, of one batch each.
-    batch
-        Windows of a step.
-    ramp, quiet
-        Shares of the steps in which the goal rises to `skip`, and after which there is no noise.
-    rate
-        Learning rate of Adam at its highest; it falls by a cosine.
-    distilled
-        Weight of the divergence from the dense decoder; the text's likelihood has the rest.
-    seed
-        Of the order of windows and of the noise.
-
-    Raises
-    ------
-    ConfigError
-        If a number is out of range.
-    """
-
-    policy: KvPolicy = KvPolicy.DENSE
-    skip: float = 0.25
-    steps: int = 1500
-    batch: int = 1
-    ramp: float = 0.4
-    quiet: float = 0.8
-    rate: float = 2e-3
-    distilled: float = 0.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("skip", "ramp", "quiet", "distilled"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must be in 0..1, not {getattr(self, name)}")
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.rate <= 0:
-            raise ConfigError(f"rate must be positive, not {self.rate}")
+#: Share of the goal that holds at the first step.
+_FIRST_GOAL = 0.2
+#: State of Adam for a weight.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+#: Shifts that are tried, and how often they are halved.
+_WIDEST, _BISECTIONS = 16.0, 12
+#: Rows of logits that are computed together, and tokens from which costs are measured.
+_ROWS, _COST_TOKENS = 64, 256
 
 
 class _Whitened(nn.Module):
@@ -166,12 +121,12 @@ class Trainer:
         self._inputs = torch.stack([torch.from_numpy(item.inputs) for item in whole])
         self._targets = torch.stack([torch.from_numpy(item.targets) for item in whole])
         self._dense: dict[int, Tensor] = {}
+        self._constants: dict[nn.Module, Tensor] = {}
         self._noise = torch.Generator()
+        self._output = model.embedding.weight.detach().bfloat16()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        self._routers = {
-            name: module for name, module in model.named_modules() if "router" in name
-        }
+        self._routers = {name: module for name, module in model.named_modules() if "router" in name}
         if not self._routers:
             raise ConfigError("the decoder has no routers to train")
         self._prepare()
@@ -185,7 +140,8 @@ class Trainer:
     def step(self) -> Step:
         """Take a step."""
         settings, done = self.settings, self.steps / self.settings.steps
-        goal = settings.skip * min(1.0, (self.steps + 1) / max(1.0, settings.ramp * settings.steps))
+        ramp = min(1.0, done / settings.ramp) if settings.ramp else 1.0
+        goal = settings.skip * (_FIRST_GOAL + (1 - _FIRST_GOAL) * ramp)
         scale = max(0.0, 1 - done / settings.quiet) if settings.quiet else 0.0
         self._noise.manual_seed(settings.seed * 1_000_003 + self.steps)
         for group in self._adam.param_groups:
@@ -200,24 +156,145 @@ class Trainer:
 
         with torch.autocast("cpu", torch.bfloat16):
             states, _ = self.model.states(self._inputs[indices], decide)
-        nats, divergence = self._losses(states, indices)
+        nats, divergence, slopes = self._losses(states, indices)
         skipped = 1 - torch.stack(gates).mean()
         lack = goal - skipped
-        loss = (1 - settings.distilled) * nats + settings.distilled * divergence
-        loss = loss + self.multiplier * lack + _STIFFNESS / 2 * lack.square()
+        constraint = self.multiplier * lack + _STIFFNESS / 2 * lack.square()
         self._adam.zero_grad()
-        loss.backward()
+        torch.autograd.backward((states, constraint), (slopes, None))
         self._adam.step()
         self.multiplier = max(0.0, self.multiplier + _DUAL_RATE * lack.item())
         self.steps += 1
-        return Step(nats.item(), divergence.item(), skipped.item(), goal)
+        return Step(nats, divergence, skipped.item(), goal)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Weights of routers as they are now, float32 of shape (2, width), by parameter."""
-        return {
-            f"{name}.weight": router.weight.detach().clone()
-            for name, router in self._routers.items()
+    def weights(self, shift: float = 0.0) -> dict[str, Tensor]:
+        """Weights of routers as they are now, float32 of shape (2, width), by parameter.
+
+        Parameters
+        ----------
+        shift
+            Added to the difference of logits, as well as a linear map can.
+        """
+        found = {}
+        for name, router in self._routers.items():
+            weight = router.weight.detach().clone()
+            weight[EXECUTE] += shift / 2 * self._constants[router]
+            weight[SKIP] -= shift / 2 * self._constants[router]
+            found[f"{name}.weight"] = weight
+        return found
+
+    def shift(self, windows: Sequence[Window], skip: float) -> float:
+        """The shift with which a share of executions is skipped, as near as bisection finds it.
+
+        Parameters
+        ----------
+        windows
+            Text on which this is to hold.
+        skip
+            The share.
+        """
+        low, high = -_WIDEST, _WIDEST
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            if self._skip_rate(windows, middle) > skip:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def _skip_rate(self, windows: Sequence[Window], shift: float) -> float:
+        def decide(router: nn.Linear | None, x: Tensor) -> Tensor:
+            if router is None:
+                return always(router, x)
+            with torch.autocast("cpu", enabled=False):
+                logits = router(x.float())
+                more = (x.float() @ self._constants[router])[..., None] * shift
+            return (logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE] + more > 0).to(x.dtype)
+
+        ran = total = 0
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            for window in windows:
+                _, gates = self.model.states(torch.from_numpy(window.inputs), decide)
+                ran, total = ran + int(gates.sum()), total + gates.numel()
+        return 1 - ran / total
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint, under a temporary name first.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be written.
+        """
+        tensors = {}
+        for name, weight in self._weights.items():
+            tensors[f"{name}.weight"] = weight.detach()
+            state = self._adam.state[weight]
+            for moment in _MOMENTS:
+                tensors[f"{name}.{moment}"] = state.get(moment, torch.zeros_like(weight))
+        record = {
+            "settings": self.settings.json,
+            "text": self._digest(),
+            "steps": str(self.steps),
+            "multiplier": repr(self.multiplier),
         }
+        write_bytes(path, save(tensors, record))
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint of the same training.
+
+        Raises
+        ------
+        ArtifactError
+            If it is missing, damaged, or of another decoder.
+        ConfigError
+            If its settings or its text are others.
+        """
+        tensors, record = self._checkpoint(path)
+        if record["settings"] != self.settings.json:
+            raise ConfigError(
+                f"the checkpoint was trained with {record['settings']}, not {self.settings.json}",
+                where=str(path),
+            )
+        for name, weight in self._weights.items():
+            weight.data.copy_(tensors[f"{name}.weight"])
+            state = {moment: tensors[f"{name}.{moment}"].clone() for moment in _MOMENTS}
+            self._adam.state[weight] = {"step": torch.tensor(float(record["steps"])), **state}
+        self.steps, self.multiplier = int(record["steps"]), float(record["multiplier"])
+
+    def begin_with(self, path: str | Path) -> None:
+        """Start from the weights of another training's checkpoint; raises as `resume` does."""
+        tensors, record = self._checkpoint(path)
+        for name, weight in self._weights.items():
+            weight.data.copy_(tensors[f"{name}.weight"])
+        self.multiplier = float(record["multiplier"])
+
+    def _checkpoint(self, path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        try:
+            with safe_open(path, "pt") as content:
+                record = content.metadata() or {}
+                tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(f"it is no checkpoint: {error}", where=str(path)) from error
+        wanted = {
+            f"{name}.{part}": weight.shape
+            for name, weight in self._weights.items()
+            for part in ("weight", *_MOMENTS)
+        }
+        found = {name: tensor.shape for name, tensor in tensors.items()}
+        fields = ("settings", "text", "steps", "multiplier")
+        if found != wanted or not record.keys() >= set(fields):
+            raise ArtifactError(
+                f"it has {len(found)} tensors and the fields {', '.join(sorted(record))}, "
+                f"not {len(wanted)} and {', '.join(fields)}",
+                where=str(path),
+            )
+        if record["text"] != self._digest():
+            raise ConfigError("the checkpoint was trained on another text", where=str(path))
+        return tensors, record
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self._inputs.numpy().tobytes()).hexdigest()
 
     def _batch(self) -> Tensor:
         """Which windows the step is about: every one once before any comes again."""
@@ -229,18 +306,30 @@ class Trainer:
             found.append(torch.randperm(count, generator=order)[number % count])
         return torch.stack(found)
 
-    def _losses(self, states: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative log likelihood and divergence, means over tokens."""
-        found = self._log_likelihoods(states)
-        with torch.no_grad():
-            dense = self._log_likelihoods(self._dense_states(indices))
-        nats = F.nll_loss(found, self._targets[indices].flatten())
-        return nats, _divergence(found, dense)
+    def _losses(self, states: Tensor, indices: Tensor) -> tuple[float, float, Tensor]:
+        """Negative log likelihood and divergence, means over tokens; the loss's slope by state."""
+        rows = states.detach().flatten(0, -2).requires_grad_()
+        dense = self._dense_states(indices).flatten(0, -2)
+        targets, share = self._targets[indices].flatten(), self.settings.distilled
+        nats = divergence = 0.0
+        # Logits are by far the largest tensors: a few rows of them stay in the cache.
+        for part in torch.arange(len(rows)).split(_ROWS):
+            found = self._log_likelihoods(rows[part])
+            with torch.no_grad():
+                wanted = self._log_likelihoods(dense[part])
+            weight = len(part) / len(rows)
+            likelihood = weight * F.nll_loss(found, targets[part])
+            apart = weight * _divergence(found, wanted)
+            ((1 - share) * likelihood + share * apart).backward()
+            nats += likelihood.item()
+            divergence += apart.item()
+        assert rows.grad is not None
+        return nats, divergence, rows.grad.reshape(states.shape)
 
     def _log_likelihoods(self, states: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            logits = F.linear(states, self.model.embedding.weight)
-        return logits.float().log_softmax(-1).flatten(0, -2)
+            logits = F.linear(states, self._output)
+        return logits.float().log_softmax(-1)
 
     def _dense_states(self, indices: Tensor) -> Tensor:
         """States of the decoder that skips nothing, computed once for a window."""
@@ -268,14 +357,16 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16):
             for row in part:
                 self.model.states(row, measure)
-        dense = self._log_likelihoods(self._dense_states(torch.tensor([0])))
+        dense = self._log_likelihoods(self._dense_states(torch.tensor([0]))[0, :_COST_TOKENS])
         for router in self._routers.values():
             values, vectors = torch.linalg.eigh(moments[router])
             floor = _DAMPING * values.median()
             basis = vectors.T / (values + floor).sqrt()[:, None]
             cost = self._cost(router, dense)
             start = min(_MOST, 1 + max(0.0, math.log(max(cost, _CHEAP) / _CHEAP)))
-            half = start / 2 * (basis @ means[router]).float()
+            constant = basis @ means[router]
+            self._constants[router] = (basis.T @ constant).float()
+            half = (start / 2 * constant).float()
             router.weight.data[EXECUTE], router.weight.data[SKIP] = half, -half
             # What is trained is not what the map gives: the inverse is of no use.
             parametrize.register_parametrization(
@@ -289,7 +380,7 @@ class Trainer:
             return always(asked, x) * float(asked is not router)
 
         with torch.autocast("cpu", torch.bfloat16):
-            states, _ = self.model.states(self._inputs[:1], decide)
+            states, _ = self.model.states(self._inputs[0, :_COST_TOKENS], decide)
         return _divergence(self._log_likelihoods(states), dense).item()
 
 
@@ -303,8 +394,8 @@ def _gate(router: nn.Linear | None, x: Tensor, scale: float, noise: torch.Genera
     if router is None:
         return always(router, x)
     with torch.autocast("cpu", enabled=False):
-        logits = router(x.float())
+        logits: Tensor = router(x.float())
     drawn = torch.rand((*x.shape[:-1], 1), generator=noise).clamp(1e-6, 1 - 1e-6).logit()
     difference = logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE] + scale * drawn
     soft = difference.sigmoid()
-    return (difference > 0).to(soft.dtype) + soft - soft.detach()
+    return (difference > 0).to(soft) + soft - soft.detach()

@@ -10,16 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from dyncc.core.errors import ModelError
-from dyncc_models.skipopu.config import KvPolicy
 from dyncc_models.skipopu.llama import SkipLlama
+from dyncc_models.skipopu.router_files import read
 from dyncc_models.skipopu.smollm2 import GgufTensor, LlamaFile, decoder, read_gguf
 from dyncc_models.skipopu.tokens import Tokenizer
 
-#: Routers by their names in `SkipLlama`; the field ``policy`` of its metadata is a `KvPolicy`.
+#: See `router_files`.
 ROUTERS = Path(__file__).parent.parent / "weights" / "skipopu_routers.safetensors"
 CONTEXT = 2048
 
@@ -37,22 +35,13 @@ def build(routers: Path = ROUTERS) -> SkipLlama:
     MissingToolError
         If a package is missing.
     ModelError
-        If the file of routers does not fit.
+        If the file of routers is damaged or does not fit.
     """
     if not routers.is_file():
         return decoder(_file(), context=CONTEXT)
-    with safe_open(routers, "pt") as content:
-        policy = (content.metadata() or {}).get("policy", KvPolicy.REUSE.value)
-        state = {name: content.get_tensor(name).float() for name in content.keys()}  # noqa: SIM118
-    model = decoder(_file(), routed=True, policy=KvPolicy(policy), context=CONTEXT)
-    wanted = {name: value.shape for name, value in model.named_parameters() if "router" in name}
-    for name in sorted(wanted.keys() | state.keys()):
-        found = state[name].shape if name in state else None
-        if found != wanted.get(name):
-            raise ModelError(
-                f"{name} has shape {found}, not {wanted.get(name)}", where=str(routers)
-            )
-    model.load_state_dict(state, strict=False)
+    found = read(routers)
+    model = decoder(_file(), routed=True, policy=found.policy, context=CONTEXT)
+    found.load_into(model)
     return model
 
 
