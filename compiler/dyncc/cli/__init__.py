@@ -28,6 +28,7 @@ COMMANDS = (
     "hw",
     "reference",
     "speed",
+    "errors",
     "study",
 )
 
