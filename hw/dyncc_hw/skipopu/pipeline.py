@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth import Const, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,6 +76,11 @@ class Pipe:
             return tuple(Timed(self.register(value), time + 1) for value in found)
         return Timed(self.register(found), time + 1)
 
+    def now(self, function: Callable[..., Any], *timed: Timed) -> Timed:
+        """What a function makes of values, in the cycle of the latest of them."""
+        values, time = self.align(*timed)
+        return Timed(Value.cast(function(*values)), time)
+
     def valid(self, time: int) -> Any:
         """Whether there is an item after so many cycles."""
         while len(self._valid) <= time:
@@ -115,6 +120,12 @@ class Pipe:
         port = table.read_port()
         self.m.d.comb += port.addr.eq(address.value)
         return Timed(port.data, address.time + 1)
+
+
+def joined(pipe: Pipe, parts: Sequence[Timed]) -> Timed:
+    """Values side by side, the first lowest."""
+    values, time = pipe.align(*parts)
+    return Timed(Cat(values), time)
 
 
 class Unit(wiring.Component):

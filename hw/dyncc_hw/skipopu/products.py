@@ -8,7 +8,7 @@ from amaranth.lib import data
 
 from dyncc_hw.skipopu.f25 import fit
 from dyncc_hw.skipopu.packed import lanes_of, operand
-from dyncc_hw.skipopu.pipeline import WHEN, Pipe, Timed, Unit
+from dyncc_hw.skipopu.pipeline import WHEN, Pipe, Timed, Unit, joined
 from dyncc_hw.skipopu.shape import NIBBLE, ArrayShape
 
 
@@ -145,9 +145,3 @@ def stages(count: int, radix: int = 4) -> int:
     while count > 1:
         count, found = -(-count // radix), found + 1
     return found
-
-
-def joined(pipe: Pipe, parts: Sequence[Timed]) -> Timed:
-    """Values side by side, the first lowest."""
-    values, time = pipe.align(*parts)
-    return Timed(Cat(values), time)

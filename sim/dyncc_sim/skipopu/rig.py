@@ -124,7 +124,7 @@ def run_blocks(makers: Mapping[str, Maker], seed: int, simulators: Sequence[str]
             },
             "outputs": [hex(word) for word in case.outputs],
             "latency": getattr(case.block, "latency", 0),
-            "coverage": dict(case.coverage),
+            "coverage": {name: int(count) for name, count in case.coverage.items()},
             "required": list(case.required),
         }
         for name, case in cases.items()
