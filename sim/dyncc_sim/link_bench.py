@@ -168,7 +168,7 @@ async def transmitter_keeps_time(dut: Any) -> None:
     for rate in (1.0, 0.02):
         before = cocotb.utils.get_sim_time("ns")
         await bench.put("spoken", list(sent), rate)
-        cycles = (cocotb.utils.get_sim_time("ns") - before) / CLOCK_NS
+        cycles = round((cocotb.utils.get_sim_time("ns") - before) / CLOCK_NS)
         await bench.line.idle(12)
         assert bytes(bench.line.received) == sent
         bench.line.received.clear()
