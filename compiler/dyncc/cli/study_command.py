@@ -31,8 +31,13 @@ examples:
   dyncc study --point engine=pytorch routers=skip:a7,m12 policy=reuse --windows 8
   dyncc study --scheduler tcp://host:8786 -o docs/skipopu-study.md"""
 
-#: Windows of main figures and of sweeps.
-_WINDOWS, _SWEEP = 8, 2
+#: How much is measured: defaults, and what they are.
+_SIZES = {
+    "windows": (8, "windows of 512 tokens of the simulator's main figures"),
+    "sweep_windows": (2, "windows of its other figures"),
+    "pytorch_windows": (16, "windows of PyTorch's figures"),
+    "context": (1024, "tokens of the text whose keys and values are counted"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="let the workers of a Dask scheduler measure"
     )
-    parser.add_argument(
-        "--windows", type=int, default=_WINDOWS, metavar="N",
-        help=f"windows of 512 tokens of the main figures (default: {_WINDOWS})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--sweep-windows", type=int, default=_SWEEP, metavar="N",
-        help=f"windows of the simulator's other figures (default: {_SWEEP})",
-    )  # fmt: skip
+    for name, (usual, text) in _SIZES.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=usual, metavar="N",
+            help=f"{text} (default: {usual})",
+        )  # fmt: skip
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--quick", action="store_true", help="a toy of random numbers, to try everything"
@@ -97,8 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.quick:
         chosen, command = plan.QUICK, "dyncc study --quick"
     else:
-        chosen = plan.full(arguments.windows, arguments.sweep_windows)
-        command = f"dyncc study --windows {chosen.windows} --sweep-windows {chosen.sweep_windows}"
+        sizes = {name: getattr(arguments, name) for name in _SIZES}
+        chosen = plan.full(*sizes.values())
+        given = (f"--{name.replace('_', '-')} {size}" for name, size in sizes.items())
+        command = " ".join(("dyncc study", *given))
     study = plan.carry_out(chosen, measured)
     derived = page.derive(study)
     if arguments.output is None:

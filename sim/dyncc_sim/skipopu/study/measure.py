@@ -188,7 +188,7 @@ def fingerprint(engine: str) -> str:
 
 def versions(point: Point) -> dict[str, str]:
     """What a result depends on besides its point: SHA-256 of data, and `fingerprint`."""
-    found = subject(point.subject).digests(point.split, point.routers)
+    found = subject(point.subject).digests(point.split, point.trained)
     return found | {"code": fingerprint(point.engine)}
 
 

@@ -136,8 +136,8 @@ def _how(study: Study, command: str) -> list[str]:
     lines = [
         f"- Text: the split `{split}` of `dyncc_models.skipopu.corpus`"
         if plan.subject != "toy" else f"- Text: random tokens, split `{split}`",
-        f"  (SHA-256 `{of.digests(split, 'none')['text']}`), in windows of {plan.tokens} tokens.",
-        f"- Weights: SHA-256 `{of.digests(split, 'none')['weights']}`.",
+        f"  (SHA-256 `{of.digests(split, '')['text']}`), in windows of {plan.tokens} tokens.",
+        f"- Weights: SHA-256 `{of.digests(split, '')['weights']}`.",
         *(
             f"- Routers `{name}`: SHA-256 `{found}`."
             for name in of.trained()

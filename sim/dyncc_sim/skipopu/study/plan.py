@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from dyncc.core.errors import ConfigError
 from dyncc_models.skipopu.config import KvPolicy
 from dyncc_models.skipopu.perplexity import WINDOW
+from dyncc_models.skipopu.smollm2_decoder import CONTEXT
 from dyncc_sim.skipopu.study.measure import Result
 from dyncc_sim.skipopu.study.points import ALWAYS, WEIGHTS, Point
 from dyncc_sim.skipopu.study.statistics import perplexity, skip_rate
@@ -72,19 +73,24 @@ class Plan:
         )
 
 
-def full(windows: int, sweep_windows: int) -> Plan:
-    """The study of SmolLM2-135M; PyTorch, which is faster, has twice the windows.
+def full(windows: int, sweep_windows: int, float_windows: int, context: int) -> Plan:
+    """The study of SmolLM2-135M; see `Plan` for the parameters.
 
     Raises
     ------
     ConfigError
         If the text has not so many windows.
     """
-    whole = len(subject("smollm2").tokens("test")) // WINDOW
-    if windows > whole:
-        raise ConfigError(f"the text has {whole} whole windows of {WINDOW} tokens, not {windows}")
-    floats = min(2 * windows, whole)
-    return Plan("smollm2", WINDOW, windows, sweep_windows, floats, 2, 1024, (5, 10, 15, 20))
+    text = len(subject("smollm2").tokens("test"))
+    whole = text // WINDOW
+    if float_windows > whole:
+        raise ConfigError(
+            f"the text has {whole} whole windows of {WINDOW} tokens, not {float_windows}"
+        )
+    if not 8 <= context <= min(text, CONTEXT):
+        raise ConfigError(f"the context must be 8..{min(text, CONTEXT)} tokens, not {context}")
+    always = (5, 10, 15, 20)
+    return Plan("smollm2", WINDOW, windows, sweep_windows, float_windows, 2, context, always)
 
 
 QUICK = Plan("toy", 160, 1, 1, 1, 1, 96, (1, 2), (8, 12), ("Q4_1", "Q2_1"))
@@ -125,7 +131,7 @@ class Study:
     routers
         By name of trained routers and policy.
     always
-        Sublayers that are skipped always: the least harmful ones, more and more.
+        Sublayers that are skipped always: the least harmful ones, more and more; PyTorch alone.
     context
         One long window by policy, with the headline's routers or, without, the last of `always`.
     """
@@ -185,9 +191,15 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
         default=None,
     )
     headline = None if chosen is None else f"routers {chosen} reuse"
+    # Other routers than the headline's: in the simulator only under the headline's policy.
+    left_out = {
+        f"routers {name} {policy}"
+        for name in trained for policy in POLICIES if name != chosen and policy != "reuse"
+    }  # fmt: skip
     exact = {
         name: _windows(plan, setting, plan.windows if name in ("base", headline) else None)
         for name, setting in settings.items()
+        if name not in left_out
     }
     long = {
         policy: plan.point(
@@ -195,13 +207,11 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
         )
         for policy in POLICIES
     }  # fmt: skip
-    found = {
-        **found,
-        **measure([*(p for points in exact.values() for p in points), *long.values()]),
-    }
+    points = [*(p for points in exact.values() for p in points), *long.values()]
+    found = {**found, **measure(points)}
     series = {
         name: Series(
-            setting, tuple(found[point] for point in exact[name]),
+            setting, tuple(found[point] for point in exact.get(name, ())),
             results(floating[name]) if name in floating else (),
         )
         for name, setting in settings.items()

@@ -36,11 +36,13 @@ def skipping(study: Study) -> Figure:
         changes = [Estimate(0, 0), *(change(item.floating, base.floating) for item in series)]
         if series:
             _line(axes, rates, changes, colour, f"trained routers, {policy}")
+            series = [item for item in series if item.exact]
             exact = [change(item.exact, base.exact[: len(item.exact)]) for item in series]
             _dots(axes, [skip_rate(item.exact) for item in series], exact, colour)
-    rates = [0.0, *(skip_rate(item.floating) for item in study.always)]
-    changes = [Estimate(0, 0), *(change(item.floating, base.floating) for item in study.always)]
-    _line(axes, rates, changes, _OTHER, "always the same sublayers", dashed=True)
+    always = [change(item.floating, base.floating) for item in study.always]
+    rates = [skip_rate(item.floating) for item in study.always]
+    label = "always the same sublayers"
+    _line(axes, [0, *rates], [Estimate(0, 0), *always], _OTHER, label, dashed=True)
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=0)
     _ticks(axes, (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000))

@@ -130,6 +130,11 @@ class Point:
         """The setting on this window and those after it."""
         return [replace(self, window=self.window + index) for index in range(count)]
 
+    @property
+    def trained(self) -> str:
+        """Name of trained routers; empty if there are none."""
+        return "" if self.routers == NONE or self.routers.startswith(ALWAYS) else self.routers
+
     def skipped(self) -> list[tuple[int, int]]:
         """Layer and sublayer, 0 for attention and 1 for the MLP, of ``skip:`` routers.
 

@@ -16,6 +16,7 @@ from dyncc_sim.skipopu.study.measure import Result
 from dyncc_sim.skipopu.study.plan import SKIPPED, Study
 from dyncc_sim.skipopu.study.points import ALWAYS, INSTANCE, WEIGHTS, Point
 from dyncc_sim.skipopu.study.statistics import Estimate, change, perplexity, skip_rates
+from dyncc_sim.skipopu.study.subjects import subject
 
 #: Run lengths that are shown one by one.
 LONGEST = 8
@@ -83,12 +84,13 @@ def skipping(study: Study) -> list[str]:
                 f"`{name}`", policy, *(f"{rate:.1%}" for rate in skip_rates(series.floating)),
                 number(perplexity(series.floating)),
                 percent(change(series.floating, base.floating)),
-                percent(change(series.exact, base.exact[: len(series.exact)])),
+                percent(change(series.exact, base.exact[: len(series.exact)]))
+                if series.exact else "",
             )
         )  # fmt: skip
     rows += [
         (
-            f"always the same {series.setting.routers.count(',') + 1}", "any",
+            _routers(series.setting), series.setting.policy,
             *(f"{rate:.1%}" for rate in skip_rates(series.floating)),
             number(perplexity(series.floating)),
             percent(change(series.floating, base.floating)), "",
@@ -96,15 +98,17 @@ def skipping(study: Study) -> list[str]:
         for series in study.always
     ]  # fmt: skip
     some = next(iter(study.mantissas.values())).exact
+    of = subject(study.plan.subject)
+    trained = ", ".join(f"`{name}`: {of.policy(name).value}" for name in of.trained()) or "none yet"
     return [
         "## Skipping",
         wrapped(f"""\
 PyTorch on {tokens(base.floating):,} tokens, the simulator on the first {tokens(some):,} of them
 ({tokens(base.exact):,} for the routers at the top of the page). Changes are against nothing
 skipped, on the same tokens. Policies differ in what later tokens see of a token that skipped
-attention; the routers of a name are the same for all three, and were trained under the policy that
-`dyncc_models.skipopu` names in their file. The last rows skip whole sublayers, whatever the token:
-those whose skipping alone costs least on the validation split."""),
+attention. Trained routers are used under all three, whichever they were trained for ({trained}).
+The last rows skip sublayers whatever the token: those whose skipping alone costs least on
+the validation split, for which the policy does not matter."""),
         table(
             ("Routers", "Keys and values", "Attention skipped", "MLPs skipped",
              "Perplexity, PyTorch", "Change", "Change, simulator"),
@@ -264,7 +268,7 @@ skip {SKIPPED:.0%} at random, and are explained on [their own page](skipopu-spee
 
 def _routers(setting: Point) -> str:
     if setting.routers.startswith(ALWAYS):
-        return f"{setting.routers.count(',') + 1} sublayers that are skipped always"
+        return f"{setting.routers.count(',') + 1} sublayers, skipped always"
     return f"`{setting.routers}`"
 
 

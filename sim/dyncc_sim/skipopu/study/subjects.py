@@ -16,8 +16,8 @@ from torch import nn
 from dyncc.arch.skipopu.formats import WeightType
 from dyncc.arch.skipopu.matrices import dequantise, quantise
 from dyncc.core.errors import ConfigError
-from dyncc_models.skipopu import corpus, smollm2_decoder
-from dyncc_models.skipopu.config import LlamaConfig
+from dyncc_models.skipopu import corpus, router_files, smollm2_decoder
+from dyncc_models.skipopu.config import KvPolicy, LlamaConfig
 from dyncc_models.skipopu.llama import SkipLlama
 from dyncc_models.skipopu.smollm2 import GgufTensor, LlamaFile, decoder, packaged_file, read_gguf
 from dyncc_models.skipopu.tokens import Tokenizer
@@ -52,13 +52,16 @@ class Subject(Protocol):
         """Matrices as they are shipped."""
 
     def model(self, routers: str) -> SkipLlama:
-        """A model with trained routers or `NONE`; raises ConfigError if there are none such."""
+        """A model with trained routers, or with none; raises ConfigError if there are none such."""
 
     def trained(self) -> list[str]:
         """Names of trained routers."""
 
+    def policy(self, routers: str) -> KvPolicy:
+        """The policy of keys and values that routers were trained for."""
+
     def digests(self, split: str, routers: str) -> dict[str, str]:
-        """What results depend on: SHA-256 of weights, text and routers."""
+        """What results depend on: SHA-256 of weights, text and, if they have a name, routers."""
 
 
 class SmolLm2:
@@ -90,7 +93,7 @@ class SmolLm2:
 
     def model(self, routers: str) -> SkipLlama:
         """The dequantised model; its parameters are not to be changed in place."""
-        if routers != NONE:
+        if routers:
             return smollm2_decoder.build(self._place(routers))
         plain = _plain()
         # Parameters are shared: they take most of the memory, and of the time to make a model.
@@ -99,13 +102,17 @@ class SmolLm2:
     def digests(self, split: str, routers: str) -> dict[str, str]:
         """See `Subject`."""
         found = {"weights": _digest(packaged_file()), "text": corpus.digest(split)}
-        if routers != NONE and not routers.startswith(ALWAYS):
+        if routers:
             found["routers"] = _digest(self._place(routers))
         return found
 
+    def policy(self, routers: str) -> KvPolicy:
+        """As the file says."""
+        return router_files.read(self._place(routers)).policy
+
     def _place(self, routers: str) -> Path:
         if routers not in self._places:
-            known = ", ".join((NONE, f"{ALWAYS}a7,m12,...", *self._places))
+            known = ", ".join((NONE, f"{ALWAYS}a7,m12", *self._places))
             raise ConfigError(f"there are no routers {routers!r}", hint=f"Choose from {known}.")
         return self._places[routers]
 
@@ -143,9 +150,9 @@ class Toy:
 
     def model(self, routers: str) -> SkipLlama:
         """The model of these matrices."""
-        if routers not in (NONE, *self.trained()):
+        if routers not in ("", *self.trained()):
             raise ConfigError(f"the toy has no routers {routers!r}, only none, random and skip:")
-        found = SkipLlama(self.config, routed=routers != NONE).eval()
+        found = SkipLlama(self.config, routed=routers != "").eval()
         found.load_state_dict(self._parameters(), strict=False)
         _put(found, self.matrices())
         return found
@@ -157,6 +164,10 @@ class Toy:
         for tensor in self._parameters().values():
             hashed.update(tensor.numpy().astype("<f4").tobytes())
         return {"weights": hashed.hexdigest(), "text": hashlib.sha256(text).hexdigest()}
+
+    def policy(self, routers: str) -> KvPolicy:
+        """None better than another."""
+        return KvPolicy.REUSE
 
     def _parameters(self) -> dict[str, torch.Tensor]:
         draw = numpy.random.default_rng(self._SEED)
@@ -182,9 +193,8 @@ def subject(name: str) -> Subject:
 def build(point: Point) -> tuple[SkipLlama, Matrices]:
     """The model of a point, but for its policy, and its matrices as the overlay stores them."""
     of = subject(point.subject)
-    skipped = point.skipped()
-    model = of.model(NONE if skipped else point.routers)
-    _skip_always(model, skipped)
+    model = of.model(point.trained)
+    _skip_always(model, point.skipped())
     matrices = of.matrices()
     if point.weights != "Q4_1":
         matrices = rounded(matrices, point.weights)
