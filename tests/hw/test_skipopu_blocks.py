@@ -16,12 +16,16 @@ from dyncc.core.tools import FPGA_TOOLS, find
 from dyncc_hw.skipopu.area import cells
 from dyncc_hw.skipopu.packed import MantissaMultiplier, PackedMultiplier, lanes_of, scheme_for
 from dyncc_sim.skipopu.array_cases import ARRAYS
+from dyncc_sim.skipopu.attention_cases import ATTENTION
 from dyncc_sim.skipopu.block_cases import FLOATS, PACKED
+from dyncc_sim.skipopu.function_cases import FUNCTIONS
 from dyncc_sim.skipopu.rig import Cases, Maker, packed, run_blocks
 
 GROUPS: dict[str, Mapping[str, Maker]] = {
     "floats and multipliers": FLOATS | PACKED,
     "arrays": ARRAYS,
+    "functions": FUNCTIONS,
+    "attention and reductions": ATTENTION,
 }
 YOSYS = find(FPGA_TOOLS["yosys"])
 needs_yosys = pytest.mark.skipif(

@@ -72,13 +72,14 @@ def sign_and_size(value: Any) -> tuple[Value, Value]:
     return value[-1], Mux(value[-1], -value, value)[: len(value)]
 
 
-def shift_right_sticky(value: Any, amount: Any) -> Value:
+def shift_right_sticky(pipe: Pipe, value: Any, amount: Any) -> Value:
     """``value >> amount`` with two more bits below: the next one, and whether any below is set."""
     found = Cat(Const(0, 2), value)
-    for step, bit in enumerate(amount):
+    for step, bit in enumerate(pipe.wire(amount)):
         size = min(1 << step, len(found) - 1)
-        found = Mux(bit, Cat(found[: size + 1].any(), found[size + 1 :]), found)
-    return found[: len(value) + 2]
+        shifted = Cat(found[: size + 1].any(), found[size + 1 :])
+        found = pipe.wire(Mux(bit, shifted, found)[: len(value) + 2])
+    return found
 
 
 def round_even(value: Any) -> Value:
@@ -86,7 +87,7 @@ def round_even(value: Any) -> Value:
     return value[2:] + (value[1] & (value[0] | value[2]))
 
 
-def normalise(value: Any, steps: Any) -> tuple[Value, Value]:
+def normalise(pipe: Pipe, value: Any, steps: Any) -> tuple[Value, Value]:
     """A value without leading zeros as far as these steps reach, and what it was shifted by.
 
     Parameters
@@ -97,13 +98,13 @@ def normalise(value: Any, steps: Any) -> tuple[Value, Value]:
     shifts = []
     for step in steps:
         size = 1 << step
-        zeros = ~value[-size:].any()
-        value = Mux(zeros, Cat(Const(0, size), value[:-size]), value)
+        zeros = pipe.wire(~value[-size:].any())
+        value = pipe.wire(Mux(zeros, Cat(Const(0, size), value[:-size]), value))
         shifts.insert(0, zeros)
     return value, Cat(shifts)
 
 
-def rounded(negative: Any, value: Any, biased: Any) -> Value:
+def rounded(pipe: Pipe, negative: Any, value: Any, biased: Any) -> Value:
     """The code of a value without leading zeros.
 
     Parameters
@@ -118,9 +119,9 @@ def rounded(negative: Any, value: Any, biased: Any) -> Value:
     up = Const(0, 1)
     if rest:
         up = value[rest - 1] & (value[: rest - 1].any() | kept[0])
-    total = (kept + up)[: SIGNIFICAND_BITS + 1]
+    total = pipe.wire((kept + up)[: SIGNIFICAND_BITS + 1])
     # A significand that is rounded up to 2 carries into the exponent.
-    field = biased + total[-1]
+    field = pipe.wire(biased + total[-1])
     limited = Mux(field > TOP, LARGEST, Cat(total[:FRACTION_BITS], field[:EXPONENT_BITS]))
     nothing = ~value[-1] | (field < 1)
     return Mux(nothing, 0, Cat(limited[: CODE_BITS - 1], negative))
@@ -148,7 +149,7 @@ def compose(pipe: Pipe, negative: Timed, value: Timed, weight: Timed) -> Timed:
     biased_bits = max(len(weight.value), EXPONENT_BITS + 2) + 1
 
     def shift(part: list[int], value: Any, power: Any) -> Any:
-        found, count = normalise(value, part)
+        found, count = normalise(pipe, value, part)
         return found, fit(power - (count << part[-1]), biased_bits)
 
     def begin(part: list[int], value: Any, power: Any) -> Any:
@@ -160,7 +161,7 @@ def compose(pipe: Pipe, negative: Timed, value: Timed, weight: Timed) -> Timed:
     value, weight = pipe.stage(partial(begin, first), value, weight)
     for part in others:
         value, weight = pipe.stage(partial(shift, part), value, weight)
-    return pipe.stage(rounded, negative, value, weight)
+    return pipe.stage(partial(rounded, pipe), negative, value, weight)
 
 
 def _parts(steps: list[int], count: int) -> list[list[int]]:
@@ -178,8 +179,8 @@ def multiply(pipe: Pipe, a: Timed, b: Timed) -> Timed:
     def result(negative: Any, product: Any, biased: Any) -> Any:
         # The product of two significands is in [1, 4).
         high = product[-1]
-        value = Mux(high, product, Cat(Const(0, 1), product[:-1]))
-        return rounded(negative, value, biased + high)
+        value = pipe.wire(Mux(high, product, Cat(Const(0, 1), product[:-1])))
+        return rounded(pipe, negative, value, biased + high)
 
     return pipe.stage(result, *pipe.stage(product, a, b))
 
@@ -188,16 +189,16 @@ def add(pipe: Pipe, a: Timed, b: Timed) -> Timed:
     """The sum, in `ADD` stages."""
 
     def sort(a: Any, b: Any) -> Any:
-        turned = magnitude(a) < magnitude(b)
-        large, small = Mux(turned, b, a), Mux(turned, a, b)
-        apart = stored(large) - stored(small)
+        turned = pipe.wire(magnitude(a) < magnitude(b))
+        large, small = pipe.wire(Mux(turned, b, a)), pipe.wire(Mux(turned, a, b))
+        apart = pipe.wire(stored(large) - stored(small))
         # Beyond this the smaller one is nothing but sticky.
         limit = 31
         shift = Mux(apart[:EXPONENT_BITS] > limit, limit, apart)[:5]
         return large, significand(small), shift, is_negative(a) ^ is_negative(b)
 
     def line_up(large: Any, small: Any, shift: Any, differ: Any) -> Any:
-        return large, shift_right_sticky(Cat(Const(0, 1), small), shift), differ
+        return large, shift_right_sticky(pipe, Cat(Const(0, 1), small), shift), differ
 
     def total(large: Any, small: Any, differ: Any) -> Any:
         whole = Cat(Const(0, 3), significand(large))

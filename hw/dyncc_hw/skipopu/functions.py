@@ -78,14 +78,14 @@ def to_fixed(pipe: Pipe, code: Timed, fraction_bits: int, bits: int) -> Timed:
     room = bits - (FRACTION_BITS + 2)
 
     def shift(code: Any) -> Any:
-        down = (bits + BIAS - 2 - fraction_bits) - stored(code)
+        down = pipe.wire((bits + BIAS - 2 - fraction_bits) - stored(code))
         far = (1 << 6) - 1
         amount = Mux(down > far, far, down)[:6]
-        value = shift_right_sticky(Cat(Const(0, room), significand(code)), amount)
+        value = shift_right_sticky(pipe, Cat(Const(0, room), significand(code)), amount)
         return value, down < 0, is_negative(code)
 
     def finish(value: Any, large: Any, negative: Any) -> Any:
-        size = Mux(large, (1 << (bits - 1)) - 1, round_even(value))
+        size = pipe.wire(Mux(large, (1 << (bits - 1)) - 1, round_even(value)))
         return fit(Mux(negative, -size, size), bits)
 
     return pipe.stage(finish, *pipe.stage(shift, code))
@@ -95,7 +95,7 @@ def power_of_two(pipe: Pipe, fixed: Timed) -> Timed:
     """2^x for a signed x with 16 fraction bits, as F25; `POWER` stages."""
 
     def whole(fixed: Any) -> Any:
-        value = fixed >> INPUT_BITS
+        value = pipe.wire(fixed >> INPUT_BITS)
         limited = Mux(value > _BEYOND, _BEYOND, Mux(value < -_BEYOND, -_BEYOND, value))
         return fit(limited - OUTPUT_BITS, _WEIGHT_BITS)
 
@@ -109,7 +109,7 @@ def probability(pipe: Pipe, fixed: Timed) -> Timed:
 
     def amount(fixed: Any) -> Any:
         # One less than what is dropped, so that the bit below decides.
-        down = (OUTPUT_BITS - PROBABILITY_BITS - 1) - (fixed >> INPUT_BITS)
+        down = pipe.wire((OUTPUT_BITS - PROBABILITY_BITS - 1) - (fixed >> INPUT_BITS))
         return Mux(down > 31, 31, down)[:5]
 
     fraction = Timed(fixed.value[:INPUT_BITS], fixed.time)

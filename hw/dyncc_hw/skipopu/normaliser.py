@@ -1,5 +1,6 @@
 """From floats to blocks: one pass, with two buffers that take turns."""
 
+from functools import partial
 from typing import Any
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
@@ -122,6 +123,26 @@ class TurnBuffer(wiring.Component):
         return m
 
 
+def line_up(pipe: Pipe, code: Any, largest: Any) -> tuple[Value, Value]:
+    """A significand shifted by how much smaller a number is than the largest; and its sign."""
+    apart = pipe.wire((largest - stored(code))[:STORED_BITS])
+    # Beyond this nothing but the sticky bit is left.
+    return shift_right_sticky(pipe, significand(code), Mux(apart > 31, 31, apart)[:5]), code[-1]
+
+
+def mantissa(pipe: Pipe, bits: int, value: Any, negative: Any) -> Value:
+    """The mantissa of so many bits of what was lined up."""
+    drop = SIGNIFICAND_BITS + 1 - bits
+    kept = Cat(value[: drop + 1].any(), value[drop + 1 :])
+    size = pipe.wire(limited(pipe.wire(round_even(kept)), (1 << (bits - 1)) - 1))
+    return fit(Mux(negative, -size, size), bits)
+
+
+def limited(size: Any, limit: int) -> Value:
+    """A magnitude that may have been rounded up beyond the largest."""
+    return Mux(size > limit, limit, size)
+
+
 class _Rounder(Unit):
     """Numbers of a block to mantissas, in 2 cycles."""
 
@@ -143,8 +164,9 @@ class _Rounder(Unit):
         """Shift by how much smaller a number is than the largest; round."""
         largest = given["largest"]
         codes = given["codes"].value
+        to_mantissa = partial(mantissa, pipe, self.bits)
         found = [
-            pipe.stage(self._round, *pipe.stage(self._shift, Timed(code), largest))
+            pipe.stage(to_mantissa, *pipe.stage(partial(line_up, pipe), Timed(code), largest))
             for code in codes
         ]
         exponent = pipe.stage(
@@ -154,18 +176,6 @@ class _Rounder(Unit):
             "mantissas": joined(pipe, found), "exponent": exponent,
             "ends": given["ends"], "last": given["last"],
         }  # fmt: skip
-
-    def _shift(self, code: Any, largest: Any) -> Any:
-        apart = (largest - stored(code))[:STORED_BITS]
-        # Beyond this nothing but the sticky bit is left.
-        return shift_right_sticky(significand(code), Mux(apart > 31, 31, apart)[:5]), code[-1]
-
-    def _round(self, value: Any, negative: Any) -> Any:
-        drop = SIGNIFICAND_BITS + 1 - self.bits
-        kept = Cat(value[: drop + 1].any(), value[drop + 1 :])
-        size, limit = round_even(kept), (1 << (self.bits - 1)) - 1
-        limited = Mux(size > limit, limit, size)
-        return fit(Mux(negative, -limited, limited), self.bits)
 
 
 class Normaliser(wiring.Component):
@@ -226,7 +236,9 @@ class Normaliser(wiring.Component):
         before, largest = Signal(STORED_BITS, reset_less=True), Signal(STORED_BITS)
         top = Mux(count == 0, 0, before)
         for code in given.payload.codes:
-            top = Mux(stored(code) > top, stored(code), top)
+            larger = Signal(STORED_BITS)
+            m.d.comb += larger.eq(Mux(stored(code) > top, stored(code), top))
+            top = larger
         m.d.comb += [
             largest.eq(top),
             into.valid.eq(given.valid),

@@ -49,6 +49,13 @@ class Pipe:
         self.m.d.sync += kept.eq(value)
         return kept
 
+    def wire(self, value: Any) -> Any:
+        """The value under a name: an expression that is used twice would be built twice."""
+        value = Value.cast(value)
+        named = Signal(value.shape())
+        self.m.d.comb += named.eq(value)
+        return named
+
     def align(self, *timed: Timed) -> tuple[list[Any], int]:
         """The values in the cycle of the latest one, and that cycle."""
         time = max(item.time for item in timed)

@@ -148,7 +148,7 @@ class Terms(wiring.Component):
 
         def multiply(value: Any, number: Any, amount: Any) -> Any:
             # From here on shifts are to the right only; far ones leave nothing.
-            down = amount + GUARD
+            down = pipe.wire(amount + GUARD)
             far = (1 << 6) - 1
             limited = Mux(down < 0, 0, Mux(down > far, far, down))[:6]
             return fit(value * number, shape.term_bits), limited

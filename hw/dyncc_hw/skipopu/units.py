@@ -3,6 +3,7 @@
 Twins: the functions of the same names in `dyncc_models.skipopu.numerics.f25`.
 """
 
+from functools import partial
 from typing import Any
 
 from amaranth import Cat, Const, Mux, signed
@@ -89,13 +90,13 @@ class FromHalf(Unit):
 
     def compute(self, pipe: Pipe, half: Timed) -> dict[str, Timed]:
         """Subnormal numbers of binary16 are normal ones of F25."""
-        return {"result": pipe.stage(from_half, half)}
+        return {"result": pipe.stage(partial(from_half, pipe), half)}
 
 
-def from_half(bits: Any) -> Any:
+def from_half(pipe: Pipe, bits: Any) -> Any:
     """The code of a binary16."""
     fraction, kind, sign = bits[:HALF_FRACTION], bits[HALF_FRACTION:-1], bits[-1]
-    small, count = normalise(fraction, reversed(range(4)))
+    small, count = normalise(pipe, fraction, reversed(range(4)))
     more = FRACTION_BITS - HALF_FRACTION
     # The highest bit of what is normalised stands for the hidden one.
     lowest = Cat(Const(0, more + 1), small[:-1], (BIAS - HALF_BIAS - count)[:EXPONENT_BITS])
@@ -116,7 +117,9 @@ class FromSingle(Unit):
         def convert(bits: Any) -> Any:
             drop = SINGLE_FRACTION - FRACTION_BITS
             size = bits[drop:-1] + (bits[drop - 1] & (bits[: drop - 1].any() | bits[drop]))
+            size = pipe.wire(size)
             limited = Mux(size > LARGEST, LARGEST, size)[: CODE_BITS - 1]
+            limited = pipe.wire(limited)
             return Mux(limited[FRACTION_BITS:].any(), Cat(limited, bits[-1]), 0)
 
         return {"result": pipe.stage(convert, single)}

@@ -14,7 +14,7 @@ from dyncc_hw.skipopu.shape import ArrayShape
 from dyncc_hw.skipopu.terms import PeArray
 from dyncc_models.skipopu.numerics.dot import accumulate
 from dyncc_models.skipopu.numerics.weights import Matrix
-from dyncc_sim.skipopu.rig import Cases, Maker, packed
+from dyncc_sim.skipopu.rig import Cases, Maker, packed, steady
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,9 @@ ARRAYS: dict[str, Maker] = {
     # As many columns as a U280 has, so that a slice holds two blocks; and half a block.
     "u280_1x64": partial(array, _small("u280", rows=1), "DSP48E2", 16),
     "u280_g128_1x64": partial(array, _small("u280_g128", rows=1), "DSP48E2", 12),
+    "ecp5_2x8_steady": partial(
+        steady, partial(array, _small("ecp5_85f", rows=2), "MULT18X18D", 16)
+    ),
     "three_products": partial(
         array, _small("u280", rows=1, columns=4, products=3, mantissa_bits=8), "DSP48E2", 8
     ),

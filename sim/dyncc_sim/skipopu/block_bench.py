@@ -1,7 +1,7 @@
 """Bench of blocks between streams: the results of the twin, in order, under random stalls.
 
-All blocks run at the same time. In turns of random length the source and the sink of a block are
-busy, slow, or never wait. A result that is not taken has to stay; a payload is random while it is
+All blocks run at the same time. In turns of random length the sources and the sink of a block are
+busy, slow, or never wait; where cases are steady, they never do, and the block may not wait either. A result that is not taken has to stay; a payload is random while it is
 not valid. Where the latency is stated, the first result comes exactly so many cycles after its
 item.
 """
@@ -75,8 +75,10 @@ class Player:
         ]
         self._wanted = [int(word, 16) for word in case["outputs"]]
         self._latency, self._required = case["latency"], case["required"]
+        self._steady = case["steady"]
         self.coverage = Coverage(case["coverage"])
         self._taken = self._cycle = self._last = self._left = 0
+        self._held = 0
         self._takes = False
         self._rates = [1.0] * (1 + len(self._sources))
         self._first: int | None = None
@@ -92,7 +94,7 @@ class Player:
         draw = self._random
         if self._left == 0:
             # The first turn does not stall, so that the latency can be seen.
-            if self._cycle:
+            if self._cycle and not self._steady:
                 self._rates = [draw.choice(RATES) for _ in self._rates]
             self._left = draw.randint(5, 60)
         self._left -= 1
@@ -103,13 +105,14 @@ class Player:
 
     def look(self) -> None:
         """What happens in this cycle."""
-        for source in self._sources:
+        for number, source in enumerate(self._sources):
             offered = source.offers
             if source.accepted():
                 self._first = self._cycle if self._first is None else self._first
                 self._last = self._cycle
             elif offered:
                 self.coverage["input waits"] += 1
+                self._held += number == 0
         if int(self._valid.value):
             self._answer(self._payload.value)
         else:
@@ -151,9 +154,12 @@ class Player:
     def finish(self) -> None:
         """Report; fail if something that is required never happened."""
         assert self.done
-        self.coverage.finish(
-            self.name, ["compared", "input waits", "output waits", *self._required]
-        )
+        if self._steady:
+            assert not self._held, f"{self.name} lets its input wait {self._held} times"
+            stalls = []
+        else:
+            stalls = ["input waits", "output waits"]
+        self.coverage.finish(self.name, ["compared", *stalls, *self._required])
 
 
 @cocotb.test()

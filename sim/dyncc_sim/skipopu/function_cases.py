@@ -14,7 +14,7 @@ from dyncc_hw.skipopu.normaliser import Normaliser
 from dyncc_models.skipopu.numerics import bfp, f25, functions
 from dyncc_sim.pins import random_integers
 from dyncc_sim.skipopu.block_cases import COUNT, note, random_codes
-from dyncc_sim.skipopu.rig import Cases, Maker
+from dyncc_sim.skipopu.rig import Cases, Maker, steady
 
 
 def normalise(block: int, bits: int, lanes: int, draw: Any) -> Cases:
@@ -137,6 +137,7 @@ FUNCTIONS: dict[str, Maker] = {
     "normalise_8": partial(normalise, 32, 8, 1),
     "normalise_12_by_4": partial(normalise, 128, 12, 4),
     "normalise_16": partial(normalise, 32, 16, 1),
+    "normalise_16_steady": partial(steady, partial(normalise, 32, 16, 1)),
     "power_of_two": power,
     "reciprocal": partial(one, hardware.Reciprocal, functions.reciprocal, ("zero", "largest")),
     "inverse_root": partial(one, hardware.InverseRoot, functions.inverse_root, ("largest",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ class Cases:
         What the items are.
     required
         What has to be among them.
+    steady
+        Whether nothing stalls, so that the block has to take an item in each cycle.
     """
 
     block: Any
@@ -90,6 +92,7 @@ class Cases:
     others: dict[str, list[int]] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     required: Sequence[str] = ()
+    steady: bool = False
 
     def give(self, **values: Any) -> None:
         """Add an item."""
@@ -102,6 +105,11 @@ class Cases:
 
 #: Makes cases from random numbers.
 Maker = Callable[[numpy.random.Generator], Cases]
+
+
+def steady(make: Maker, draw: numpy.random.Generator) -> Cases:
+    """The same cases without stalls."""
+    return replace(make(draw), steady=True)
 
 
 def run_blocks(makers: Mapping[str, Maker], seed: int, simulators: Sequence[str]) -> None:
@@ -126,6 +134,7 @@ def run_blocks(makers: Mapping[str, Maker], seed: int, simulators: Sequence[str]
             "latency": getattr(case.block, "latency", 0),
             "coverage": {name: int(count) for name, count in case.coverage.items()},
             "required": list(case.required),
+            "steady": case.steady,
         }
         for name, case in cases.items()
     }

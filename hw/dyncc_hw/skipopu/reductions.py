@@ -1,0 +1,254 @@
+"""Sums over a vector: its squares, and the products with the rows of a router.
+
+Twins: `dyncc_models.skipopu.numerics.norms.inverse_rms`, and `dot.accumulate` with weights of
+`WeightType.BFP16`. The exponent of an accumulator follows from the largest exponent of the vector,
+which is known only at its end; so the integers of each block are kept until then.
+"""
+
+from typing import Any
+
+from amaranth import Const, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.skipopu.formats import GUARD, ZERO
+from dyncc.core.errors import ConfigError
+from dyncc_hw.skipopu.f25 import (
+    ADD,
+    CODE_BITS,
+    MULTIPLY,
+    add,
+    compose,
+    compose_stages,
+    fit,
+    multiply,
+)
+from dyncc_hw.skipopu.functions import INVERSE_ROOT, RECIPROCAL, inverse_root, reciprocal
+from dyncc_hw.skipopu.pipeline import WHEN, Pipe, Timed, Unit, joined
+from dyncc_hw.skipopu.products import stages
+from dyncc_hw.skipopu.shape import EXPONENT_BITS
+from dyncc_hw.skipopu.units import BASE_BITS
+
+#: Mantissas of routers and norms.
+WIDE_BITS = 16
+#: Rows of a router: to skip and to run attention, to skip and to run the MLP.
+ROWS = 4
+COUNT_BITS = 21
+
+
+class BlockSums(Unit):
+    """Sums of a block's squares and of its products with each row; `lanes` numbers a cycle.
+
+    Latency: 3 cycles, and one for each factor of 4 in `lanes`, from the end of a block.
+    """
+
+    def __init__(self, block: int, lanes: int) -> None:
+        self.bits = 2 * WIDE_BITS - 1 + (block - 1).bit_length() + 1
+        self._lanes = lanes
+        mantissas = data.ArrayLayout(signed(WIDE_BITS), lanes)
+        exponents = {
+            "exponent": signed(BASE_BITS),
+            "weight_exponents": data.ArrayLayout(signed(EXPONENT_BITS), ROWS),
+        }
+        ending = {"last": 1, "top": signed(EXPONENT_BITS)}
+        self.kept = data.StructLayout(
+            {"sums": data.ArrayLayout(signed(self.bits), 1 + ROWS), **exponents}
+        )
+        super().__init__(
+            {
+                "mantissas": mantissas, "weights": data.ArrayLayout(mantissas, ROWS),
+                "begins": 1, "ends": 1, **exponents, **ending,
+            },
+            {**self.kept.members, **ending},
+            3 + stages(lanes),
+        )  # fmt: skip
+
+    def compute(self, pipe: Pipe, **given: Timed) -> dict[str, Timed]:
+        """A multiplier for each lane of the vector and of each row."""
+        x, weights = given["mantissas"].value, given["weights"].value
+        own = [pipe.stage(lambda value: value, Timed(x[lane])) for lane in range(self._lanes)]
+        sums = []
+        for row in range(1 + ROWS):
+            others = own
+            if row:
+                others = [
+                    pipe.stage(lambda value: value, Timed(weights[row - 1][lane]))
+                    for lane in range(self._lanes)
+                ]
+            products = [
+                pipe.stage(lambda a, b: a * b, a, b) for a, b in zip(own, others, strict=True)
+            ]
+            total = pipe.total(products, self.bits)
+            sums.append(pipe.accumulate(total, given["begins"], self.bits))
+        kept = ("exponent", "weight_exponents", "last", "top")
+        return {
+            "sums": joined(pipe, sums), WHEN: given["ends"],
+            **{name: Timed(Value.cast(given[name].value)) for name in kept},
+        }  # fmt: skip
+
+
+class Reducer(wiring.Component):
+    """Sum of squares and routes of a vector.
+
+    Throughput: `lanes` numbers a cycle, then a cycle for each block, and `TAIL` cycles to the
+    results, in which the next vector may already come in up to its first block.
+
+    Parameters
+    ----------
+    block
+        Numbers of a block.
+    blocks
+        Most blocks of a vector.
+    lanes
+        Numbers that come at once.
+
+    Members
+    -------
+    input
+        `mantissas`; those of the `weights` of each row; whether a block `begins` or `ends`; the
+        block's `exponent`, or `ZERO`, and `weight_exponents` of each row, which count at its end;
+        whether the vector ends, `last`; and there `top`, the largest exponent of the weights, from
+        the header of their matrix.
+    output
+        `squares` and their exponent `base`; `attention` and `mlp`, whether they run. The logits
+        are compared as the integers that they are, and ties skip.
+    """
+
+    TAIL = 4
+
+    def __init__(self, block: int, blocks: int, lanes: int = 1) -> None:
+        if block % lanes:
+            raise ConfigError(f"a block of {block} is not some runs of {lanes} numbers")
+        if blocks < 1:
+            raise ConfigError(f"a vector has at least one block, not {blocks}")
+        self._sums = BlockSums(block, lanes)
+        self._blocks = blocks
+        self.takes = self._sums.takes
+        self.bits = self._sums.bits + GUARD + (blocks - 1).bit_length()
+        self.gives = data.StructLayout(
+            {"squares": self.bits - 1, "base": signed(EXPONENT_BITS), "attention": 1, "mlp": 1}
+        )
+        super().__init__(
+            {
+                "input": In(stream.Signature(self.takes)),
+                "output": Out(stream.Signature(self.gives)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Keep the sums of blocks; then shift them to one exponent, round, add."""
+        m, inside = Module(), Module()
+        m.submodules.sums = sums = self._sums
+        wiring.connect(m, wiring.flipped(self.input), sums.input)
+        found, out = sums.output, self.output
+        m.submodules.store = store = memory.Memory(
+            shape=sums.kept, depth=max(2, self._blocks), init=[]
+        )
+        into, read = store.write_port(), store.read_port()
+        draining, ends = Signal(), Signal()
+        place, last = Signal(range(max(2, self._blocks))), Signal(range(max(2, self._blocks)))
+        largest, kept = Signal(signed(BASE_BITS), init=ZERO), Signal(signed(BASE_BITS))
+        weights_top = Signal(signed(EXPONENT_BITS))
+        exponent = found.payload.exponent
+        top = Mux(exponent > largest, exponent, largest)
+        taken = found.valid & found.ready
+        m.d.comb += [
+            found.ready.eq(~draining),
+            into.addr.eq(place),
+            *(into.data[name].eq(found.payload[name]) for name in sums.kept.members),
+            into.en.eq(taken),
+            read.addr.eq(place),
+            ends.eq(place == last),
+        ]
+        with m.If(taken):
+            m.d.sync += [place.eq(place + 1), largest.eq(top)]
+            with m.If(found.payload.last):
+                m.d.sync += [
+                    place.eq(0), last.eq(place), draining.eq(1), kept.eq(top), largest.eq(ZERO),
+                    weights_top.eq(found.payload.top),
+                ]  # fmt: skip
+        advance = Signal()
+        m.submodules.pipe = EnableInserter(advance)(inside)
+        m.d.comb += [read.en.eq(advance), advance.eq(out.ready | ~out.valid)]
+        with m.If(draining & advance):
+            m.d.sync += place.eq(place + 1)
+            with m.If(ends):
+                m.d.sync += [place.eq(0), draining.eq(0)]
+        pipe = Pipe(inside, draining)
+        first = Timed(place == 0)
+        totals = self._totals(pipe, read.data, Timed(kept), Timed(weights_top), first)
+        time = totals[0].time
+        done = pipe.valid(time) & pipe.at(Timed(ends), time)
+        values = [total.value for total in totals]
+        m.d.comb += [
+            out.valid.eq(done),
+            out.payload.squares.eq(values[0]),
+            out.payload.base.eq((pipe.at(Timed(kept), time) << 1) - GUARD),
+            out.payload.attention.eq(values[2] > values[1]),
+            out.payload.mlp.eq(values[4] > values[3]),
+        ]
+        return m
+
+    def _totals(
+        self, pipe: Pipe, word: Any, largest: Timed, weights_top: Timed, first: Timed
+    ) -> list[Timed]:
+        """The accumulators: squares, then rows."""
+        totals = []
+        for row in range(1 + ROWS):
+
+            def amount(word: Any, largest: Any, weights_top: Any, row: int = row) -> Any:
+                if row == 0:
+                    down = (largest - word.exponent) << 1
+                else:
+                    down = weights_top + largest - word.exponent - word.weight_exponents[row - 1]
+                # The accumulator has `GUARD` bits below.
+                down = pipe.wire(down)
+                far = (1 << 6) - 1
+                return Mux(down > far, far, Mux(down < 0, 0, down))[:6], word.sums[row]
+
+            def shift(down: Any, total: Any) -> Any:
+                value = (total << (GUARD + 1)) >> down
+                return fit((value + 1) >> 1, self._sums.bits + GUARD)
+
+            word_now = Timed(word, 1)
+            term = pipe.stage(shift, *pipe.stage(amount, word_now, largest, weights_top))
+            totals.append(pipe.accumulate(term, first, self.bits))
+        return totals
+
+
+class InverseRms(Unit):
+    """``result = 1 / sqrt(squares * 2**base / count + eps)``, in 19 cycles.
+
+    Parameters
+    ----------
+    bits
+        Of the sum of squares.
+
+    Members
+    -------
+    input
+        `squares`, `base`; `count` of the numbers; `eps`.
+    output
+        `result`.
+    """
+
+    def __init__(self, bits: int) -> None:
+        mean = max(compose_stages(bits), compose_stages(COUNT_BITS) + RECIPROCAL)
+        super().__init__(
+            {
+                "squares": bits, "base": signed(EXPONENT_BITS), "count": COUNT_BITS,
+                "eps": CODE_BITS,
+            },
+            {"result": CODE_BITS},
+            mean + MULTIPLY + ADD + INVERSE_ROOT,
+        )  # fmt: skip
+
+    def compute(
+        self, pipe: Pipe, squares: Timed, base: Timed, count: Timed, eps: Timed
+    ) -> dict[str, Timed]:
+        """The reciprocal of the count is a table's, as the twin's."""
+        positive = Timed(Const(0, 1))
+        number = compose(pipe, positive, count, Timed(Const(0, signed(2))))
+        total = compose(pipe, positive, squares, base)
+        mean = multiply(pipe, total, reciprocal(pipe, number))
+        return {"result": inverse_root(pipe, add(pipe, mean, eps))}
