@@ -113,12 +113,14 @@ def _headline(study: Study) -> str:
         f"PyTorch's, on {tokens(base.exact):,} tokens."
     )
     if headline is not None:
-        (long,) = study.context[headline.setting.policy].exact
+        (long,) = study.context[KvPolicy.REUSE.value].exact
         saved = 1 - long.slots / (long.tokens * long.layers)
         text += (
-            f"\n- Trained routers that skip {skip_rate(headline.exact):.1%} of sublayers: "
-            f"{percent(change(headline.exact, base.exact))} perplexity, on the same tokens.\n"
-            f"- They store {saved:.1%} less keys and values at a context of {long.tokens:,} tokens."
+            f"\n- Trained routers that skip {skip_rate(headline.exact):.1%} of sublayers, policy "
+            f"{headline.setting.policy}: {percent(change(headline.exact, base.exact))} perplexity, "
+            "on the same tokens.\n"
+            f"- Under reuse they store {saved:.1%} less keys and values at a context of "
+            f"{long.tokens:,} tokens."
         )
     return text
 

@@ -124,8 +124,8 @@ class Study:
     base
         Nothing skipped, nothing rounded further.
     headline
-        With the routers whose skip rate is closest to `SKIPPED`, and KV policy reuse; on as many
-        windows as `base`. None without trained routers.
+        With the routers whose skip rate is closest to `SKIPPED`, under the policy that they were
+        trained for; on as many windows as `base`. None without trained routers.
     mantissas, kv8, weights
         By bits of mantissas with keys and values in F16; by bits of mantissas with BFP8; by format.
     routers
@@ -153,11 +153,12 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
     Points come in three rounds: which sublayers are skipped always follows from the first, and
     which routers are the headline's from the second.
     """
+    of = subject(plan.subject)
     alone = _alone(plan)
     order = _least_harmful(
         alone, measure([p for setting in alone.values() for p in _windows(plan, setting)])
     )
-    trained = subject(plan.subject).trained()
+    trained = {name: of.policy(name).value for name in of.trained()}
     kv8 = [bits for bits in plan.mantissas if bits in (8, 12)]
     settings = {
         "base": plan.point(),
@@ -185,17 +186,23 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
     def results(setting: Point) -> tuple[Result, ...]:
         return tuple(found[point] for point in _windows(plan, setting))
 
+    def own(name: str) -> str:
+        """Routers under the policy that they were trained for."""
+        return f"routers {name} {trained[name]}"
+
     chosen = min(
         trained,
-        key=lambda name: abs(skip_rate(results(floating[f"routers {name} reuse"])) - SKIPPED),
+        key=lambda name: abs(skip_rate(results(floating[own(name)])) - SKIPPED),
         default=None,
     )
-    headline = None if chosen is None else f"routers {chosen} reuse"
-    # Other routers than the headline's: in the simulator only under the headline's policy.
+    headline = None if chosen is None else own(chosen)
+    # Other routers than the headline's: in the simulator only under their own policy.
     left_out = {
         f"routers {name} {policy}"
-        for name in trained for policy in POLICIES if name != chosen and policy != "reuse"
-    }  # fmt: skip
+        for name, usual in trained.items()
+        for policy in POLICIES
+        if name != chosen and policy != usual
+    }
     exact = {
         name: _windows(plan, setting, plan.windows if name in ("base", headline) else None)
         for name, setting in settings.items()
