@@ -196,12 +196,9 @@ def carry_out(plan: Plan, measure: Measure) -> Study:
         default=None,
     )
     headline = None if chosen is None else own(chosen)
-    # Other routers than the headline's: in the simulator only under their own policy.
+    # Other routers than the headline's are measured in PyTorch alone.
     left_out = {
-        f"routers {name} {policy}"
-        for name, usual in trained.items()
-        for policy in POLICIES
-        if name != chosen and policy != usual
+        f"routers {name} {policy}" for name in trained for policy in POLICIES if name != chosen
     }
     exact = {
         name: _windows(plan, setting, plan.windows if name in ("base", headline) else None)
