@@ -24,14 +24,15 @@ class Settings:
         Steps, of one batch each.
     batch
         Windows of a step.
-    ramp, quiet
-        Shares of the steps in which the goal rises to `skip`, and after which there is no noise.
+    ramp, soft
+        Shares of the steps in which the goal rises to `skip`, and in which gates may be between 0
+        and 1.
     rate
         Learning rate of Adam at its highest; it falls by a cosine.
     distilled
         Weight of the divergence from the dense decoder; the text's likelihood has the rest.
     seed
-        Of the order of windows and of the noise.
+        Of the order of windows.
 
     Raises
     ------
@@ -44,13 +45,13 @@ class Settings:
     steps: int = 1500
     batch: int = 1
     ramp: float = 0.4
-    quiet: float = 0.8
+    soft: float = 0.8
     rate: float = 2e-3
     distilled: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("skip", "ramp", "quiet", "distilled"):
+        for name in ("skip", "ramp", "soft", "distilled"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be in 0..1, not {getattr(self, name)}")
         for name in ("steps", "batch"):

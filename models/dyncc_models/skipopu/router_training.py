@@ -1,11 +1,14 @@
 r"""Routers for a frozen decoder: which sublayers a token may skip at little cost.
 
-The decoder's own weights do not change. A gate is drawn from the difference :math:`d` of a
-router's logits, with logistic noise :math:`n` that fades in the course of training (Maddison et
-al., "The Concrete distribution", ICLR 2017), and its gradient is that of a sigmoid, straight
-through the threshold (Bengio et al., arXiv:1308.3432):
+The decoder's own weights do not change. With :math:`d` the difference of a router's logits, a gate
+is at first between 0 and 1, then one or the other:
 
-.. math:: g = [d + \sigma n > 0], \quad dg / dd = sigmoid'(d + \sigma n)
+.. math:: g = sigmoid(d / T), \quad\text{later}\quad g = [d > 0]
+
+Its temperature :math:`T` falls, so that gates become hard by and by. In the end they are hard, with
+the slope of the soft ones (Bengio et al., arXiv:1308.3432). Soft ones come first since the slope of
+a loss at a gate that is 0 or 1 tells little about the other end: the divergence below has none
+where every gate is 1.
 
 Minimised is the mean of the text's negative log likelihood and the divergence from the decoder
 that skips nothing (Hinton et al., arXiv:1503.02531), under the constraint that a given share of
@@ -47,12 +50,14 @@ _DAMPING = 1e-2
 _STIFFNESS, _DUAL_RATE = 50.0, 1.0
 #: Cost of a sublayer, in nats, whose router starts at a difference of one; and the most at start.
 _CHEAP, _MOST = 0.02, 6.0
+#: Temperature when gates become hard; it begins at one.
+_COLD = 0.1
 #: Share of the goal that holds at the first step.
 _FIRST_GOAL = 0.2
 #: State of Adam for a weight.
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 #: Shifts that are tried, and how often they are halved.
-_WIDEST, _BISECTIONS = 16.0, 12
+_WIDEST, _BISECTIONS = 8.0, 10
 #: Rows of logits that are computed together, and tokens from which costs are measured.
 _ROWS, _COST_TOKENS = 64, 256
 
@@ -122,7 +127,6 @@ class Trainer:
         self._targets = torch.stack([torch.from_numpy(item.targets) for item in whole])
         self._dense: dict[int, Tensor] = {}
         self._constants: dict[nn.Module, Tensor] = {}
-        self._noise = torch.Generator()
         self._output = model.embedding.weight.detach().bfloat16()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -142,15 +146,15 @@ class Trainer:
         settings, done = self.settings, self.steps / self.settings.steps
         ramp = min(1.0, done / settings.ramp) if settings.ramp else 1.0
         goal = settings.skip * (_FIRST_GOAL + (1 - _FIRST_GOAL) * ramp)
-        scale = max(0.0, 1 - done / settings.quiet) if settings.quiet else 0.0
-        self._noise.manual_seed(settings.seed * 1_000_003 + self.steps)
+        hard = done >= settings.soft
+        temperature = _COLD if hard else _COLD ** (done / settings.soft)
         for group in self._adam.param_groups:
             group["lr"] = settings.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
         indices = self._batch()
         gates: list[Tensor] = []
 
         def decide(router: nn.Linear | None, x: Tensor) -> Tensor:
-            gate = _gate(router, x, scale, self._noise)
+            gate = _gate(router, x, temperature, hard)
             gates.append(gate)
             return gate
 
@@ -209,7 +213,8 @@ class Trainer:
             with torch.autocast("cpu", enabled=False):
                 logits = router(x.float())
                 more = (x.float() @ self._constants[router])[..., None] * shift
-            return (logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE] + more > 0).to(x.dtype)
+            gate: Tensor = logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE] + more > 0
+            return gate.to(x.dtype)
 
         ran = total = 0
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -389,13 +394,12 @@ def _divergence(found: Tensor, dense: Tensor) -> Tensor:
     return F.kl_div(found, dense, reduction="batchmean", log_target=True)
 
 
-def _gate(router: nn.Linear | None, x: Tensor, scale: float, noise: torch.Generator) -> Tensor:
-    """A gate that is 0 or 1, with the gradient of a sigmoid."""
+def _gate(router: nn.Linear | None, x: Tensor, temperature: float, hard: bool) -> Tensor:
+    """A gate between 0 and 1; or one that is either, with the slope of the other."""
     if router is None:
         return always(router, x)
     with torch.autocast("cpu", enabled=False):
         logits: Tensor = router(x.float())
-    drawn = torch.rand((*x.shape[:-1], 1), generator=noise).clamp(1e-6, 1 - 1e-6).logit()
-    difference = logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE] + scale * drawn
-    soft = difference.sigmoid()
-    return (difference > 0).to(soft) + soft - soft.detach()
+    difference = logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE]
+    soft = (difference / temperature).sigmoid()
+    return (difference > 0).to(soft) + soft - soft.detach() if hard else soft

