@@ -9,6 +9,7 @@ from dyncc_sim.formal import (
     core_queues,
     link,
     neurons,
+    skipopu,
     synapses,
 )
 
@@ -20,4 +21,5 @@ PROPERTIES = [
     *core_queues.PROPERTIES,
     *core_cycles.PROPERTIES,
     *link.PROPERTIES,
+    *skipopu.PROPERTIES,
 ]

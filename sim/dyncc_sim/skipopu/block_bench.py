@@ -1,9 +1,9 @@
 """Bench of blocks between streams: the results of the twin, in order, under random stalls.
 
 All blocks run at the same time. In turns of random length the sources and the sink of a block are
-busy, slow, or never wait; where cases are steady, they never do, and the block may not wait either. A result that is not taken has to stay; a payload is random while it is
-not valid. Where the latency is stated, the first result comes exactly so many cycles after its
-item.
+busy, slow, or never wait; where cases are steady, they never do, and the block may not either. A
+result that is not taken has to stay; a payload is random while it is not valid. Where the latency
+is stated, the first result comes exactly so many cycles after its item.
 """
 
 from __future__ import annotations
