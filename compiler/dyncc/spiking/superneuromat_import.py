@@ -6,8 +6,8 @@ if there are none, one of amplitude 1 for each neuron.
 
 Steps equal ticks exactly if the model's numbers are exact on the core: potentials, weights and
 amplitudes that are multiples of a power of two, and small enough (the report of the mapping says
-how much quantisation changed). What arrives at a neuron in a tick saturates at 128 times the potential
-unit, which thresholds choose. With STDP three things differ:
+how much quantisation changed). What arrives at a neuron in a tick saturates at 128 times the
+potential unit, which thresholds choose. With STDP three things differ:
 
 - Weights have bounds on the core. They saturate where the model's go on.
 - What is delivered of a weight are whole weight units; a change below waits until it is one.
