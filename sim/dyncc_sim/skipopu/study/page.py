@@ -59,7 +59,7 @@ def page(study: Study, derived: Derived, pictures: str, command: str) -> str:
     parts = [
         "# SkipOPU: what precision and skipping cost",
         wrapped(f"""\
-Perplexity of {subject(study.plan.subject).title} on text that nothing was trained or chosen on,
+Perplexity of {subject(study.plan.subject).title} on held-out text,
 bytes of keys and values, hits of the history buffer, and bandwidth. Errors are standard errors. The
 whole page is written by one command, and every row by one more: see the end."""),
         _headline(study),

@@ -70,16 +70,16 @@ def precision(study: Study) -> Figure:
     left.set_xlabel("bits of mantissas of activations")
     left.set_ylabel("perplexity, against PyTorch")
     names = sorted(study.weights, key=lambda name: WEIGHTS[name].bits)
-    bits = [WEIGHTS[name].bits for name in names]
+    places = range(len(names))
     items = [study.weights[name] for name in names]
     changes = [change(item.floating, base.floating) for item in items]
-    _line(right, bits, changes, _POLICIES["dense"], "PyTorch")
+    _line(right, places, changes, _POLICIES["dense"], "PyTorch")
     exact = [change(item.exact, base.exact[: len(item.exact)]) for item in items]
-    _dots(right, bits, exact, _OTHER, "simulator")
+    _dots(right, places, exact, _OTHER, "simulator")
     right.set_yscale("symlog", linthresh=0.01)
     _ticks(right, (0, 0.01, 0.1, 1, 10, 100, 1000, 1e4, 1e5))
-    right.set_xticks(bits, [f"{WEIGHTS[name].bits:g}\n{name}" for name in names])
-    right.set_xlabel("bits a weight, with scale and minimum")
+    right.set_xticks(places, [f"{name}\n{WEIGHTS[name].bits:g} bits" for name in names])
+    right.set_xlabel("format, and bits a weight with scale and minimum")
     right.set_ylabel("perplexity, against Q4_1")
     for axes in (left, right):
         _finish(axes)
@@ -177,7 +177,7 @@ def _dots(
 def _ticks(axes: Axes, ticks: Iterable[float]) -> None:
     low, high = axes.get_ylim()
     kept = [tick for tick in ticks if low <= tick <= high]
-    axes.set_yticks(kept, [f"{100 * tick:+,.3g} %" for tick in kept], minor=False)
+    axes.set_yticks(kept, [f"{100 * tick:+,.10g} %" for tick in kept], minor=False)
     axes.minorticks_off()
 
 

@@ -291,4 +291,5 @@ def percent(found: Estimate) -> str:
     """A change, with its error."""
     digits = 2 if abs(found.value) < 1 else 0
     error = "" if math.isnan(found.error) else f" ± {100 * found.error:,.{digits}f}"
-    return f"{100 * found.value:+,.{digits}f}{error} %"
+    # Without adding 0 there is a negative one.
+    return f"{round(100 * found.value, digits) + 0.0:+,.{digits}f}{error} %"
