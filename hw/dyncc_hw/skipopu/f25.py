@@ -95,7 +95,7 @@ def normalise(pipe: Pipe, value: Any, steps: Any) -> tuple[Value, Value]:
     steps
         Powers of two of the shifts that are tried, falling.
     """
-    shifts = []
+    shifts: list[Any] = []
     for step in steps:
         size = 1 << step
         zeros = pipe.wire(~value[-size:].any())
@@ -161,7 +161,8 @@ def compose(pipe: Pipe, negative: Timed, value: Timed, weight: Timed) -> Timed:
     value, weight = pipe.stage(partial(begin, first), value, weight)
     for part in others:
         value, weight = pipe.stage(partial(shift, part), value, weight)
-    return pipe.stage(partial(rounded, pipe), negative, value, weight)
+    result: Timed = pipe.stage(partial(rounded, pipe), negative, value, weight)
+    return result
 
 
 def _parts(steps: list[int], count: int) -> list[list[int]]:
@@ -182,7 +183,8 @@ def multiply(pipe: Pipe, a: Timed, b: Timed) -> Timed:
         value = pipe.wire(Mux(high, product, Cat(Const(0, 1), product[:-1])))
         return rounded(pipe, negative, value, biased + high)
 
-    return pipe.stage(result, *pipe.stage(product, a, b))
+    found: Timed = pipe.stage(result, *pipe.stage(product, a, b))
+    return found
 
 
 def add(pipe: Pipe, a: Timed, b: Timed) -> Timed:

@@ -70,7 +70,8 @@ def interpolate(pipe: Pipe, names: tuple[str, ...], fraction: Timed, which: Time
     def total(base: Any, rise: Any) -> Any:
         return (base + ((rise + (1 << (STEP_BITS - 1))) >> STEP_BITS))[:MANTISSA_BITS]
 
-    return pipe.stage(total, *pipe.stage(rise, word, step))
+    found: Timed = pipe.stage(total, *pipe.stage(rise, word, step))
+    return found
 
 
 def to_fixed(pipe: Pipe, code: Timed, fraction_bits: int, bits: int) -> Timed:
@@ -88,7 +89,8 @@ def to_fixed(pipe: Pipe, code: Timed, fraction_bits: int, bits: int) -> Timed:
         size = pipe.wire(Mux(large, (1 << (bits - 1)) - 1, round_even(value)))
         return fit(Mux(negative, -size, size), bits)
 
-    return pipe.stage(finish, *pipe.stage(shift, code))
+    found: Timed = pipe.stage(finish, *pipe.stage(shift, code))
+    return found
 
 
 def power_of_two(pipe: Pipe, fixed: Timed) -> Timed:
@@ -115,7 +117,8 @@ def probability(pipe: Pipe, fixed: Timed) -> Timed:
     fraction = Timed(fixed.value[:INPUT_BITS], fixed.time)
     mantissa = interpolate(pipe, ("exp2",), fraction, _FIRST)
     shifted = pipe.stage(lambda m, down: m >> down, mantissa, pipe.stage(amount, fixed))
-    return pipe.stage(lambda value: ((value + 1) >> 1)[: PROBABILITY_BITS + 1], shifted)
+    found: Timed = pipe.stage(lambda value: ((value + 1) >> 1)[: PROBABILITY_BITS + 1], shifted)
+    return found
 
 
 def reciprocal(pipe: Pipe, code: Timed) -> Timed:

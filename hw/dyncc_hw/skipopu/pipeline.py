@@ -165,7 +165,7 @@ class Unit(wiring.Component):
             }
         )
 
-    def compute(self, pipe: Pipe, **given: Timed) -> dict[str, Timed]:
+    def compute(self, pipe: Pipe, *_: Any, **given: Any) -> dict[str, Timed]:
         """The results of an item, by name; and as `WHEN`, whether it has any."""
         raise NotImplementedError
 

@@ -84,8 +84,8 @@ class BlockProducts(Unit):
             ]  # fmt: skip
             ways = []
             for way in range(shape.ways):
-                part = slice(way * shape.span, (way + 1) * shape.span)
-                lanes = self._row(pipe, operands[part], activations[part], given["wide"])
+                held = slice(way * shape.span, (way + 1) * shape.span)
+                lanes = self._row(pipe, operands[held], activations[held], given["wide"])
                 ways.append(
                     [
                         pipe.stage(

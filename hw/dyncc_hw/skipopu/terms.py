@@ -157,7 +157,8 @@ class Terms(wiring.Component):
             doubled = (term << (GUARD + 1)) >> down
             return fit((doubled + 1) >> 1, shape.term_bits + GUARD)
 
-        return pipe.stage(shift, *pipe.stage(multiply, value, number, amount))
+        found: Timed = pipe.stage(shift, *pipe.stage(multiply, value, number, amount))
+        return found
 
     def _give(self, m: Module, rows: Any, done: Any, wide: Any, advance: Any) -> None:
         """Results of all lanes wait here, so that the array can go on."""

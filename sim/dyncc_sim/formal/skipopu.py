@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth import Cat, Const, signed
 
+from dyncc.arch.skipopu.formats import EXPONENT_BITS
 from dyncc.arch.skipopu.packing import SCHEMES, Packing
 from dyncc_hw.skipopu import f25, normaliser, packed
 from dyncc_hw.skipopu.pipeline import Pipe
@@ -62,7 +63,7 @@ def mantissas(design: Design) -> None:
     """A number of a block, with mantissas of all widths in use."""
     pipe = Pipe(design.m, Const(1))
     code = design.input(f25.CODE_BITS, "code")
-    largest = design.input(f25.EXPONENT_BITS, "largest")
+    largest = design.input(EXPONENT_BITS, "largest")
     stored = f25.stored(code)
     design.assume((stored <= largest) & (stored.any() | (code == 0)))
     for bits in (8, 12, 16):

@@ -63,7 +63,7 @@ def packed(shape: Any, value: Any) -> int:
     low = -(1 << (kind.width - 1)) if kind.signed else 0
     if not low <= number < low + (1 << kind.width):
         raise ValueError(f"{number} does not fit {kind}")
-    return number & ((1 << kind.width) - 1)
+    return number & ((1 << int(kind.width)) - 1)
 
 
 @dataclass
