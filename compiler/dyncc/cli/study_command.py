@@ -35,7 +35,7 @@ examples:
 _SIZES = {
     "windows": (8, "windows of 512 tokens of the simulator's main figures"),
     "sweep_windows": (2, "windows of its other figures"),
-    "pytorch_windows": (16, "windows of PyTorch's figures"),
+    "pytorch_windows": (8, "windows of PyTorch's figures"),
     "context": (1024, "tokens of the text whose keys and values are counted"),
 }
 
