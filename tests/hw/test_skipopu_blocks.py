@@ -15,17 +15,16 @@ from dyncc.core.errors import ConfigError, MismatchError
 from dyncc.core.tools import FPGA_TOOLS, find
 from dyncc_hw.skipopu.area import cells
 from dyncc_hw.skipopu.packed import MantissaMultiplier, PackedMultiplier, lanes_of, scheme_for
-from dyncc_sim.skipopu.array_cases import ARRAYS
+from dyncc_sim.skipopu.array_cases import ARRAYS, LARGE_ARRAYS
 from dyncc_sim.skipopu.attention_cases import ATTENTION
 from dyncc_sim.skipopu.block_cases import FLOATS, PACKED
 from dyncc_sim.skipopu.function_cases import FUNCTIONS
 from dyncc_sim.skipopu.rig import Cases, Maker, packed, run_blocks
 
+#: One build for each: most of the time goes into building.
 GROUPS: dict[str, Mapping[str, Maker]] = {
-    "floats and multipliers": FLOATS | PACKED,
+    "units": FLOATS | PACKED | FUNCTIONS | ATTENTION,
     "arrays": ARRAYS,
-    "functions": FUNCTIONS,
-    "attention and reductions": ATTENTION,
 }
 YOSYS = find(FPGA_TOOLS["yosys"])
 needs_yosys = pytest.mark.skipif(
@@ -37,6 +36,13 @@ needs_yosys = pytest.mark.skipif(
 @pytest.mark.parametrize("group", GROUPS)
 def test_blocks_equal_their_twins(group: str, simulator: str) -> None:
     run_blocks(GROUPS[group], 1, [simulator])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("name", LARGE_ARRAYS)
+def test_large_arrays_equal_their_twins(name: str, simulator: str) -> None:
+    run_blocks({name: LARGE_ARRAYS[name]}, 1, [simulator])
 
 
 @pytest.mark.slow

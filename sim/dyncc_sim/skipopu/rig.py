@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy
 from amaranth import Module, Shape
@@ -120,9 +121,10 @@ def run_blocks(makers: Mapping[str, Maker], seed: int, simulators: Sequence[str]
     MissingToolError, ToolError, MismatchError
         As `dyncc_sim.runner.run_bench`.
     """
+    # The items of a block do not depend on what other blocks there are.
     cases = {
-        name: make(numpy.random.default_rng([seed, number]))
-        for number, (name, make) in enumerate(makers.items())
+        name: make(numpy.random.default_rng([seed, crc32(name.encode())]))
+        for name, make in makers.items()
     }
     text = {
         name: {
