@@ -145,11 +145,15 @@ def test_routers_of_a_file(small: Path, tmp_path: Path) -> None:
     name = "layers.1.router_mlp.weight"
     assert torch.equal(model.get_parameter(name), state[name])
     lost = {key: value for key, value in state.items() if key != name}
-    save_file(lost, path)
+    save_file(lost, path, {"policy": "evict"})
     with pytest.raises(ModelError, match=r"layers.1.router_mlp.weight has shape None, not .*64"):
         smollm2_decoder.build(path)
-    save_file(state | {"layers.0.router_mlp.weight": torch.zeros(2, 32)}, path)
+    wrong = state | {"layers.0.router_mlp.weight": torch.zeros(2, 32)}
+    save_file(wrong, path, {"policy": "evict"})
     with pytest.raises(ModelError, match=r"layers.0.router_mlp.weight has shape .*32"):
+        smollm2_decoder.build(path)
+    save_file(state, path)
+    with pytest.raises(ModelError, match="its policy is None, not one of dense, reuse, evict"):
         smollm2_decoder.build(path)
 
 
