@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    from functools import partial
     from pathlib import Path
 
     from dyncc.arch.skipopu.spec import ARCHS
+    from dyncc.cli.pages import write_page
     from dyncc.core.errors import ConfigError
-    from dyncc.core.files import write_text
     from dyncc_sim.skipopu.figures import measure, page, write_pictures
 
     if not 0 < arguments.skipped < 1:
@@ -40,10 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         print(page(figures), end="")
         return 0
-    target = Path(arguments.output)
-    folder = target.parent / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = write_pictures(figures, folder)
-    write_text(target, page(figures, folder.name))
-    print(f"{target}, and {len(drawn)} pictures in {folder}")
+    write_page(Path(arguments.output), partial(write_pictures, figures), partial(page, figures))
     return 0

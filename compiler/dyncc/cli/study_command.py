@@ -68,11 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    from functools import partial
     from pathlib import Path
 
+    from dyncc.cli.pages import write_page
     from dyncc.cli.progress import progress
     from dyncc.core.errors import ConfigError, MissingToolError
-    from dyncc.core.files import write_text
 
     try:
         from dyncc_sim.skipopu.study import page, plan
@@ -108,13 +109,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         print(page.page(study, derived, "", command), end="")
         return 0
-    target = Path(arguments.output)
-    folder = target.parent / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = page.write_pictures(study, derived, folder)
     command += f" -o {arguments.output}"
-    write_text(target, page.page(study, derived, folder.name, command))
-    print(f"{target}, and {len(drawn)} pictures in {folder}")
+    write_page(
+        Path(arguments.output),
+        partial(page.write_pictures, study, derived),
+        lambda folder: page.page(study, derived, folder, command),
+    )
     return 0
 
 

@@ -4,8 +4,7 @@ from functools import partial
 from typing import Any
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, memory, wiring
 
 from dyncc.arch.skipopu.formats import EXPONENT_BITS as STORED_BITS
 from dyncc.arch.skipopu.formats import ZERO
@@ -20,7 +19,7 @@ from dyncc_hw.skipopu.f25 import (
     significand,
     stored,
 )
-from dyncc_hw.skipopu.pipeline import Pipe, Timed, Unit, joined
+from dyncc_hw.skipopu.pipeline import Pipe, Timed, Unit, joined, ports
 from dyncc_hw.skipopu.units import BASE_BITS
 
 
@@ -53,12 +52,7 @@ class TurnBuffer(wiring.Component):
         members = {"item": shape, "summary": summary, "last": 1}
         self.layout = data.StructLayout(members)
         self.out_layout = data.StructLayout({**members, "first": 1})
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.layout)),
-                "output": Out(stream.Signature(self.out_layout)),
-            }
-        )
+        super().__init__(ports(self.layout, self.out_layout))
 
     def elaborate(self, platform: Any) -> Module:
         """One memory of two halves; counts and summaries beside it."""
@@ -219,12 +213,7 @@ class Normaliser(wiring.Component):
         self._buffer = TurnBuffer(item, self._runs, STORED_BITS)
         self._rounder = _Rounder(bits, lanes)
         self.gives = self._rounder.gives
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.takes)),
-                "output": Out(stream.Signature(self.gives)),
-            }
-        )
+        super().__init__(ports(self.takes, self.gives))
 
     def elaborate(self, platform: Any) -> Module:
         """The largest exponent so far goes into the buffer with the numbers."""

@@ -135,6 +135,11 @@ def joined(pipe: Pipe, parts: Sequence[Timed]) -> Timed:
     return Timed(Cat(values), time)
 
 
+def ports(takes: data.Layout, gives: data.Layout) -> dict[str, Any]:
+    """Members of a component with a stream `input` and a stream `output` of these payloads."""
+    return {"input": In(stream.Signature(takes)), "output": Out(stream.Signature(gives))}
+
+
 class Unit(wiring.Component):
     """A pipeline from a stream to a stream: an item in each cycle, in order.
 
@@ -158,12 +163,7 @@ class Unit(wiring.Component):
     def __init__(self, takes: dict[str, Any], gives: dict[str, Any], latency: int) -> None:
         self.takes, self.gives = data.StructLayout(takes), data.StructLayout(gives)
         self.latency = latency
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.takes)),
-                "output": Out(stream.Signature(self.gives)),
-            }
-        )
+        super().__init__(ports(self.takes, self.gives))
 
     def compute(self, pipe: Pipe, *_: Any, **given: Any) -> dict[str, Timed]:
         """The results of an item, by name; and as `WHEN`, whether it has any."""

@@ -8,8 +8,7 @@ which is known only at its end; so the integers of each block are kept until the
 from typing import Any
 
 from amaranth import Const, EnableInserter, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, memory, wiring
 
 from dyncc.arch.skipopu.formats import GUARD, ZERO
 from dyncc.core.errors import ConfigError
@@ -24,7 +23,7 @@ from dyncc_hw.skipopu.f25 import (
     multiply,
 )
 from dyncc_hw.skipopu.functions import INVERSE_ROOT, RECIPROCAL, inverse_root, reciprocal
-from dyncc_hw.skipopu.pipeline import WHEN, Pipe, Timed, Unit, joined
+from dyncc_hw.skipopu.pipeline import WHEN, Pipe, Timed, Unit, joined, ports
 from dyncc_hw.skipopu.products import stages
 from dyncc_hw.skipopu.shape import EXPONENT_BITS
 from dyncc_hw.skipopu.units import BASE_BITS
@@ -128,12 +127,7 @@ class Reducer(wiring.Component):
         self.gives = data.StructLayout(
             {"squares": self.bits - 1, "base": signed(EXPONENT_BITS), "attention": 1, "mlp": 1}
         )
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.takes)),
-                "output": Out(stream.Signature(self.gives)),
-            }
-        )
+        super().__init__(ports(self.takes, self.gives))
 
     def elaborate(self, platform: Any) -> Module:
         """Keep the sums of blocks; then shift them to one exponent, round, add."""

@@ -6,8 +6,7 @@ Twins: `dyncc_models.skipopu.numerics.attention`, whose steps these are.
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from dyncc.arch.skipopu.formats import PROBABILITY_BITS, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
@@ -24,7 +23,7 @@ from dyncc_hw.skipopu.functions import (
     to_fixed,
 )
 from dyncc_hw.skipopu.normaliser import TurnBuffer
-from dyncc_hw.skipopu.pipeline import Pipe, Timed, Unit
+from dyncc_hw.skipopu.pipeline import Pipe, Timed, Unit, ports
 from dyncc_hw.skipopu.units import BASE_BITS
 
 SCORE_BITS = 32
@@ -95,12 +94,7 @@ class TileSoftmax(wiring.Component):
         self._buffer = TurnBuffer(score, ATTENTION_TILE, score)
         self._powers = _Powers()
         self.gives = self._powers.gives
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.takes)),
-                "output": Out(stream.Signature(self.gives)),
-            }
-        )
+        super().__init__(ports(self.takes, self.gives))
 
     def elaborate(self, platform: Any) -> Module:
         """The largest score so far goes into the buffer with the scores."""
@@ -190,12 +184,7 @@ class ProbabilityBlocks(wiring.Component):
         self._buffer = TurnBuffer(item, ATTENTION_TILE, exponent)
         self._weigher = _Weigher(bits)
         self.gives = self._weigher.gives
-        super().__init__(
-            {
-                "input": In(stream.Signature(self.takes)),
-                "output": Out(stream.Signature(self.gives)),
-            }
-        )
+        super().__init__(ports(self.takes, self.gives))
 
     def elaborate(self, platform: Any) -> Module:
         """The largest exponent so far goes into the buffer."""

@@ -17,8 +17,7 @@ from dyncc_hw import fixed
 from dyncc_hw.neurocorex.core import Core
 from dyncc_hw.neurocorex.implementation import Implementation
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
-from dyncc_sim.formal.sby import Mode
+from dyncc_sim.formal.prover import replaced, stateless
 
 #: Cores whose uses are collected: the ends of all ranges that widths follow from.
 SPECS = [
@@ -31,7 +30,6 @@ SPECS = [
 ]
 IMPLEMENTATIONS = [Implementation(), Implementation("shared", "single")]
 _OF = "widths in cores of 1 and 3 neurons, 2, 8 and 16 weight bits, 18, 24 and 32 state bits"
-_ONE_CYCLE = "there is no state: a cycle shows all"
 
 
 @contextmanager
@@ -124,26 +122,18 @@ def _cut(value: Any, *limits: Any) -> Any:
 
 
 PROPERTIES = [
-    Property(
+    stateless(
         "saturate",
         "A sum that is limited to a width never wraps, for every pair of widths in use.",
         _OF,
         saturation,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={"it cuts": replaced("dyncc_hw.fixed.saturate", _cut)},
     ),
-    Property(
+    stateless(
         "round_shift",
         "Bits are dropped to the nearest integer, halves up, without loss, for all widths in use.",
         _OF,
         rounding,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={
             "it rounds down": replaced(
                 "dyncc_hw.fixed.round_shift",
@@ -151,15 +141,11 @@ PROPERTIES = [
             )
         },
     ),
-    Property(
+    stateless(
         "clip",
         "A value that is limited to two bounds never leaves them, for all widths in use.",
         _OF,
         clipping,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={"it cuts": replaced("dyncc_hw.fixed.clip", _cut)},
     ),
 ]

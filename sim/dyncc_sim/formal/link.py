@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -186,29 +187,12 @@ def step(design: Design) -> None:
 
 
 @contextmanager
-def careless_source() -> Iterator[None]:
-    """A small queue, and a source that does not look at its room."""
-    with (
-        patch("dyncc_hw.neurocorex.stimulus.queue_words", lambda spec: 4),
-        patch.object(Design, "assume", lambda design, condition: None),
-    ):
-        yield
-
-
-@contextmanager
-def others_fill() -> Iterator[None]:
-    """A queue whose room goes away by itself."""
-    with patch.object(Design, "assume", lambda design, condition: None):
-        yield
-
-
-@contextmanager
-def careless_host() -> Iterator[None]:
-    """A small log, and steps that begin without room."""
-    with (
-        patch("dyncc_hw.neurocorex.spikelog.log_words", lambda spec: 4),
-        patch.object(Design, "assume", lambda design, condition: None),
-    ):
+def careless(size: str = "") -> Iterator[None]:
+    """Neighbours that do not keep to what is assumed; a queue of this size becomes small."""
+    with ExitStack() as patches:
+        if size:
+            patches.enter_context(patch(f"dyncc_hw.neurocorex.{size}", lambda spec: 4))
+        patches.enter_context(patch.object(Design, "assume", lambda design, condition: None))
         yield
 
 
@@ -249,7 +233,7 @@ PROPERTIES = [
         stimulus,
         depth=3,
         reach=12,
-        faults={"a source that does not look": careless_source},
+        faults={"a source that does not look": partial(careless, "stimulus.queue_words")},
     ),
     Property(
         "stimulus credits",
@@ -258,7 +242,7 @@ PROPERTIES = [
         stimulus_credits,
         depth=3,
         reach=30,
-        faults={"a queue that others fill too": others_fill},
+        faults={"a queue that others fill too": careless},
     ),
     Property(
         "spike log",
@@ -267,7 +251,7 @@ PROPERTIES = [
         spike_log,
         depth=3,
         reach=12,
-        faults={"steps that begin without room": careless_host},
+        faults={"steps that begin without room": partial(careless, "spikelog.log_words")},
     ),
     Property(
         "device step",

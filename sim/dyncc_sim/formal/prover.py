@@ -63,6 +63,21 @@ class Property:
             raise ValueError(f"{self.name}: without a fault nobody knows whether it can fail")
 
 
+def stateless(
+    name: str,
+    claim: str,
+    of: str,
+    build: Callable[[Design], None],
+    faults: Mapping[str, Fault],
+) -> Property:
+    """A property of a design without registers."""
+    return Property(
+        name, claim, of, build,
+        depth=1, mode=Mode.BOUNDED, suffices="there is no state: a cycle shows all",
+        reach=1, faults=faults,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What was found for a property, its situations and its faults."""

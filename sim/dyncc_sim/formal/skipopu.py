@@ -11,10 +11,8 @@ from dyncc.arch.skipopu.packing import SCHEMES, Packing
 from dyncc_hw.skipopu import f25, normaliser, packed
 from dyncc_hw.skipopu.pipeline import Pipe
 from dyncc_sim.formal.design import Design
-from dyncc_sim.formal.prover import Property, replaced
-from dyncc_sim.formal.sby import Mode
+from dyncc_sim.formal.prover import replaced, stateless
 
-_ONE_CYCLE = "there is no state: a cycle shows all"
 #: Widths for which rounding is compared with its definition.
 VALUE_BITS, AMOUNT_BITS = 7, 4
 
@@ -79,26 +77,18 @@ def mantissas(design: Design) -> None:
 
 
 PROPERTIES = [
-    Property(
+    stateless(
         "skipopu_lanes",
         "Every lane of a multiplier that is taken apart is the sum of its own products.",
         "all schemes, with as many terms as each allows",
         lanes,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={"nothing is borrowed": replaced("dyncc_hw.skipopu.packed.lanes_of", _cut)},
     ),
-    Property(
+    stateless(
         "skipopu_rounding",
         "A shift with a sticky bit rounds to nearest, halves to even, as if no bit were lost.",
         f"values of {VALUE_BITS} bits, shifts of {AMOUNT_BITS}",
         rounding,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={
             "there is no sticky bit": replaced(
                 "dyncc_hw.skipopu.f25.shift_right_sticky",
@@ -106,15 +96,11 @@ PROPERTIES = [
             )
         },
     ),
-    Property(
+    stateless(
         "skipopu_mantissas",
         "A mantissa of a block never leaves its symmetric range, nor changes its sign.",
         "mantissas of 8, 12 and 16 bits, all numbers",
         mantissas,
-        depth=1,
-        mode=Mode.BOUNDED,
-        suffices=_ONE_CYCLE,
-        reach=1,
         faults={
             "it does not saturate": replaced(
                 "dyncc_hw.skipopu.normaliser.limited", lambda size, limit: size
