@@ -127,7 +127,7 @@ TRAPS: dict[str, tuple[Trap, str | list[int], str, dict[int, int]]] = {
     "heads": (Trap.SHAPE, f"kvapp k=r0 v=r0 layer=r0 {KV.replace('r10', 'r1')}", "heads of 1", {}),
     "shared heads": (
         Trap.SHAPE, f"attn blocks=r0 vector=r0 layer=r0 heads=r0 {KV.replace('r1 ', 'r0 ', 1)}",
-        "0 heads", {},
+        "keys of 0 heads", {},
     ),
     "rotation": (
         Trap.SHAPE, "npe function=ROPE d=r0 a=r0 b=r1 columns=r10 memory=r0", "heads of 1 numbers",
@@ -156,7 +156,9 @@ PLACE = {
 
 
 def test_every_trap_is_provoked() -> None:
-    assert {trap for trap, *_ in TRAPS.values()} == set(Trap) - {Trap.NONE}
+    # Memory of the simulator answers at once, and never with an error.
+    of_hardware = {Trap.BUS, Trap.WATCHDOG}
+    assert {trap for trap, *_ in TRAPS.values()} == set(Trap) - {Trap.NONE} - of_hardware
 
 
 @pytest.mark.parametrize("name", TRAPS)

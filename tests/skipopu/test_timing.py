@@ -119,7 +119,7 @@ def instances(draw: st.DrawFn) -> ArchSpec:
         draw(st.sampled_from([1, 4])), 8192, 64, draw(st.sampled_from([0, 5, 64])),
         draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from([1e7, 3.3e8, 1e10, 1e12])),
         draw(st.integers(0, 200)), draw(st.sampled_from([32, 512, 4096])),
-        draw(st.sampled_from([1, 3, 64])), period, period // 10, 1 << 20,
+        draw(st.sampled_from([1, 3, 64])), period, period // 10, 1 << 20, 64, 4, 64, 1,
     )  # fmt: skip
     tiles = [
         arch.tile_bytes(WeightType.Q4_1, max(TINY.hidden, TINY.width)),

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy
 
-from dyncc.arch.skipopu.formats import KvType, WeightType, kv_slot_bytes
+from dyncc.arch.skipopu.formats import (
+    EXPONENT_BITS,
+    FRACTION_BITS,
+    KvType,
+    WeightType,
+    kv_slot_bytes,
+)
 from dyncc.arch.skipopu.isa import (
     NO_SLOT,
     R_NEXT_SLOT,
@@ -40,6 +46,8 @@ from dyncc_sim.skipopu.trap import Fault
 
 _NO_SCALARS, _NO_BEFORE = numpy.zeros(0, numpy.int32), numpy.zeros((0, 0), numpy.int32)
 _INDEX_BYTES = 4
+#: Bits of an F25 code.
+_CODE = (1 << (1 + EXPONENT_BITS + FRACTION_BITS)) - 1
 
 
 @dataclass
@@ -239,7 +247,7 @@ class Executor:
         for token in tokens:
             mantissas, exponents = self._wide(self.vector[token, place])
             self.scalars[v["scalar"], token] = inverse_rms(
-                mantissas, exponents, self.arch.block, v["eps"]
+                mantissas, exponents, self.arch.block, v["eps"] & _CODE
             )
             if matrix is not None:
                 logits, _ = accumulate(matrix, mantissas[None], exponents[None])
@@ -261,7 +269,7 @@ class Executor:
         if function == Function.SUM_SQUARES:
             for token, row in zip(tokens, a, strict=True):
                 wide = self._wide(row)
-                scalar = inverse_rms(*wide, self.arch.block, v["memory"])
+                scalar = inverse_rms(*wide, self.arch.block, v["memory"] & _CODE)
                 self.scalars[v["scalar"], token] = scalar
             return self.scalars[v["scalar"], tokens]
         if function in (Function.TO_BFP, Function.TO_BFP_GAIN):
@@ -317,7 +325,7 @@ class Executor:
 
     def _append(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
         count = v["kv_heads"] * v["head_size"]
-        self._check_head(v["head_size"])
+        self._check_head(v["kv_heads"], v["head_size"])
         written = []
         for token in tokens:
             if self.next_slot >= self.slot_limit:
@@ -347,9 +355,12 @@ class Executor:
 
     def _attend(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
         heads, kv_heads, size = v["heads"], v["kv_heads"], v["head_size"]
-        self._check_head(size)
-        if not kv_heads or heads % kv_heads:
-            raise Fault(Trap.SHAPE, f"{heads} heads do not share {kv_heads} key heads")
+        self._check_head(kv_heads, size)
+        if heads % kv_heads or not 0 < heads <= self.arch.heads:
+            raise Fault(
+                Trap.SHAPE,
+                f"{heads} heads of at most {self.arch.heads} do not share {kv_heads} key heads",
+            )
         last = work.position + int(tokens[-1])
         first = self._table_address(v, work, -work.position)
         slots = self.memory.read(first, 4 * (last + 1)).view("<u4").astype(numpy.int64)
@@ -381,10 +392,15 @@ class Executor:
             self.vector[token, place] = found.reshape(-1)
         return self.vector[tokens, place]
 
-    def _check_head(self, size: int) -> None:
+    def _check_head(self, kv_heads: int, size: int) -> None:
         block = 32 if self.arch.kv == KvType.BFP8 else self.arch.block
         if size == 0 or size % block:
             raise Fault(Trap.SHAPE, f"heads of {size} numbers are no multiple of {block}")
+        if not 0 < kv_heads * size <= self.arch.kv_width:
+            raise Fault(
+                Trap.SHAPE,
+                f"keys of {kv_heads} heads of {size} numbers, and {self.arch.kv_width} fit",
+            )
 
     def _table_address(self, v: dict[str, int], work: Work, token: int) -> int:
         position = work.position + token
@@ -399,6 +415,10 @@ class Executor:
     # --- buffers ------------------------------------------------------------------------------
 
     def _place(self, first: int, count: int) -> slice:
+        if first % self.arch.vector_lanes:
+            raise Fault(
+                Trap.SHAPE, f"place {first} is no multiple of {self.arch.vector_lanes} numbers"
+            )
         if count == 0 or first + count > self.arch.vector_words:
             raise Fault(
                 Trap.BUFFER,
@@ -433,6 +453,10 @@ class Executor:
     def _wide(self, row: Any) -> tuple[Any, Any]:
         if len(row) % self.arch.block:
             raise Fault(Trap.SHAPE, f"{len(row)} numbers are no blocks of {self.arch.block}")
+        if len(row) > self.arch.route_columns:
+            raise Fault(
+                Trap.SHAPE, f"{len(row)} numbers, and norms read {self.arch.route_columns} at most"
+            )
         mantissas, exponents = to_bfp(row, self.arch.block, WIDE_BITS)
         return mantissas, exponents
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dyncc.arch.skipopu.isa import (
     BODIES,
+    COUNT_BITS,
     ENGINES,
     LOOP_DEPTH,
     QUEUE_DEPTH,
@@ -34,6 +35,7 @@ from dyncc_sim.skipopu.trap import TrapError
 
 Mask = NDArray[numpy.bool_]
 _LIMIT = (1 << REGISTER_BITS) - 1
+_MOST_COUNT = (1 << COUNT_BITS) - 1
 #: Semaphores of each mask.
 _BITS = tuple(
     tuple(bit for bit in range(SEMAPHORES) if mask >> bit & 1) for mask in range(1 << SEMAPHORES)
@@ -51,9 +53,13 @@ def holders(pred: Pred, attention: Mask, mlp: Mask) -> Mask:
 
 
 @cache
-def _operands(op: Op) -> tuple[tuple[str, bool], ...]:
-    """Names of an instruction's fields, and whether they are numbers of registers."""
-    return tuple((item.name, item.register) for item in BODIES[op] if item.name != "reserved")
+def _operands(op: Op) -> tuple[tuple[str, int | None], ...]:
+    """Names of an instruction's fields, and the most that those hold which name registers."""
+    return tuple(
+        (item.name, (1 << item.value_bits) - 1 if item.register else None)
+        for item in BODIES[op]
+        if item.name != "reserved"
+    )
 
 
 @dataclass(frozen=True)
@@ -156,11 +162,11 @@ class Sequencer:
             )
         fields, registers = instruction.fields, self.registers
         values = {
-            name: registers[fields[name]] if register else fields[name]
-            for name, register in _operands(instruction.op)
+            name: fields[name] if most is None else min(registers[fields[name]], most)
+            for name, most in _operands(instruction.op)
         }
         active = self._predicates(instruction.pred, tokens)
-        position, context = self.registers[R_POSITION], self.registers[R_CONTEXT]
+        position, context = (min(registers[n], _MOST_COUNT) for n in (R_POSITION, R_CONTEXT))
         self.queues[engine].append(
             Work(self.dispatched, self.pc, instruction, values, active, position, context)
         )

@@ -17,11 +17,13 @@ it adds one to each of its ``release``. Engines run side by side; nothing else o
 **Registers.** 32 integer registers of 40 bits (addresses in bytes, counts), 8 scalars (F25, one
 for each token), the predicates A and M (one bit for each token). R0 is always 0; `RESERVED` names
 those with a fixed meaning. The KV engine's counter of slots is taken from `R_NEXT_SLOT` when a
-program starts, and put back when it halts.
+program starts, and put back when it halts. What an operand holds that is no address counts as
+`COUNT_BITS` ones if it is larger.
 
 **Buffers.** The vector buffer holds F25 numbers, the activation buffer BFP blocks; both have the
-same places for each token of the batch. An instruction works on all tokens of the batch that have
-its predicate.
+same places for each token of the batch. A place of the vector buffer is a multiple of the numbers
+that the instance works on in a cycle. An instruction works on all tokens of the batch that have its
+predicate.
 
 **Matrices** are streamed. An ``LD`` of one counts as done when its first words arrive; what follows
 goes to the PE array, or to the router, as it is taken. ``GEMV``, ``GEMM`` and ``ROUTE`` take their
@@ -43,6 +45,8 @@ from dyncc.arch.skipopu.formats import WeightType
 
 INSTRUCTION_BITS = 64
 REGISTERS, REGISTER_BITS = 32, 40
+#: Width of counts, sizes and places as engines see them; what is larger counts as the largest.
+COUNT_BITS = 24
 SCALARS = 8
 SEMAPHORES = 6
 LOOP_DEPTH = 4
@@ -155,6 +159,12 @@ class Trap(Code):
     LOOP = 6, "loops too deep, or of no length"
     SLOTS = 7, "no free slot for keys and values"
     RUNAWAY = 8, "the program counter left the program"
+    BUS = 9, "memory answered with an error"
+    WATCHDOG = 10, "memory did not answer in time"
+
+
+#: Operands that are addresses, or bytes from one address to the next.
+ADDRESSES = ("memory", "index", "stride", "table", "pool", "eps")
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,13 @@ class Operand(Field):
 
     register: bool = False
     code: type[Code] | None = None
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of what an engine sees: the register's contents, or the field itself."""
+        if not self.register:
+            return self.bits
+        return REGISTER_BITS if self.name in ADDRESSES else COUNT_BITS
 
 
 def _registers(**meanings: str) -> tuple[Operand, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dyncc.arch.skipopu.formats import GROUPS, KvType, WeightType
@@ -53,6 +54,14 @@ class ArchSpec:
         Buffer of the stream of matrices: what is requested, and not taken by the PE array or the
         router yet. It must hold the rows that the array works on together (`tile_rows`); the rest
         of it is what memory goes on with while the array waits for something else.
+    kv_width
+        Most numbers of a token's keys in a layer, all heads together; as many are its values.
+    heads
+        Most query heads.
+    route_columns
+        Most numbers of a vector that a router or a norm reads.
+    merge_lanes
+        Numbers of a head's output that attention merges in a cycle.
     """
 
     name: str
@@ -75,6 +84,10 @@ class ArchSpec:
     refresh_period_cycles: int
     refresh_cycles: int
     stream_bytes: int
+    kv_width: int
+    heads: int
+    route_columns: int
+    merge_lanes: int
 
     def __post_init__(self) -> None:
         ranges = {
@@ -93,6 +106,10 @@ class ArchSpec:
             "refresh_period_cycles": (0, 10**6),
             "refresh_cycles": (0, max(0, self.refresh_period_cycles - 1)),
             "stream_bytes": (1, 1 << 26),
+            "kv_width": (32, 1 << 16),
+            "heads": (1, 1 << 10),
+            "route_columns": (32, 1 << 16),
+            "merge_lanes": (1, 1024),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -142,6 +159,11 @@ class ArchSpec:
         """Peak bandwidth in bytes a cycle."""
         return self.memory_bytes_s / self.clk_hz
 
+    @property
+    def bus_bytes(self) -> int:
+        """Bytes of a word of the memory port: a power of two, 2 at least."""
+        return 1 << max(1, (math.ceil(self.memory_bytes_per_cycle) - 1).bit_length())
+
 
 #: Instances by name. The U280 has the figures of the SkipOPU paper (arXiv 2603.14785): 64 x 64
 #: multipliers at 225 MHz, 460.8 GB/s; its memory is refreshed for 260 ns of every 3.9 us, as HBM2
@@ -153,12 +175,12 @@ ARCHS = {
     spec.name: spec
     for spec in (
         ArchSpec("ice40_2x2", 12_000_000, 2, 2, 2, 8, 32, KvType.BFP8, 1, 2048, 64, 0, 1,
-                 24e6, 8, 64, 1, 0, 0, 8 << 10),
+                 24e6, 8, 64, 1, 0, 0, 8 << 10, 64, 4, 256, 1),
         ArchSpec("ecp5_85f", 50_000_000, 8, 8, 2, 8, 32, KvType.BFP8, 1, 8192, 256, 64, 1,
-                 100e6, 12, 512, 1, 390, 4, 32 << 10),
+                 100e6, 12, 512, 1, 390, 4, 32 << 10, 256, 16, 1024, 1),
         ArchSpec("u280", 225_000_000, 64, 64, 2, 12, 32, KvType.F16, 32, 16384, 1024, 2048, 16,
-                 460.8e9, 60, 4096, 64, 877, 59, 1 << 20),
+                 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64),
         ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 256, 1024,
-                 16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20),
+                 16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64),
     )
 }  # fmt: skip
