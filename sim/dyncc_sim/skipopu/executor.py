@@ -222,6 +222,12 @@ class Executor:
                 f"{rows} rows of {columns} in {kind.name} are wanted, and {have} rows of {wide} in "
                 f"{matrix.kind.name} are streamed",
             )
+        together = rows if kind == WeightType.BFP16 else self.arch.tile_rows(kind)
+        if rows < have and rows % together:
+            raise Fault(
+                Trap.SHAPE,
+                f"{rows} of {have} rows, no multiple of the {together} that are worked on together",
+            )
         if rows < have:
             self._stream.appendleft(matrix.part(rows, have))
         return matrix.part(0, rows)
@@ -295,9 +301,14 @@ class Executor:
         return result
 
     def _rope(self, v: dict[str, int], tokens: Any, work: Work, a: Any) -> Any:
-        size = v["b"]
-        if size < 2 or size % 2 or a.shape[1] % size:
-            raise Fault(Trap.SHAPE, f"heads of {size} numbers in {a.shape[1]}")
+        size, unit, most = v["b"], max(2, self.arch.vector_lanes), self.arch.kv_width
+        if size == 0 or size % unit or a.shape[1] % size:
+            raise Fault(
+                Trap.SHAPE,
+                f"heads of {size} numbers in {a.shape[1]}, to be worked on by {unit} at a time",
+            )
+        if size > most:
+            raise Fault(Trap.SHAPE, f"heads of {size} numbers, and {most} fit")
         positions = work.position + tokens
         turns = f25.from_float(
             self.memory.rows(v["memory"], 4 * size, positions, 4 * size).view("<f4")

@@ -28,7 +28,8 @@ predicate.
 **Matrices** are streamed. An ``LD`` of one counts as done when its first words arrive; what follows
 goes to the PE array, or to the router, as it is taken. ``GEMV``, ``GEMM`` and ``ROUTE`` take their
 rows from the stream, in the order in which it was loaded, and wait for them by themselves; several
-may share a matrix. How far an ``LD`` runs ahead depends on the instance: it may have to wait until
+may share a matrix, if all but the last take a multiple of the rows that the array works on
+together. How far an ``LD`` runs ahead depends on the instance: it may have to wait until
 all rows of the matrices before it are taken, so nothing that takes them may wait for it. When a
 program starts, the stream is empty, and all tokens have both predicates.
 

@@ -39,8 +39,8 @@ from dyncc.core.errors import ConfigError
 
 _BLOCKS, _PRODUCTS, _READY, _SLOT, _ARRIVED, _ROOM = range(6)
 _LOGITS, _LOGITS_ROOM = _READY, _SLOT
-#: Logits that are computed together.
-CHUNK = 512
+#: Logits that are computed together at most; fewer, or as many as the array makes at once.
+_CHUNK = 512
 #: Places of the most likely token are F25 numbers, exact up to here.
 _COUNTABLE = 1 << (FRACTION_BITS + 1)
 
@@ -213,9 +213,10 @@ class Emitter:
             self._emit(Op.SYNC, {})
             for _ in range(2):
                 self._emit(Op.NOP, {}, release=(_LOGITS_ROOM,))
-        firsts = range(0, matrix.rows, CHUNK)
+        chunk = chunk_rows(self._arch, matrix.kind)
+        firsts = range(0, matrix.rows, chunk)
         for turn, first in enumerate(firsts):
-            rows = min(CHUNK, matrix.rows - first)
+            rows = min(chunk, matrix.rows - first)
             logits = place.logits[turn % 2]
             wait = [_BLOCKS] if turn == 0 else []
             if self._all_logits:
@@ -377,6 +378,12 @@ class Emitter:
             self._found.append(Instruction(Op.SETR, fields))
 
 
+def chunk_rows(arch: ArchSpec, kind: WeightType) -> int:
+    """Rows of the output matrix that are worked on by one instruction."""
+    together = arch.tile_rows(kind)
+    return max(1, _CHUNK // together) * together
+
+
 def buffers(plan: DecoderPlan, arch: ArchSpec) -> Places:
     """Places in the buffers; raises ConfigError if they are too small."""
     heads, shared = plan.heads * plan.head_size, plan.kv_heads * plan.head_size
@@ -392,6 +399,7 @@ def buffers(plan: DecoderPlan, arch: ArchSpec) -> Places:
             f"the vocabulary is {plan.vocabulary}, and the overlay counts to {_COUNTABLE} in F25"
         )
     words = block = 0
+    chunk = max(chunk_rows(arch, kind) for kind in WeightType)
 
     def vector(size: int) -> int:
         nonlocal words
@@ -407,7 +415,7 @@ def buffers(plan: DecoderPlan, arch: ArchSpec) -> Places:
         x=vector(plan.width), q=vector(heads), k=vector(shared), v=vector(shared),
         attention=vector(heads), gate=vector(plan.hidden), up=vector(plan.hidden),
         gains=(vector(plan.width), vector(plan.width)),
-        logits=(vector(CHUNK), vector(CHUNK)), best=vector(2),
+        logits=(vector(chunk), vector(chunk)), best=vector(2),
         normed_blocks=blocks(plan.width), q_blocks=blocks(heads),
         attention_blocks=blocks(heads), hidden_blocks=blocks(plan.hidden),
     )  # fmt: skip

@@ -1,0 +1,418 @@
+"""ATTN: the heads of all active tokens over the tiles of a layer, one after the other.
+
+For each tile of positions, token and head: exponents of keys, so that each position's accumulator
+has its own; scores; probabilities; for each block of values the probabilities as a block of
+mantissas, then the weighted sums, which merge into the head's state (`AttentionState`). Steps as in
+the twin `dyncc_models.skipopu.numerics.attention`. While this goes on, the history fetches the next
+tile.
+"""
+
+import math
+from typing import Any
+
+from amaranth import Array, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.skipopu.formats import GUARD, PROBABILITY_BITS, ZERO
+from dyncc.arch.skipopu.isa import ATTENTION_TILE, COUNT_BITS, Engine
+from dyncc.core.errors import ConfigError
+from dyncc_hw.skipopu.activations import slice_signature
+from dyncc_hw.skipopu.attention_shape import HeadShape
+from dyncc_hw.skipopu.attention_state import AttentionState
+from dyncc_hw.skipopu.attention_units import TileScores
+from dyncc_hw.skipopu.f25 import CODE_BITS
+from dyncc_hw.skipopu.feed import item_layout
+from dyncc_hw.skipopu.interfaces import (
+    TRAP_BITS,
+    history_signature,
+    kv_words,
+    vector_write_signature,
+    work_layout,
+)
+from dyncc_hw.skipopu.matrix_engine import lowest
+from dyncc_hw.skipopu.shape import ArrayShape
+from dyncc_hw.skipopu.softmax import P_BITS, SCORE_BITS, ProbabilityBlocks
+from dyncc_hw.skipopu.units import BASE_BITS
+from dyncc_models.skipopu.numerics.attention import score_scale
+
+
+class AttentionEngine(wiring.Component):
+    """Attention of a layer.
+
+    Parameters
+    ----------
+    shape
+        Of the array, with as many rows as columns, none wider than a block.
+
+    Members
+    -------
+    begin, work, ends, trap
+        As of `MatrixEngine`.
+    activations
+        See `ActivationBuffer`.
+    item, sums
+        To and from `ArrayFeed`.
+    history
+        Keys and values.
+    vector
+        Client of the vector buffer.
+
+    Raises
+    ------
+    ConfigError
+        If the array's shape is another.
+    """
+
+    def __init__(self, shape: ArrayShape) -> None:
+        self.shape = shape
+        arch = shape.arch
+        if arch.rows != arch.columns or arch.columns > arch.block or arch.columns > ATTENTION_TILE:
+            raise ConfigError(
+                f"attention needs as many rows as columns, up to {ATTENTION_TILE} and a block, not "
+                f"{arch.rows} x {arch.columns}"
+            )
+        rows = data.ArrayLayout(signed(shape.accumulator_bits), arch.rows)
+        sums = data.StructLayout({"accumulators": rows, "lane": range(max(2, arch.products))})
+        super().__init__(
+            {
+                "begin": In(1), "work": In(work_layout(Engine.PE, arch)),
+                "ends": Out(1), "trap": Out(TRAP_BITS),
+                "activations": Out(slice_signature(shape)),
+                "item": Out(stream.Signature(item_layout(shape))),
+                "sums": In(stream.Signature(sums)),
+                "history": Out(history_signature(arch)),
+                "vector": Out(vector_write_signature(arch)),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        """One sequence of states for it all."""
+        m = Module()
+        arch, shape, work = self.shape.arch, self.shape, self.work
+        m.submodules.sizes = sizes = HeadShape(arch)
+        m.submodules.scores = scores = TileScores(shape)
+        m.submodules.weights = blocks = ProbabilityBlocks(arch.mantissa_bits)
+        m.submodules.state = state = AttentionState(shape)
+        wiring.connect(m, state.vector, wiring.flipped(self.vector))
+        history, tile = self.history, self.history.tile
+        passes, slices = ATTENTION_TILE // arch.rows, shape.slices
+        columns_of_values = ATTENTION_TILE // arch.columns
+        scale = self._scale(m, platform)
+        trap, last = Signal(TRAP_BITS), Signal(range(max(2, arch.tokens)))
+        tokens_left = Signal(arch.tokens)
+        token, others = lowest(tokens_left), tokens_left & (tokens_left - 1)
+        #: Position of the token less the tile's first one.
+        first = Signal(COUNT_BITS)
+        mask, left = Signal(ATTENTION_TILE), Signal(ATTENTION_TILE)
+        head, shared = Signal(range(arch.heads)), Signal(COUNT_BITS)
+        key_word = Signal(range(kv_words(arch)))
+        query, out_word, state_word = (
+            Signal(len(self.activations.block)), Signal(state.place.shape()), Signal(state.state.shape()),
+        )  # fmt: skip
+        block, at, turn = (
+            Signal(len(self.activations.block)), Signal(range(max(2, slices))),
+            Signal(range(max(2, passes, arch.block // arch.columns))),
+        )  # fmt: skip
+        tops = Signal(data.ArrayLayout(signed(BASE_BITS), ATTENTION_TILE))
+        p = [Signal(P_BITS, name=f"p_{i}") for i in range(ATTENTION_TILE)]
+        own = [Signal(signed(BASE_BITS), name=f"own_{i}") for i in range(ATTENTION_TILE)]
+        w = [Signal(signed(arch.mantissa_bits), name=f"w_{i}") for i in range(ATTENTION_TILE)]
+        m_tile, d_tile = Signal(signed(SCORE_BITS)), Signal(CODE_BITS)
+        base_of_sums = Signal(signed(BASE_BITS))
+        place = lowest(left)
+        others_left = left & (left - 1)
+        below = (work.position + token - first).as_signed()
+        limit = Mux(below > ATTENTION_TILE - 1, ATTENTION_TILE - 1, below)[:5]
+        causal = Mux(below < 0, 0, (2 << limit) - 1)[:ATTENTION_TILE]
+        advance, issue, flying, values, seen = (Signal(name=n) for n in (
+            "advance", "issue", "flying", "values", "seen"))  # fmt: skip
+        drained, wanted = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        sizes_of_block = arch.block // arch.columns
+        m.d.comb += [
+            sizes.begin.eq(self.begin), sizes.work.eq(work), self.trap.eq(trap),
+            self.activations.token.eq(token), self.activations.block.eq((query + block)[: len(self.activations.block)]),
+            self.activations.slice.eq(at), advance.eq(~flying | self.item.ready),
+            history.group.eq(tile.payload.group),
+            scores.mask.eq(mask), scores.scale.eq(scale),
+            *(scores.bases[i].eq(tops[i] - GUARD) for i in range(ATTENTION_TILE)),
+            Value.cast(scores.sums.payload).eq(Value.cast(self.sums.payload.accumulators)),
+            Value.cast(state.sums.payload.accumulators).eq(
+                Value.cast(self.sums.payload.accumulators)
+            ),
+            state.sums.payload.base.eq(base_of_sums),
+            scores.sums.valid.eq(self.sums.valid & ~values),
+            state.sums.valid.eq(self.sums.valid & values),
+            self.sums.ready.eq(Mux(values, state.sums.ready, scores.sums.ready)),
+            state.token.eq(token), state.head.eq(head), state.words.eq(sizes.state_words),
+            state.state.eq(state_word), state.place.eq(out_word),
+            state.m.eq(m_tile), state.d.eq(d_tile),
+            history.request.payload.layer.eq(work.layer),
+            history.request.payload.context.eq(work.context),
+            history.request.payload.last.eq(work.position + last),
+            history.request.payload.kv_heads.eq(work.kv_heads),
+            history.request.payload.head_size.eq(work.head_size),
+            history.request.payload.table.eq(work.table),
+            history.request.payload.pool.eq(work.pool),
+        ]  # fmt: skip
+        with m.If(advance):
+            m.d.sync += flying.eq(issue)
+        with m.If(self.sums.valid & self.sums.ready):
+            m.d.sync += drained.eq(drained + 1)
+        key_at = key_word + block * sizes_of_block + at
+        value_at = kv_words(arch) // 2 + key_word + block * sizes_of_block + turn
+        ends_block = block == sizes.blocks - 1
+        ends_head = head == sizes.heads - 1
+
+        def restart_head() -> list[Any]:
+            return [
+                head.eq(0), shared.eq(0), key_word.eq(0), query.eq(work.blocks), state_word.eq(0),
+                out_word.eq(work.vector // arch.vector_lanes),
+            ]  # fmt: skip
+
+        def next_head() -> list[Any]:
+            ends_shared = shared == sizes.shared - 1
+            return [
+                head.eq(head + 1), shared.eq(Mux(ends_shared, 0, shared + 1)),
+                key_word.eq(Mux(ends_shared, key_word + sizes.key_words, key_word)),
+                query.eq(query + sizes.blocks), state_word.eq(state_word + sizes.state_words),
+                out_word.eq(out_word + sizes.out_words),
+            ]  # fmt: skip
+
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.begin):
+                m.d.sync += [trap.eq(0), tokens_left.eq(work.active), first.eq(0)]
+                m.d.comb += state.clear.eq(1)
+                m.next = "SIZES"
+            with m.State("SIZES"):
+                m.d.sync += [*restart_head()]
+                for number in range(arch.tokens):
+                    with m.If(work.active[number]):
+                        m.d.sync += last.eq(number)
+                with m.If(sizes.done):
+                    m.d.sync += trap.eq(sizes.trap)
+                    m.next = "REQUEST"
+            with m.State("REQUEST"):
+                m.d.comb += history.request.valid.eq(~trap.any())
+                with m.If(trap.any()):
+                    m.next = "END"
+                with m.Elif(history.request.ready):
+                    m.next = "TILE"
+            with m.State("TILE"), m.If(tile.valid):
+                m.d.sync += [mask.eq(tile.payload.present & causal), block.eq(0), at.eq(0)]
+                m.next = "MASK"
+                with m.If(tile.payload.trap.any()):
+                    m.d.sync += trap.eq(tile.payload.trap)
+                    m.d.comb += tile.ready.eq(1)
+                    m.next = "END"
+            with m.State("MASK"):
+                # All heads of a token have the same positions; without any, nothing changes.
+                m.d.sync += [tops[i].eq(ZERO) for i in range(ATTENTION_TILE)]
+                m.d.sync += [seen.eq(0), turn.eq(0)]
+                m.next = "KEYS"
+                with m.If(~mask.any()):
+                    m.next = "NEXT TOKEN"
+            with m.State("KEYS"):
+                m.d.comb += [
+                    self.activations.enable.eq(1),
+                    history.enable.eq(1),
+                    history.word.eq(key_at),
+                ]
+                m.d.sync += [seen.eq(1), block.eq(block + 1)]
+                with m.If(ends_block):
+                    m.d.sync += block.eq(0)
+                    m.next = "KEYS END"
+            with m.State("KEYS END"):
+                m.d.sync += [seen.eq(0), values.eq(0), drained.eq(0)]
+                m.next = "SCORES"
+            with m.State("SCORES"):
+                m.d.comb += [
+                    issue.eq(advance),
+                    self.activations.enable.eq(issue),
+                    history.enable.eq(issue),
+                    history.word.eq(key_at),
+                ]
+                with m.If(issue):
+                    m.d.sync += at.eq(at + 1)
+                    with m.If(at == slices - 1):
+                        m.d.sync += [at.eq(0), block.eq(block + 1)]
+                        with m.If(ends_block):
+                            m.d.sync += [block.eq(0), turn.eq(turn + 1)]
+                            with m.If(turn == passes - 1):
+                                m.d.sync += [turn.eq(0), left.eq(mask)]
+                                m.next = "PROBABILITIES"
+            with m.State("PROBABILITIES"):
+                m.d.comb += scores.output.ready.eq(1)
+                with m.If(scores.output.valid):
+                    m.d.sync += left.eq(others_left)
+                    for number in range(ATTENTION_TILE):
+                        with m.If(place == number):
+                            m.d.sync += p[number].eq(scores.output.payload.p)
+                    with m.If(scores.output.payload.last):
+                        m.d.sync += [
+                            m_tile.eq(scores.output.payload.m), d_tile.eq(scores.output.payload.d),
+                        ]  # fmt: skip
+                        m.next = "MERGE"
+            with m.State("MERGE"):
+                # Also those of positions that do not count.
+                with m.If(drained == passes):
+                    m.d.comb += state.begin.eq(1)
+                    m.d.sync += [values.eq(1), drained.eq(0), wanted.eq(0)]
+                    m.next = "VALUES"
+            with m.State("VALUES"):
+                # What was read before has to be in the array.
+                m.d.comb += [history.enable.eq(advance), history.word.eq(value_at)]
+                m.d.sync += left.eq(mask)
+                with m.If(advance):
+                    m.next = "EXPONENTS"
+            with m.State("EXPONENTS"):
+                m.d.sync += [own[i].eq(history.exponents[i]) for i in range(ATTENTION_TILE)]
+                m.d.sync += [item.eq(0) for item in w]
+                m.next = "WEIGH"
+            with m.State("WEIGH"):
+                into = blocks.input
+                m.d.comb += [
+                    into.valid.eq(1),
+                    into.payload.p.eq(Array(p)[place]),
+                    into.payload.own.eq(Array(own)[place]),
+                    into.payload.last.eq(~others_left.any()),
+                ]
+                with m.If(into.ready):
+                    m.d.sync += left.eq(others_left)
+                    with m.If(~others_left.any()):
+                        m.d.sync += left.eq(mask)
+                        m.next = "WEIGHTS"
+            with m.State("WEIGHTS"):
+                # The exponent of the sums before may still be wanted.
+                m.d.comb += blocks.output.ready.eq(drained == wanted)
+                with m.If(blocks.output.valid & blocks.output.ready):
+                    m.d.sync += [
+                        left.eq(others_left),
+                        base_of_sums.eq(blocks.output.payload.shared - PROBABILITY_BITS),
+                    ]
+                    for number in range(ATTENTION_TILE):
+                        with m.If(place == number):
+                            m.d.sync += w[number].eq(blocks.output.payload.weight)
+                    with m.If(blocks.output.payload.last):
+                        m.next = "SUMS"
+            with m.State("SUMS"):
+                m.d.comb += [
+                    issue.eq(advance),
+                    history.enable.eq(issue),
+                    history.word.eq(value_at),
+                ]
+                with m.If(issue):
+                    m.d.sync += at.eq(at + 1)
+                    with m.If(at == columns_of_values - 1):
+                        m.d.sync += [at.eq(0), turn.eq(turn + 1), wanted.eq(wanted + 1)]
+                        with m.If(turn == sizes_of_block - 1):
+                            m.d.sync += [turn.eq(0), block.eq(block + 1)]
+                            m.next = "VALUES"
+                            with m.If(ends_block):
+                                m.d.sync += block.eq(0)
+                                m.next = "DRAIN"
+            with m.State("DRAIN"), m.If((drained == wanted) & ~state.busy & ~flying):
+                m.next = "NEXT HEAD"
+            with m.State("NEXT HEAD"):
+                m.d.sync += next_head()
+                m.next = "MASK"
+                with m.If(ends_head):
+                    m.next = "NEXT TOKEN"
+            with m.State("NEXT TOKEN"):
+                m.d.sync += [*restart_head(), tokens_left.eq(others)]
+                m.next = "TILE"
+                with m.If(~others.any()):
+                    m.d.comb += tile.ready.eq(1)
+                    m.d.sync += [
+                        tokens_left.eq(work.active), first.eq(first + ATTENTION_TILE),
+                    ]  # fmt: skip
+                    with m.If(tile.payload.last):
+                        m.next = "FINISH"
+            with m.State("FINISH"):
+                m.d.comb += state.finish.eq(1)
+                m.next = "FINISHING"
+            with m.State("FINISHING"), m.If(~state.busy):
+                m.d.sync += next_head()
+                m.next = "FINISH"
+                with m.If(ends_head):
+                    m.d.sync += [*restart_head(), tokens_left.eq(others)]
+                    with m.If(~others.any()):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += self.ends.eq(1)
+                m.next = "IDLE"
+        self._scan(m, seen, tops)
+        self._stage(m, advance, issue, flying, values, at, turn, block, ends_block, tops, w)
+        return m
+
+    def _scale(self, m: Module, platform: Any) -> Value:
+        """The scale of scores, from a table of head sizes."""
+        step = self.shape.arch.block
+        count = max(2, self.shape.arch.kv_width // step)
+        words = [score_scale(step * (index + 1)) for index in range(count)]
+        m.submodules.scales = table = memory.Memory(shape=CODE_BITS, depth=count, init=words)
+        port = table.read_port()
+        shift = int(math.log2(step))
+        m.d.comb += port.addr.eq((self.work.head_size >> shift) - 1)
+        return Value.cast(port.data)
+
+    def _exponent(self, place: int) -> tuple[Value, Value]:
+        """Exponent of a position's products in the block that was read; whether there are any."""
+        own, key = self.activations.exponents[0], self.history.exponents[place]
+        none = (own == ZERO) | (key == ZERO)
+        return Mux(none, ZERO, own + key)[:BASE_BITS].as_signed(), none
+
+    def _scan(self, m: Module, seen: Value, tops: Any) -> None:
+        """The largest exponent of each position's blocks."""
+        with m.If(seen):
+            for place in range(ATTENTION_TILE):
+                found, _ = self._exponent(place)
+                with m.If(found > tops[place]):
+                    m.d.sync += tops[place].eq(found)
+
+    def _stage(
+        self, m: Module, advance: Any, issue: Any, flying: Any, values: Any, at: Any, turn: Any,
+        block: Any, ends_block: Any, tops: Any, w: Any,
+    ) -> None:  # fmt: skip
+        """The item that goes into the array: keys and a query, or values and probabilities."""
+        shape, arch, item = self.shape, self.shape.arch, self.item.payload
+        mantissas = self.history.mantissas
+        held_at, held_turn = Signal.like(at), Signal.like(turn)
+        flags = {name: Signal(name=f"item_{name}") for name in ("first", "last", "begins", "ends")}
+        final = Mux(values, ATTENTION_TILE // arch.columns - 1, shape.slices - 1)
+        with m.If(advance & issue):
+            m.d.sync += [
+                held_at.eq(at), held_turn.eq(turn),
+                flags["first"].eq(at == 0), flags["last"].eq(at == final),
+                flags["begins"].eq(values | (block == 0)), flags["ends"].eq(values | ends_block),
+            ]  # fmt: skip
+        m.d.comb += [
+            self.item.valid.eq(flying),
+            item.wide.eq(1),
+            item.direct.eq(1),
+            *(item[name].eq(flag) for name, flag in flags.items()),
+        ]
+        size = arch.mantissa_bits
+        for column in range(arch.columns):
+            chosen = Array(
+                Value.cast(w[first + column]) for first in range(0, ATTENTION_TILE, arch.columns)
+            )[held_at]
+            m.d.comb += item.activations[column].eq(
+                Mux(values, chosen.as_signed(), self.activations.mantissas[column])
+            )
+        for row in range(arch.rows):
+            places = range(row, ATTENTION_TILE, arch.rows)
+            keys = Array(Value.cast(mantissas[place]) for place in places)[held_turn]
+            exponents = Array(
+                Mux(none, 0, found - tops[place] + GUARD)[:BASE_BITS]
+                for place in places
+                for found, none in [self._exponent(place)]
+            )[held_turn]
+            m.d.comb += item.scales[row][0].eq(Mux(values, 0, exponents.as_signed()))
+            for column in range(arch.columns):
+                value = Array(
+                    Value.cast(mantissas[first + column][row])
+                    for first in range(0, ATTENTION_TILE, arch.columns)
+                )[held_at]
+                key = keys.word_select(column, size)
+                m.d.comb += item.weights[row][column].eq(Mux(values, value, key).as_signed())
