@@ -1,0 +1,422 @@
+"""Those around the engine of keys and values and the history: memory, vector buffer, attention."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from amaranth.lib import data
+
+from dyncc.arch.skipopu.isa import ATTENTION_TILE
+from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_hw.skipopu.interfaces import REQUEST, attention_request_layout, place_layout
+from dyncc_hw.skipopu.kv_scan import tile_layout
+from dyncc_hw.skipopu.kv_store import KvShape
+from dyncc_sim.pins import Coverage
+from dyncc_sim.skipopu.rig import packed
+
+#: How often one goes on in a cycle.
+RATES = (0.1, 0.5, 0.9, 1.0)
+
+
+def members(layout: data.StructLayout, word: int) -> dict[str, int]:
+    """The members of a structure, unsigned."""
+    return {name: word >> item.offset & ((1 << item.width) - 1) for name, item in layout}
+
+
+class Stalls:
+    """Whether one goes on in a cycle, at a rate that changes now and then."""
+
+    def __init__(self, draw: random.Random, steady: bool) -> None:
+        self._random, self._steady = draw, steady
+        self._left, self._rate = 0, 1.0
+
+    def goes(self) -> bool:
+        """Ask once a cycle."""
+        if self._steady:
+            return True
+        if self._left == 0:
+            self._left, self._rate = self._random.randint(5, 60), self._random.choice(RATES)
+        self._left -= 1
+        return self._random.random() < self._rate
+
+
+class Pins:
+    """Pins of one part of the rig; outputs must be known, and offers may not change."""
+
+    def __init__(self, dut: Any, prefix: str, draw: random.Random, steady: bool) -> None:
+        self._dut, self._prefix, self.random = dut, prefix, draw
+        self.steady = steady
+        self._kept: dict[str, int] = {}
+
+    def put(self, name: str, value: int) -> None:
+        """Set an input."""
+        getattr(self._dut, f"{self._prefix}__{name}").value = value
+
+    def garbage(self, name: str) -> None:
+        """Set an input to anything."""
+        pin = getattr(self._dut, f"{self._prefix}__{name}")
+        pin.value = self.random.getrandbits(len(pin))
+
+    def get(self, name: str) -> int:
+        """An output."""
+        value = getattr(self._dut, f"{self._prefix}__{name}").value
+        assert value.is_resolvable, f"{self._prefix}__{name} is {value}"
+        return int(value)
+
+    def offered(self, stream: str, taken: bool) -> int | None:
+        """The payload of a stream that is valid."""
+        if not self.get(f"{stream}__valid"):
+            assert stream not in self._kept, f"an offer of {self._prefix} {stream} vanished"
+            return None
+        word = self.get(f"{stream}__payload")
+        assert self._kept.get(stream, word) == word, f"{self._prefix} {stream} changed"
+        self._kept.pop(stream, None)
+        if not taken:
+            self._kept[stream] = word
+        return word
+
+    def stalls(self) -> Stalls:
+        """For one of its streams."""
+        return Stalls(self.random, self.steady)
+
+    def restart(self) -> None:
+        """Forget what was on its way."""
+        self._kept.clear()
+
+
+class Reads(Pins):
+    """A client of the port that reads.
+
+    Parameters
+    ----------
+    content
+        Memory.
+    bus_bytes
+        Of a word.
+    latency
+        Cycles from a request to its first word, at least; it is drawn up to three times that.
+    """
+
+    def __init__(
+        self, dut: Any, prefix: str, draw: random.Random, steady: bool, content: Any,
+        bus_bytes: int, latency: int,
+    ) -> None:  # fmt: skip
+        super().__init__(dut, prefix, draw, steady)
+        self._content, self._size, self._latency = content, bus_bytes, latency
+        self._accepts, self._gives = self.stalls(), self.stalls()
+        self._words: deque[tuple[int, int]] = deque()
+        self._ready = self._valid = False
+        self.cycle = self.words = 0
+        self.busy: list[int] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is on its way."""
+        super().restart()
+        self._words.clear()
+        self._valid = False
+        self.put("data__valid", 0)
+        self.put("request__ready", 0)
+
+    def drive(self) -> None:
+        """Inputs of the next cycle."""
+        self._ready = self._accepts.goes() and len(self._words) < 4096
+        self.put("request__ready", self._ready)
+        if not self._valid:
+            self._valid = (
+                bool(self._words) and self._words[0][0] <= self.cycle and self._gives.goes()
+            )
+            self.put("data__valid", self._valid)
+            if self._valid:
+                self.put("data__payload", self._words[0][1])
+            else:
+                self.garbage("data__payload")
+        self.cycle += 1
+
+    def look(self) -> None:
+        """What happens in this cycle."""
+        word = self.offered("request", self._ready)
+        if word is not None and self._ready:
+            self._accept(**members(REQUEST, word))
+        if self._valid and self.get("data__ready"):
+            self._words.popleft()
+            self._valid = False
+            self.words += 1
+            self.busy.append(self.cycle)
+
+    def _accept(self, address: int, bytes: int) -> None:  # noqa: A002  (a member of the payload)
+        assert bytes > 0, "a read of nothing"
+        assert bytes % 2 == 0, f"a read of {bytes} bytes"
+        assert address % 2 == 0, f"a read at {address:#x}"
+        assert address + bytes <= len(self._content), f"a read at {address:#x}"
+        content = self._content[address : address + bytes].tobytes()
+        content += self.random.randbytes(-bytes % self._size)
+        delay = self._latency if self.steady else self.random.randint(1, 3 * self._latency)
+        for first in range(0, len(content), self._size):
+            last = first + self._size >= len(content)
+            number = int.from_bytes(content[first : first + self._size], "little")
+            self._words.append((self.cycle + delay, number | last << 8 * self._size))
+
+
+class Writes(Pins):
+    """The client of the port that writes; memory changes when that is acknowledged."""
+
+    def __init__(
+        self, dut: Any, prefix: str, draw: random.Random, steady: bool, content: Any,
+        bus_bytes: int, latency: int,
+    ) -> None:  # fmt: skip
+        super().__init__(dut, prefix, draw, steady)
+        self._content, self._size, self._latency = content, bus_bytes, latency
+        self._accepts, self._takes = self.stalls(), self.stalls()
+        self._requests: deque[dict[str, int]] = deque()
+        self._waiting: deque[tuple[int, int, bytes]] = deque()
+        self._bytes = b""
+        self._ready = self._takes_word = False
+        self._cycle = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """What was not acknowledged is lost."""
+        super().restart()
+        self._requests.clear()
+        self._waiting.clear()
+        self._bytes = b""
+        for name in ("done", "request__ready", "data__ready"):
+            self.put(name, 0)
+
+    def drive(self) -> None:
+        """Inputs of the next cycle."""
+        self._cycle += 1
+        self._ready = self._accepts.goes()
+        self._takes_word = bool(self._requests) and self._takes.goes()
+        self.put("request__ready", self._ready)
+        self.put("data__ready", self._takes_word)
+        done = bool(self._waiting) and self._waiting[0][0] <= self._cycle
+        if done:
+            _, address, content = self._waiting.popleft()
+            self._content[address : address + len(content)] = numpy.frombuffer(content, numpy.uint8)
+        self.put("done", done)
+
+    def look(self) -> None:
+        """What happens in this cycle."""
+        word = self.offered("data", self._takes_word)
+        if word is not None and self._takes_word:
+            self._bytes += word.to_bytes(self._size, "little")
+            request = self._requests[0]
+            if len(self._bytes) >= request["bytes"]:
+                delay = self._latency if self.steady else self.random.randint(1, self._latency)
+                content = self._bytes[: request["bytes"]]
+                self._waiting.append((self._cycle + delay, request["address"], content))
+                self._requests.popleft()
+                self._bytes = b""
+        request_word = self.offered("request", self._ready)
+        if request_word is not None and self._ready:
+            request = members(REQUEST, request_word)
+            assert request["bytes"] % 2 == request["address"] % 2 == 0, f"a write of {request}"
+            assert request["address"] + request["bytes"] <= len(self._content), str(request)
+            self._requests.append(request)
+
+
+class VectorReads(Pins):
+    """The client of the vector buffer."""
+
+    def __init__(
+        self, dut: Any, prefix: str, draw: random.Random, steady: bool, arch: ArchSpec, vector: Any
+    ) -> None:
+        super().__init__(dut, prefix, draw, steady)
+        self._arch, self._vector = arch, vector
+        self._accepts, self._gives = self.stalls(), self.stalls()
+        self._words: deque[int] = deque()
+        self._ready = self._valid = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing is on its way."""
+        super().restart()
+        self._words.clear()
+        self._valid = False
+        self.put("numbers__valid", 0)
+        self.put("place__ready", 0)
+
+    def drive(self) -> None:
+        """Inputs of the next cycle."""
+        self._ready = self._accepts.goes() and len(self._words) < 3
+        self.put("place__ready", self._ready)
+        if not self._valid:
+            self._valid = bool(self._words) and self._gives.goes()
+            self.put("numbers__valid", self._valid)
+            if self._valid:
+                self.put("numbers__payload", self._words[0])
+            else:
+                self.garbage("numbers__payload")
+
+    def look(self) -> None:
+        """What happens in this cycle."""
+        if self._valid and self.get("numbers__ready"):
+            self._words.popleft()
+            self._valid = False
+        word = self.offered("place", self._ready)
+        if word is not None and self._ready:
+            place = members(place_layout(self._arch), word)
+            lanes = self._arch.vector_lanes
+            first = place["word"] * lanes
+            row = self._vector[place["token"], first : first + lanes]
+            self._words.append(sum(int(code) << 25 * lane for lane, code in enumerate(row)))
+
+
+@dataclass
+class Expected:
+    """What attention has to find.
+
+    Attributes
+    ----------
+    request
+        By members.
+    present
+        Of each position.
+    words
+        Numbers of a word of a place, and their exponent, by position and word; what words there
+        are.
+    """
+
+    request: dict[str, int]
+    present: Any
+    words: Callable[[int, int], tuple[list[int], int]]
+    which: list[int]
+    trap: int = 0
+
+
+class Attention(Pins):
+    """Asks for tiles, reads all words of them, takes them; compares."""
+
+    def __init__(
+        self, dut: Any, draw: random.Random, steady: bool, arch: ArchSpec, coverage: Coverage
+    ) -> None:
+        super().__init__(dut, "history", draw, steady)
+        self._shape, self._arch, self._coverage = KvShape(arch), arch, coverage
+        self._asks, self._reads = self.stalls(), self.stalls()
+        self._expected: Expected | None = None
+        self._asked = self._offers = False
+        self._todo: deque[int] | None = None
+        self._shown: tuple[int, int] | None = None
+        self._tile = 0
+        self._group = 0
+        self._takes = False
+        self.trap = 0
+        self.restart()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a request, not all of whose tiles were taken."""
+        return self._expected is not None
+
+    def restart(self) -> None:
+        """Nothing is on its way."""
+        super().restart()
+        self._expected, self._todo, self._shown = None, None, None
+        self._asked = self._offers = False
+        for name in ("request__valid", "tile__ready", "enable"):
+            self.put(name, 0)
+
+    def start(self, expected: Expected) -> None:
+        """Give it a request."""
+        self._expected, self._asked, self._tile, self.trap = expected, False, 0, 0
+
+    def drive(self) -> None:
+        """Inputs of the next cycle."""
+        expected = self._expected
+        if not self._offers:
+            self._offers = expected is not None and not self._asked and self._asks.goes()
+            self.put("request__valid", self._offers)
+            if self._offers and expected is not None:
+                self.put("request__payload", packed(attention_request_layout(), expected.request))
+            else:
+                self.garbage("request__payload")
+        reads = bool(self._todo) and self._reads.goes()
+        self.put("enable", reads)
+        self._reading: int | None = None
+        if reads and self._todo:
+            self._reading = self._todo.popleft()
+            self.put("group", self._group)
+            self.put("word", self._reading)
+        else:
+            self.garbage("group")
+            self.garbage("word")
+        self._takes = self._todo is not None and not self._todo and not reads
+        self._takes = self._takes and self._shown is not None and self._reads.goes()
+        self.put("tile__ready", self._takes)
+
+    def look(self) -> None:
+        """What happens in this cycle."""
+        if self._shown is not None:
+            self._compare(*self._shown)
+        if self._offers and self.get("request__ready"):
+            self._asked, self._offers = True, False
+        word = self.offered("tile", self._takes)
+        if word is not None:
+            tile = members(tile_layout(self._shape), word)
+            if self._takes:
+                self._take(tile)
+            elif self._todo is None:
+                self._begin(tile)
+        else:
+            assert not self._takes
+        if self._reading is not None:
+            self._shown = (self._tile, self._reading)
+
+    def _begin(self, tile: dict[str, int]) -> None:
+        expected = self._expected
+        assert expected is not None, "a tile that nobody asked for"
+        self._coverage["tiles"] += 1
+        if tile["trap"]:
+            assert tile["last"], "a trap that is not the last tile"
+            self.trap = tile["trap"]
+            self._todo, self._shown = deque(), (-1, 0)
+            return
+        first = self._tile * ATTENTION_TILE
+        present = expected.present[first : first + ATTENTION_TILE]
+        wanted = sum(int(bit) << number for number, bit in enumerate(present))
+        assert tile["present"] == wanted, (
+            f"tile {self._tile}: {tile['present']:#x}, not {wanted:#x}"
+        )
+        last = first + ATTENTION_TILE >= len(expected.present)
+        assert tile["last"] == last, f"tile {self._tile}: last is {tile['last']}"
+        self._group = tile["group"]
+        self._todo = deque(self.random.sample(expected.which, len(expected.which)))
+        self._coverage["beyond the history"] += first >= self._arch.kv_tokens
+        self._coverage["empty tile"] += wanted == 0
+
+    def _compare(self, tile: int, word: int) -> None:
+        expected = self._expected
+        if tile < 0 or expected is None:
+            return
+        mantissas, exponents = self.get("mantissas"), self.get("exponents")
+        bits, columns = self._arch.mantissa_bits, self._arch.columns
+        for place in range(ATTENTION_TILE):
+            position = tile * ATTENTION_TILE + place
+            if position >= len(expected.present) or not expected.present[position]:
+                continue
+            numbers, exponent = expected.words(position, word)
+            found = mantissas >> place * columns * bits
+            for column, number in enumerate(numbers):
+                value = found >> column * bits & ((1 << bits) - 1)
+                wanted = number & ((1 << bits) - 1)
+                assert value == wanted, (
+                    f"position {position} word {word} column {column}: {value:#x}, not {wanted:#x}"
+                )
+            value = exponents >> 11 * place & 0x7FF
+            assert value == exponent & 0x7FF, (
+                f"position {position} word {word}: exponent {value:#x}, not {exponent}"
+            )
+            self._coverage["words compared"] += 1
+
+    def _take(self, tile: dict[str, int]) -> None:
+        self._todo, self._shown = None, None
+        self._tile += 1
+        if tile["last"]:
+            self._expected = None
