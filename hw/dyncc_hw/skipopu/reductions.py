@@ -5,6 +5,8 @@ Twins: `dyncc_models.skipopu.numerics.norms.inverse_rms`, and `dot.accumulate` w
 which is known only at its end; so the integers of each block are kept until then.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from amaranth import Const, EnableInserter, Module, Mux, Signal, Value, signed
@@ -217,6 +219,8 @@ class InverseRms(Unit):
     ----------
     bits
         Of the sum of squares.
+    beside
+        Shapes of what else an item has, by name; it comes out with the result.
 
     Members
     -------
@@ -226,23 +230,23 @@ class InverseRms(Unit):
         `result`.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, beside: Mapping[str, Any] = MappingProxyType({})) -> None:
         mean = max(compose_stages(bits), compose_stages(COUNT_BITS) + RECIPROCAL)
         super().__init__(
             {
                 "squares": bits, "base": signed(EXPONENT_BITS), "count": COUNT_BITS,
-                "eps": CODE_BITS,
+                "eps": CODE_BITS, **beside,
             },
-            {"result": CODE_BITS},
+            {"result": CODE_BITS, **beside},
             mean + MULTIPLY + ADD + INVERSE_ROOT,
         )  # fmt: skip
 
     def compute(
-        self, pipe: Pipe, squares: Timed, base: Timed, count: Timed, eps: Timed
+        self, pipe: Pipe, squares: Timed, base: Timed, count: Timed, eps: Timed, **beside: Timed
     ) -> dict[str, Timed]:
         """The reciprocal of the count is a table's, as the twin's."""
         positive = Timed(Const(0, 1))
         number = compose(pipe, positive, count, Timed(Const(0, signed(2))))
         total = compose(pipe, positive, squares, base)
         mean = multiply(pipe, total, reciprocal(pipe, number))
-        return {"result": inverse_root(pipe, add(pipe, mean, eps))}
+        return {"result": inverse_root(pipe, add(pipe, mean, eps)), **beside}

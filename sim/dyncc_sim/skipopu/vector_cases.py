@@ -1,0 +1,227 @@
+"""Random instructions of the vector engine, and numbers for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from dyncc.arch.skipopu.formats import EXPONENT_BITS, FRACTION_BITS, GROUPS, WeightType
+from dyncc.arch.skipopu.isa import COUNT_BITS, SCALARS, Function, Instruction, Op
+from dyncc.arch.skipopu.matrices import to_memory
+from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_models.skipopu.numerics import f25
+from dyncc_sim.skipopu.sequencer import Work
+
+#: Numbers at the end of each token's that no instruction uses: those of other clients.
+OTHERS = 64
+#: Positions that have rotations, and numbers of the longest head.
+POSITIONS, HEAD = 24, 64
+#: Numbers behind the last position, so that tables may begin a little later.
+SPARE = 8
+#: Addresses of tables of rotations.
+TABLES = (0, 4 * (POSITIONS * HEAD + SPARE) + 2)
+MOST_COUNT = (1 << COUNT_BITS) - 1
+TWO_OPERANDS = (Function.ADD, Function.MUL, Function.SWIGLU, Function.TO_BFP_GAIN)
+TO_BLOCKS = (Function.TO_BFP, Function.TO_BFP_GAIN)
+#: Kinds of numbers: range of stored exponents, and the part that is zero.
+STYLES = {
+    "usual": (120, 134, 0.05), "any": (1, 254, 0.1), "small": (1, 6, 0.2), "large": (249, 254, 0.1),
+    "zero": (127, 128, 1.0), "equal": (127, 128, 0.3), "around zero": (60, 68, 0.1),
+}  # fmt: skip
+
+
+def codes(draw: numpy.random.Generator, style: str, count: int) -> Any:
+    """F25 numbers of a style, int32 of shape (count,)."""
+    low, high, zeros = STYLES[style]
+    fraction = draw.integers(0, 1 << FRACTION_BITS, count)
+    extreme = draw.choice([0, 1, (1 << FRACTION_BITS) - 1], count)
+    fraction = numpy.where(draw.random(count) < 0.3, extreme, fraction)
+    if style == "equal":
+        fraction = draw.integers(0, 2, count)
+    sign = draw.integers(0, 2, count) << (EXPONENT_BITS + FRACTION_BITS)
+    found = sign | draw.integers(low, high + 1, count) << FRACTION_BITS | fraction
+    return numpy.where(draw.random(count) < zeros, 0, found).astype(numpy.int32)
+
+
+def rotations(draw: numpy.random.Generator) -> Any:
+    """Rotations of all positions and some numbers that are none, binary32."""
+    count = POSITIONS * HEAD + SPARE
+    angles = numpy.cos(draw.random(count) * 7).astype(numpy.float32)
+    bits = draw.integers(0, 255 << 23, count).astype(numpy.uint32)
+    bits |= (draw.integers(0, 2, count) << 31).astype(numpy.uint32)
+    special = numpy.array([0.0, -0.0, 1.0, -1.0, 3.4e38, -3.4e38, 1e-45, 1.17e-38], numpy.float32)
+    kind = draw.random(count)
+    found = numpy.where(kind < 0.6, angles, bits.view(numpy.float32))
+    return numpy.where(kind > 0.8, special[draw.integers(0, len(special), count)], found)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A matrix for `Op.ROUTE`: how it is stored, its shape, and its bytes."""
+
+    kind: WeightType
+    rows: int
+    columns: int
+    content: bytes
+
+
+def router(draw: numpy.random.Generator, arch: ArchSpec, rows: int, columns: int) -> Router:
+    """Random weights, some blocks far smaller than others."""
+    groups = rows * columns // arch.block
+    spread = int(draw.choice([0, 3, 40, 3000]))
+    exponents = draw.integers(-16 - spread, -15, groups)
+    limit = int(draw.choice([2, 300, 32767]))
+    weights = draw.integers(-limit, limit + 1, (groups, arch.block))
+    weights[draw.random(groups) < 0.1] = 0
+    if draw.random() < 0.1:
+        weights[:] = 32767
+    data = numpy.concatenate((exponents[:, None], weights), axis=1).astype("<i2")
+    content = to_memory(WeightType.BFP16, arch.block, data.view(numpy.uint8).reshape(rows, -1))
+    return Router(WeightType.BFP16, rows, columns, content)
+
+
+class Maker:
+    """Makes instructions.
+
+    Parameters
+    ----------
+    arch
+        The instance.
+    draw
+        Random numbers.
+    """
+
+    def __init__(self, arch: ArchSpec, draw: numpy.random.Generator) -> None:
+        self._arch, self._draw = arch, draw
+        self.room = arch.vector_words - OTHERS
+        self._number = 0
+
+    def integer(self, low: int, high: int) -> int:
+        """A number from `low` to `high`."""
+        return int(self._draw.integers(low, high + 1))
+
+    def columns(self, whole: bool, most: int = 200) -> int:
+        """Numbers of a token; if `whole`, blocks."""
+        block = self._arch.block
+        if whole:
+            return block * self.integer(1, most // block)
+        return self.integer(1, int(self._draw.choice([3, 40, most])))
+
+    def place(self, count: int) -> int:
+        """A place for so many numbers, sometimes the first or the last."""
+        lanes = self._arch.vector_lanes
+        last = (self.room - count) // lanes
+        return lanes * int(self._draw.choice([0, last, self.integer(0, last)], p=[0.1, 0.1, 0.8]))
+
+    def npe(self, function: Function) -> dict[str, int]:
+        """Values of a right instruction."""
+        arch, draw = self._arch, self._draw
+        norm = function == Function.SUM_SQUARES
+        whole = function in TO_BLOCKS or norm
+        columns = self.columns(whole, arch.route_columns if norm else 200)
+        v = {"function": int(function), "scalar": self.integer(0, SCALARS - 1), "memory": 0}
+        if function == Function.ROPE:
+            unit = max(2, arch.vector_lanes)
+            size = unit * self.integer(1, HEAD // unit)
+            columns = size * self.integer(1, max(1, 200 // size))
+            v["memory"] = int(draw.choice(TABLES)) + 4 * self.integer(0, SPARE - 1)
+        a = self.place(columns)
+        b = a if draw.random() < 0.1 else self._apart(columns, a)
+        if function not in TWO_OPERANDS:
+            # Where there is no second operand, it does not matter.
+            b = a
+        d = int(draw.choice([a, b])) if draw.random() < 0.4 else self._apart(columns, a, b)
+        v |= {"columns": columns, "a": a, "b": b, "d": d}
+        if function == Function.ROPE:
+            v["b"] = size
+        elif norm:
+            v["memory"] = self._eps()
+        elif whole:
+            v["d"] = self.integer(0, arch.blocks - columns // arch.block)
+        elif function == Function.ARGMAX:
+            first = [0, 1, self.integer(1, 70000), MOST_COUNT, MOST_COUNT - self.integer(0, 60)]
+            v |= {"b": int(draw.choice(first)), "d": self.place(2)}
+        return v
+
+    def _apart(self, count: int, *others: int) -> int:
+        """A place that does not begin or end within others."""
+        while True:
+            found = self.place(count)
+            if all(abs(found - other) >= count for other in others):
+                return found
+
+    def _eps(self) -> int:
+        """An F25, and bits above it that do not count."""
+        eps = int(f25.from_float(numpy.float32(self._draw.choice([0, 1e-6, 1e-5, 1, 1e30]))))
+        return eps | self.integer(0, 7) << 25
+
+    def route(self, route: bool, columns: int) -> dict[str, int]:
+        """Values of a right `Op.ROUTE`."""
+        return {
+            "route": int(route), "scalar": self.integer(0, SCALARS - 1),
+            "vector": self.place(columns), "columns": columns, "eps": self._eps(),
+        }  # fmt: skip
+
+    def work(self, op: Op, values: dict[str, int], active: Any = None) -> Work:
+        """An instruction for tokens; random ones if none are given."""
+        if active is None:
+            tokens = self.integer(1, self._arch.tokens)
+            active = self._draw.random(tokens) < self._draw.choice([0.3, 0.7, 1.0])
+            active[self.integer(0, tokens - 1)] = True
+        self._number += 1
+        last = POSITIONS - self._arch.tokens - 1
+        return Work(self._number, 0, Instruction(op, {}), values, active, self.integer(0, last), 0)
+
+    def wrong(self, function: Function) -> tuple[str, dict[str, int]]:
+        """An instruction with something wrong, and what."""
+        arch, v = self._arch, self.npe(function)
+        lanes, words = arch.vector_lanes, arch.vector_words
+        blocks = function in TO_BLOCKS
+        norm = function == Function.SUM_SQUARES
+        kinds: list[tuple[str, dict[str, int]]] = [
+            ("a outside", {"a": words - v["columns"] + lanes}),
+            ("a far outside", {"a": MOST_COUNT // lanes * lanes}),
+            ("no columns", {"columns": 0}),
+            ("most columns", {"columns": MOST_COUNT}),
+        ]
+        if lanes > 1:
+            kinds += [("a between words", {"a": v["a"] + 1})]
+        if function in TWO_OPERANDS:
+            kinds += [("b outside", {"b": words - v["columns"] // lanes * lanes + lanes})]
+            if lanes > 1:
+                kinds += [("b between words", {"b": v["b"] + 1})]
+        if blocks:
+            kinds += [
+                ("blocks outside", {"d": arch.blocks - v["columns"] // arch.block + 1}),
+                ("blocks far outside", {"d": MOST_COUNT}),
+            ]
+        elif not norm:
+            count = 2 if function == Function.ARGMAX else v["columns"]
+            kinds += [("d outside", {"d": words - count // lanes * lanes + lanes})]
+            if lanes > 1:
+                kinds += [("d between words", {"d": v["d"] + 1})]
+        if blocks or norm:
+            kinds += [("no whole blocks", {"columns": v["columns"] + 1})]
+        if norm:
+            kinds += [("too long", {"columns": arch.route_columns + arch.block, "a": 0})]
+        if function == Function.ROPE:
+            many = arch.kv_width + max(2, lanes)
+            kinds = [
+                ("no head", {"b": 0}), ("odd head", {"b": 1}),
+                ("heads do not fit", {"columns": v["b"] + 1}),
+                ("long head", {"b": many, "columns": many, "a": 0, "d": 0}),
+                ("far address", {"memory": (1 << 40) - 2}),
+            ]  # fmt: skip
+        name, change = kinds[self.integer(0, len(kinds) - 1)]
+        return name, v | change
+
+
+def group_values(found: Router, arch: ArchSpec) -> list[tuple[int, list[int]]]:
+    """Exponent and weights of each group, in order."""
+    size = GROUPS[found.kind].bytes(arch.block)
+    header = len(found.content) - found.rows * found.columns // arch.block * size
+    groups = numpy.frombuffer(found.content, numpy.uint8, offset=header).reshape(-1, size)
+    numbers = numpy.ascontiguousarray(groups).view("<i2")
+    return [(int(row[0]), [int(value) for value in row[1:]]) for row in numbers]
