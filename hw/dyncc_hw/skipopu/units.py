@@ -113,16 +113,17 @@ class FromSingle(Unit):
 
     def compute(self, pipe: Pipe, single: Timed) -> dict[str, Timed]:
         """Round the fraction; subnormal numbers become 0 unless they round up."""
+        return {"result": pipe.stage(partial(from_single, pipe), single)}
 
-        def convert(bits: Any) -> Any:
-            drop = SINGLE_FRACTION - FRACTION_BITS
-            size = bits[drop:-1] + (bits[drop - 1] & (bits[: drop - 1].any() | bits[drop]))
-            size = pipe.wire(size)
-            limited = Mux(size > LARGEST, LARGEST, size)[: CODE_BITS - 1]
-            limited = pipe.wire(limited)
-            return Mux(limited[FRACTION_BITS:].any(), Cat(limited, bits[-1]), 0)
 
-        return {"result": pipe.stage(convert, single)}
+def from_single(pipe: Pipe, bits: Any) -> Any:
+    """The code nearest to a binary32."""
+    drop = SINGLE_FRACTION - FRACTION_BITS
+    size = bits[drop:-1] + (bits[drop - 1] & (bits[: drop - 1].any() | bits[drop]))
+    size = pipe.wire(size)
+    limited = Mux(size > LARGEST, LARGEST, size)[: CODE_BITS - 1]
+    limited = pipe.wire(limited)
+    return Mux(limited[FRACTION_BITS:].any(), Cat(limited, bits[-1]), 0)
 
 
 class Reconstructor(Unit):
