@@ -5,15 +5,16 @@ Twins: `dyncc_models.skipopu.numerics.norms.inverse_rms`, and `dot.accumulate` w
 which is known only at its end; so the integers of each block are kept until then.
 """
 
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from amaranth import Const, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth import Array, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 
 from dyncc.arch.skipopu.formats import GUARD, ZERO
-from dyncc.core.errors import ConfigError
+from dyncc.core.errors import ConfigError, InternalError
 from dyncc_hw.skipopu.f25 import (
     ADD,
     CODE_BITS,
@@ -91,8 +92,8 @@ class BlockSums(Unit):
 class Reducer(wiring.Component):
     """Sum of squares and routes of a vector.
 
-    Throughput: `lanes` numbers a cycle, then a cycle for each block, and `TAIL` cycles to the
-    results, in which the next vector may already come in up to its first block.
+    Throughput: `lanes` numbers a cycle, then `turns` cycles for each block, and `tail` cycles to
+    the results. In all of these the next vector may already come in up to its first block.
 
     Parameters
     ----------
@@ -102,6 +103,9 @@ class Reducer(wiring.Component):
         Most blocks of a vector.
     lanes
         Numbers that come at once.
+    serial
+        Whether the sums of a block go one after the other through one shifter and one adder: 5
+        turns instead of one, and some 2,000 look-up tables less on an ECP5.
 
     Members
     -------
@@ -115,15 +119,14 @@ class Reducer(wiring.Component):
         are compared as the integers that they are, and ties skip.
     """
 
-    TAIL = 4
-
-    def __init__(self, block: int, blocks: int, lanes: int = 1) -> None:
+    def __init__(self, block: int, blocks: int, lanes: int = 1, *, serial: bool = False) -> None:
         if block % lanes:
             raise ConfigError(f"a block of {block} is not some runs of {lanes} numbers")
         if blocks < 1:
             raise ConfigError(f"a vector has at least one block, not {blocks}")
         self._sums = BlockSums(block, lanes)
         self._blocks = blocks
+        self.turns, self.tail = (1 + ROWS, 5) if serial else (1, 4)
         self.takes = self._sums.takes
         self.bits = self._sums.bits + GUARD + (blocks - 1).bit_length()
         self.gives = data.StructLayout(
@@ -163,19 +166,27 @@ class Reducer(wiring.Component):
                     place.eq(0), last.eq(place), draining.eq(1), kept.eq(top), largest.eq(ZERO),
                     weights_top.eq(found.payload.top),
                 ]  # fmt: skip
-        advance = Signal()
+        advance, turn = Signal(), Signal(range(max(2, self.turns)))
         m.submodules.pipe = EnableInserter(advance)(inside)
         m.d.comb += [read.en.eq(advance), advance.eq(out.ready | ~out.valid)]
+        turned = Signal()
+        m.d.comb += turned.eq(turn == self.turns - 1)
         with m.If(draining & advance):
-            m.d.sync += place.eq(place + 1)
-            with m.If(ends):
-                m.d.sync += [place.eq(0), draining.eq(0)]
+            m.d.sync += turn.eq(Mux(turned, 0, turn + 1))
+            with m.If(turned):
+                m.d.sync += place.eq(place + 1)
+                with m.If(ends):
+                    m.d.sync += [place.eq(0), draining.eq(0)]
         pipe = Pipe(inside, draining)
         first = Timed(place == 0)
-        totals = self._totals(pipe, read.data, Timed(kept), Timed(weights_top), first)
-        time = totals[0].time
-        done = pipe.valid(time) & pipe.at(Timed(ends), time)
-        values = [total.value for total in totals]
+        tops = Timed(kept), Timed(weights_top)
+        if self.turns == 1:
+            values, time = self._totals(pipe, read.data, *tops, first)
+        else:
+            values, time = self._ring(pipe, read.data, *tops, first, Timed(turn))
+        if time != self.tail:
+            raise InternalError(f"the sums take {time} cycles, and are to take {self.tail}")
+        done = pipe.valid(time) & pipe.at(Timed(ends & turned), time)
         m.d.comb += [
             out.valid.eq(done),
             out.payload.squares.eq(values[0]),
@@ -187,29 +198,54 @@ class Reducer(wiring.Component):
 
     def _totals(
         self, pipe: Pipe, word: Any, largest: Timed, weights_top: Timed, first: Timed
-    ) -> list[Timed]:
-        """The accumulators: squares, then rows."""
+    ) -> tuple[list[Any], int]:
+        """The accumulators, squares first, and when they are there: all rows at once."""
         totals = []
         for row in range(1 + ROWS):
 
             def amount(word: Any, largest: Any, weights_top: Any, row: int = row) -> Any:
-                if row == 0:
-                    down = (largest - word.exponent) << 1
-                else:
-                    down = weights_top + largest - word.exponent - word.weight_exponents[row - 1]
-                # The accumulator has `GUARD` bits below.
-                down = pipe.wire(down)
-                far = (1 << 6) - 1
-                return Mux(down > far, far, Mux(down < 0, 0, down))[:6], word.sums[row]
-
-            def shift(down: Any, total: Any) -> Any:
-                value = (total << (GUARD + 1)) >> down
-                return fit((value + 1) >> 1, self._sums.bits + GUARD)
+                apart = largest - word.exponent
+                other = apart if row == 0 else weights_top - word.weight_exponents[row - 1]
+                return _limited(pipe, apart + other), word.sums[row]
 
             word_now = Timed(word, 1)
-            term = pipe.stage(shift, *pipe.stage(amount, word_now, largest, weights_top))
+            down, total = pipe.stage(amount, word_now, largest, weights_top)
+            term = pipe.stage(self._shifted, down, total)
             totals.append(pipe.accumulate(term, first, self.bits))
-        return totals
+        return [total.value for total in totals], totals[0].time
+
+    def _ring(
+        self, pipe: Pipe, word: Any, largest: Timed, weights_top: Timed, first: Timed, turn: Timed
+    ) -> tuple[list[Any], int]:
+        """The same, one after the other: accumulators go round."""
+
+        def choose(word: Any, largest: Any, weights_top: Any, turn: Any) -> Any:
+            apart = pipe.wire(largest - word.exponent)
+            others = [apart, *(weights_top - item for item in word.weight_exponents)]
+            return apart, Array(others)[turn], Array(word.sums)[turn]
+
+        apart, other, total = pipe.stage(choose, Timed(word, 1), largest, weights_top, turn)
+        down = pipe.stage(lambda a, b: _limited(pipe, a + b), apart, other)
+        term = pipe.stage(self._shifted, down, total)
+        ring = [
+            Signal(signed(self.bits), name=f"ring_{i}", reset_less=True) for i in range(1 + ROWS)
+        ]
+        before = Mux(pipe.at(first, term.time), 0, ring[-1])
+        with pipe.m.If(pipe.valid(term.time)):
+            pipe.m.d.sync += ring[0].eq(before + term.value)
+            pipe.m.d.sync += [later.eq(item) for item, later in itertools.pairwise(ring)]
+        return ring[::-1], term.time + 1
+
+    def _shifted(self, down: Any, total: Any) -> Any:
+        """A term of an accumulator, which has `GUARD` bits below."""
+        value = (total << (GUARD + 1)) >> down
+        return fit((value + 1) >> 1, self._sums.bits + GUARD)
+
+
+def _limited(pipe: Pipe, down: Any) -> Any:
+    """A shift by which nothing is left, or less."""
+    down, far = pipe.wire(down), (1 << 6) - 1
+    return Mux(down > far, far, Mux(down < 0, 0, down))[:6]
 
 
 class InverseRms(Unit):

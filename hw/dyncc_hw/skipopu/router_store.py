@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -132,10 +132,7 @@ class RouterStore(wiring.Component):
         arch, width, group = self.arch, self.width, self.stream.group.payload
         lanes, parts = arch.vector_lanes, arch.block // width
         blocks = -(-arch.route_columns // arch.block)
-        words = [
-            Cat(group.weights[first + index] for index in range(width))
-            for first in range(0, arch.block, width)
-        ]
+        weights = Value.cast(group.weights)
         # Words of the lanes side by side in a word of the memory, and those of a block.
         runs, block_words = width // lanes, arch.block // lanes
         run = Signal(range(max(2, runs)), reset_less=True)
@@ -148,7 +145,7 @@ class RouterStore(wiring.Component):
             into, out = store.write_port(), store.read_port()
             m.d.comb += [
                 into.addr.eq(place * parts + part),
-                into.data.eq(Array(words)[part]),
+                into.data.eq(weights.word_select(part, width * WIDE_BITS)),
                 into.en.eq(writing & (row == index)),
                 out.addr.eq(self.word // runs),
                 out.en.eq(self.enable),

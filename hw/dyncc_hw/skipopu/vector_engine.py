@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import SCALARS, Engine, Function, Op, Trap
@@ -29,6 +29,13 @@ from dyncc_hw.skipopu.vector_largest import Largest
 from dyncc_hw.skipopu.vector_norms import Norms
 from dyncc_hw.skipopu.vector_rotations import HeadCheck, Rotations
 from dyncc_hw.skipopu.vector_walk import Source, Walk
+
+
+def scalar_write_layout(arch: ArchSpec) -> data.StructLayout:
+    """A scalar that is written in a cycle: its number, whose it is, and its F25."""
+    return data.StructLayout(
+        {"valid": 1, "scalar": 3, "token": range(max(2, arch.tokens)), "value": CODE_BITS}
+    )
 
 
 class VectorEngine(wiring.Component):
@@ -60,6 +67,8 @@ class VectorEngine(wiring.Component):
         See `interfaces.scalar_read_signature`.
     attention, mlp
         Whether tokens run attention and the MLP, a bit each; all ones after reset.
+    written
+        Scalars that are written, for traces; see `scalar_write_layout`.
 
     Raises
     ------
@@ -92,6 +101,7 @@ class VectorEngine(wiring.Component):
                 "scalar": In(scalar_read_signature(arch)),
                 "attention": Out(arch.tokens, init=-1),
                 "mlp": Out(arch.tokens, init=-1),
+                "written": Out(scalar_write_layout(arch)),
             }
         )
 
@@ -271,7 +281,9 @@ class VectorEngine(wiring.Component):
             into.en.eq(goes),
             read.addr.eq(Cat(wanted, self.scalar.scalar)),
             self.scalar.value.eq(read.data),
-        ]
+            self.written.valid.eq(goes), self.written.scalar.eq(work.scalar),
+            self.written.token.eq(number), self.written.value.eq(found.payload.scalar),
+        ]  # fmt: skip
         with m.If(goes & (work.op == Op.ROUTE) & work.route):
             m.d.sync += [
                 self.attention.bit_select(token, 1).eq(found.payload.attention),

@@ -15,6 +15,8 @@ from dyncc_hw.skipopu.reductions import COUNT_BITS as MOST_COUNT_BITS
 from dyncc_hw.skipopu.reductions import WIDE_BITS, InverseRms, Reducer
 
 _ROUTES = ("attention", "mlp")
+#: Words of a block with which sums may take their time.
+_PATIENCE = 16
 
 
 class Norms(wiring.Component):
@@ -46,7 +48,9 @@ class Norms(wiring.Component):
         lanes, block = arch.vector_lanes, arch.block
         self._words = -(-arch.route_columns // lanes)
         self._normaliser = Normaliser(block, WIDE_BITS, lanes)
-        self._reducer = Reducer(block, -(-arch.route_columns // block), lanes)
+        # A block takes so long to come in that its sums may go one after the other.
+        serial = block // lanes > _PATIENCE
+        self._reducer = Reducer(block, -(-arch.route_columns // block), lanes, serial=serial)
         self._rms = InverseRms(self._reducer.bits - 1, dict.fromkeys(_ROUTES, 1))
         verdict = data.StructLayout({"scalar": CODE_BITS, **dict.fromkeys(_ROUTES, 1)})
         sums = self._reducer.takes.members

@@ -10,7 +10,7 @@ from dyncc.arch.skipopu.isa import COUNT_BITS, Trap
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_hw.skipopu.f25 import CODE_BITS
 from dyncc_hw.skipopu.interfaces import ADDRESS_BITS, TRAP_BITS, read_signature
-from dyncc_hw.skipopu.units import FromSingle
+from dyncc_hw.skipopu.units import SINGLE_FRACTION, FromSingle
 from dyncc_hw.skipopu.vector_lanes import turn_signature
 
 _SINGLE = 4
@@ -121,7 +121,7 @@ class Rotations(wiring.Component):
     read
         To the port, see `interfaces.read_signature`.
     trap
-        An address is beyond all addresses.
+        In some cycle: an address is beyond all addresses, or a number is not finite.
     turn
         From `vector_lanes.Operands`.
     """
@@ -146,11 +146,10 @@ class Rotations(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Requests; words to numbers; a memory of two halves."""
         m = Module()
-        self._requests(m)
-        self._store(m)
+        self._requests(m, self._store(m))
         return m
 
-    def _requests(self, m: Module) -> None:
+    def _requests(self, m: Module, strange: Value) -> None:
         """One for each active token, as fast as the port takes them."""
         request = self.read.request
         left, beyond = Signal(self._arch.tokens), Signal()
@@ -160,7 +159,7 @@ class Rotations(wiring.Component):
             request.payload.address.eq(address),
             request.payload.bytes.eq(self.head << 2),
             request.valid.eq(left[0] & ~beyond),
-            self.trap.eq(Mux(left[0] & beyond, Trap.MEMORY, Trap.NONE)),
+            self.trap.eq(Mux(left[0] & beyond, Trap.MEMORY, Mux(strange, Trap.SHAPE, Trap.NONE))),
         ]
         with m.If(left.any() & (~left[0] | (request.valid & request.ready))):
             m.d.sync += [
@@ -171,8 +170,14 @@ class Rotations(wiring.Component):
                 left.eq(self.active), address.eq(self.address), beyond.eq(self.beyond),
             ]  # fmt: skip
 
-    def _store(self, m: Module) -> None:
-        """Numbers as they come into one half, pairs out of the other."""
+    def _store(self, m: Module) -> Value:
+        """Numbers as they come into one half, pairs out of the other.
+
+        Returns
+        -------
+        Value
+            Whether a number comes that is not finite.
+        """
         width, pairs, turn = self.width, self._pairs, self.turn
         free, ends = Signal(), Signal()
         singles, took = self._singles(m, free, ends)
@@ -242,6 +247,7 @@ class Rotations(wiring.Component):
                 m.d.comb += into.data[index].eq(
                     Cat(unit.output.payload.result for unit in converters)
                 )
+        return took & Cat(single[SINGLE_FRACTION:-1].all() for single in singles).any()
 
     def _singles(self, m: Module, free: Value, ends: Value) -> tuple[list[Any], Value]:
         """So many numbers as are converted in a cycle, and whether they are taken in this one.

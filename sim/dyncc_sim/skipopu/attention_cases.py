@@ -120,10 +120,10 @@ def merge(draw: Any) -> Cases:
     return cases
 
 
-def reduce(block: int, lanes: int, draw: Any) -> Cases:
+def reduce(block: int, lanes: int, serial: bool, draw: Any) -> Cases:
     """Vectors of up to six blocks with the four rows of a router."""
     most = 6
-    unit = Reducer(block, most, lanes)
+    unit = Reducer(block, most, lanes, serial=serial)
     cases = Cases(
         unit, required=("ties", "attention", "no attention", "mlp", "no mlp", "zeros", "extreme")
     )
@@ -211,8 +211,10 @@ ATTENTION: dict[str, Maker] = {
     "weigh_8": partial(weigh, 8),
     "weigh_12": partial(weigh, 12),
     "merge": merge,
-    "reduce_32_by_16": partial(reduce, 32, 16),
-    "reduce_32_steady": partial(steady, partial(reduce, 32, 1)),
-    "reduce_128_by_8_steady": partial(steady, partial(reduce, 128, 8)),
+    "reduce_32_by_16": partial(reduce, 32, 16, False),
+    "reduce_32_by_16_serial": partial(reduce, 32, 16, True),
+    "reduce_32_steady": partial(steady, partial(reduce, 32, 1, False)),
+    "reduce_32_serial_steady": partial(steady, partial(reduce, 32, 1, True)),
+    "reduce_128_by_8_steady": partial(steady, partial(reduce, 128, 8, False)),
     "rms": rms,
 }

@@ -310,10 +310,11 @@ class Executor:
         if size > most:
             raise Fault(Trap.SHAPE, f"heads of {size} numbers, and {most} fit")
         positions = work.position + tokens
-        turns = f25.from_float(
-            self.memory.rows(v["memory"], 4 * size, positions, 4 * size).view("<f4")
-        )
-        self.memory.bytes_read += 4 * turns.size
+        numbers = self.memory.rows(v["memory"], 4 * size, positions, 4 * size).view("<f4")
+        self.memory.bytes_read += 4 * numbers.size
+        if not numpy.isfinite(numbers).all():
+            raise Fault(Trap.SHAPE, f"rotations at {v['memory']:#x} are not finite")
+        turns = f25.from_float(numbers)
         found = numpy.empty_like(a)
         for row, turn in enumerate(turns):
             turned = rope(a[row].reshape(-1, size), turn[: size // 2], turn[size // 2 :])

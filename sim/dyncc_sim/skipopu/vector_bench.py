@@ -20,7 +20,7 @@ from dyncc.arch.skipopu.isa import SCALARS, Function, Op, Trap
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
 from dyncc_sim.skipopu.sequencer import Work
-from dyncc_sim.skipopu.vector_cases import STYLES, TO_BLOCKS, TWO_OPERANDS, Router, router
+from dyncc_sim.skipopu.vector_cases import STRANGE, STYLES, TO_BLOCKS, TWO_OPERANDS, Router, router
 from dyncc_sim.skipopu.vector_player import Player
 
 
@@ -35,6 +35,8 @@ class Instructions:
         #: A router for the next instruction, and whether it comes after it.
         self.pending: Router | None = None
         self.late = False
+        #: What is wrong with the instruction.
+        self.wrong = ""
 
     async def operands(self, work: Work) -> None:
         """Fresh numbers for some of the operands."""
@@ -98,6 +100,7 @@ class Instructions:
         function = Function(int(draw.choice(list(Function))))
         if draw.random() < 0.15:
             name, values = maker.wrong(function)
+            self.wrong = name
             self.coverage[f"wrong: {name}"] += 1
             active = numpy.ones(1, bool) if name == "far address" else None
             return maker.work(Op.NPE, values, active)
@@ -109,6 +112,7 @@ class Instructions:
     async def run(self) -> None:
         """One instruction."""
         player, draw = self.player, self.draw
+        self.wrong = ""
         work = self.choose()
         v, op = work.values, work.instruction.op
         name = Function(v["function"]).name if op == Op.NPE else op.name
@@ -138,6 +142,11 @@ class Instructions:
         self.coverage["tail"] += v["columns"] % player.lanes != 0
         if trap != Trap.NONE:
             await self.reset()
+            if self.wrong == STRANGE:
+                # Some of it was written.
+                for token in work.active.nonzero()[0]:
+                    await player.fill(int(token), v["d"], v["columns"], "usual")
+                await player.written()
         else:
             player.note(work)
         await self.compare(work, trap)
@@ -218,3 +227,19 @@ async def instructions(dut: Any) -> None:
     await player.compare_scalars(range(SCALARS))
     coverage.finish(f"{player.arch.name}, vector engine", options["required"])
     cocotb.log.info("coverage: cycles %s", player.cycle)
+    if player.quiet:
+        for work, cycles in sorted(player.cycles, key=lambda c: c[0].values.get("function", -1)):
+            v = work.values
+            n = int(work.active.sum())
+            turns = n * -(-v["columns"] // player.lanes)
+            cocotb.log.info(
+                "coverage: %s tokens %s/%s cols %s b %s turns %s cycles %s extra %s",
+                Function(v["function"]).name if "function" in v else f"ROUTE{v['route']}",
+                n,
+                len(work.active),
+                v["columns"],
+                v.get("b"),
+                turns,
+                cycles,
+                cycles - turns,
+            )

@@ -22,6 +22,9 @@ POSITIONS, HEAD = 24, 64
 SPARE = 8
 #: Addresses of tables of rotations.
 TABLES = (0, 4 * (POSITIONS * HEAD + SPARE) + 2)
+#: Address of one in which a number in eight is not finite.
+STRANGE = "rotations are not finite"
+STRANGE_TABLE = 2 * TABLES[1]
 MOST_COUNT = (1 << COUNT_BITS) - 1
 TWO_OPERANDS = (Function.ADD, Function.MUL, Function.SWIGLU, Function.TO_BFP_GAIN)
 TO_BLOCKS = (Function.TO_BFP, Function.TO_BFP_GAIN)
@@ -55,6 +58,16 @@ def rotations(draw: numpy.random.Generator) -> Any:
     kind = draw.random(count)
     found = numpy.where(kind < 0.6, angles, bits.view(numpy.float32))
     return numpy.where(kind > 0.8, special[draw.integers(0, len(special), count)], found)
+
+
+def strange_rotations(draw: numpy.random.Generator) -> Any:
+    """The same with numbers that are not finite."""
+    found = rotations(draw)
+    strange = numpy.array([numpy.inf, -numpy.inf, numpy.nan], numpy.float32)
+    # One in each head of 8 numbers, and more.
+    for first in range(0, len(found), 8):
+        found[first + draw.integers(0, 2)] = draw.choice(strange)
+    return found
 
 
 @dataclass(frozen=True)
@@ -213,6 +226,7 @@ class Maker:
                 ("heads do not fit", {"columns": v["b"] + 1}),
                 ("long head", {"b": many, "columns": many, "a": 0, "d": 0}),
                 ("far address", {"memory": (1 << 40) - 2}),
+                (STRANGE, {"memory": STRANGE_TABLE}), (STRANGE, {"memory": STRANGE_TABLE}),
             ]  # fmt: skip
         name, change = kinds[self.integer(0, len(kinds) - 1)]
         return name, v | change

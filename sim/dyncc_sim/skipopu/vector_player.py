@@ -32,12 +32,14 @@ from dyncc_sim.skipopu.sequencer import Work
 from dyncc_sim.skipopu.trap import Fault
 from dyncc_sim.skipopu.vector_cases import (
     OTHERS,
+    STRANGE_TABLE,
     TABLES,
     Maker,
     Router,
     codes,
     group_values,
     rotations,
+    strange_rotations,
 )
 
 INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
@@ -63,6 +65,7 @@ class Player:
         self.twin = Executor(arch, memory)
         for address in TABLES:
             memory.load(address, rotations(self.draw).tobytes())
+        memory.load(STRANGE_TABLE, strange_rotations(self.draw).tobytes())
         self._matrix_end = _MATRICES
         self.lanes = arch.vector_lanes
         self.words = arch.vector_words // self.lanes
