@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
-from skipopu.small import Small
+from dyncc_sim.skipopu.small import Small
 
 from dyncc.arch.skipopu.assembler import assemble
 from dyncc.arch.skipopu.formats import WeightType
@@ -145,13 +145,17 @@ TRAPS: dict[str, tuple[Trap, str | list[int], str, dict[int, int]]] = {
     "loops": (Trap.LOOP, loops(5), "more than 4", {}),
     "loop of nothing": (Trap.LOOP, "loop count=r1 length=0", "no instruction", {}),
     "no slots": (Trap.SLOTS, f"kvapp k=r0 v=r0 layer=r0 {KV}", "all 4 slots", {R_NEXT_SLOT: 4}),
+    "too many releases": (
+        Trap.SEMAPHORE, "setr d=r10 s=r0 mode=IMMEDIATE imm=256\nloop count=r10 length=1\n"
+        "nop release=3", "semaphore 3 at 255", {},
+    ),
     "no halt": (Trap.RUNAWAY, "nop", "6 instructions", {}),
     "loop over the end": (Trap.RUNAWAY, "loop count=r0 length=9", "6 instructions", {}),
 }  # fmt: skip
 #: Places of the instruction that is to blame, where that is not the first behind `PLACES`.
 PLACE = {
     "slot": 1, "other rows": 1, "nobody releases": 1, "no matrix": 1, "loops": 4, "no halt": 1,
-    "matrix of the other kind": 2, "loop over the end": 10,
+    "matrix of the other kind": 2, "loop over the end": 10, "too many releases": 2,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skipopu.small import CONFIG, Small
+from dyncc_sim.skipopu.small import CONFIG, Small
 
 from dyncc.arch.skipopu.formats import KvType, WeightType, kv_slot_bytes
 from dyncc.arch.skipopu.isa import ENGINES, R_NEXT_SLOT, Engine, Op, decode

@@ -10,14 +10,15 @@ tile.
 import math
 from typing import Any
 
-from amaranth import Array, Module, Mux, Signal, Value, signed
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc.arch.skipopu.formats import GUARD, PROBABILITY_BITS, ZERO
+from dyncc.arch.skipopu.formats import PROBABILITY_BITS
 from dyncc.arch.skipopu.isa import ATTENTION_TILE, COUNT_BITS, Engine
 from dyncc.core.errors import ConfigError
 from dyncc_hw.skipopu.activations import slice_signature
+from dyncc_hw.skipopu.attention_items import AttentionItems
 from dyncc_hw.skipopu.attention_shape import HeadShape
 from dyncc_hw.skipopu.attention_state import AttentionState
 from dyncc_hw.skipopu.attention_units import TileScores
@@ -94,6 +95,8 @@ class AttentionEngine(wiring.Component):
         m.submodules.scores = scores = TileScores(shape)
         m.submodules.weights = blocks = ProbabilityBlocks(arch.mantissa_bits)
         m.submodules.state = state = AttentionState(shape)
+        m.submodules.items = items = AttentionItems(shape)
+        wiring.connect(m, items.item, wiring.flipped(self.item))
         wiring.connect(m, state.vector, wiring.flipped(self.vector))
         history, tile = self.history, self.history.tile
         passes, slices = ATTENTION_TILE // arch.rows, shape.slices
@@ -107,14 +110,11 @@ class AttentionEngine(wiring.Component):
         mask, left = Signal(ATTENTION_TILE), Signal(ATTENTION_TILE)
         head, shared = Signal(range(arch.heads)), Signal(COUNT_BITS)
         key_word = Signal(range(kv_words(arch)))
-        query, out_word, state_word = (
-            Signal(len(self.activations.block)), Signal(state.place.shape()), Signal(state.state.shape()),
-        )  # fmt: skip
+        query = Signal(len(self.activations.block))
+        out_word, state_word = Signal(len(state.place)), Signal(len(state.state))
         block, at, turn = (
-            Signal(len(self.activations.block)), Signal(range(max(2, slices))),
-            Signal(range(max(2, passes, arch.block // arch.columns))),
+            Signal(len(query)), Signal(range(max(2, slices))), Signal(len(items.turn)),
         )  # fmt: skip
-        tops = Signal(data.ArrayLayout(signed(BASE_BITS), ATTENTION_TILE))
         p = [Signal(P_BITS, name=f"p_{i}") for i in range(ATTENTION_TILE)]
         own = [Signal(signed(BASE_BITS), name=f"own_{i}") for i in range(ATTENTION_TILE)]
         w = [Signal(signed(arch.mantissa_bits), name=f"w_{i}") for i in range(ATTENTION_TILE)]
@@ -125,17 +125,26 @@ class AttentionEngine(wiring.Component):
         below = (work.position + token - first).as_signed()
         limit = Mux(below > ATTENTION_TILE - 1, ATTENTION_TILE - 1, below)[:5]
         causal = Mux(below < 0, 0, (2 << limit) - 1)[:ATTENTION_TILE]
-        advance, issue, flying, values, seen = (Signal(name=n) for n in (
-            "advance", "issue", "flying", "values", "seen"))  # fmt: skip
+        advance, issue, flying, values, seen = (
+            items.advance, items.issue, items.flying, items.values, Signal(),
+        )  # fmt: skip
+        of_values = Signal()
         drained, wanted = Signal(COUNT_BITS), Signal(COUNT_BITS)
         sizes_of_block = arch.block // arch.columns
+        ends_block = block == sizes.blocks - 1
         m.d.comb += [
             sizes.begin.eq(self.begin), sizes.work.eq(work), self.trap.eq(trap),
-            self.activations.token.eq(token), self.activations.block.eq((query + block)[: len(self.activations.block)]),
-            self.activations.slice.eq(at), advance.eq(~flying | self.item.ready),
+            self.activations.token.eq(token),
+            self.activations.block.eq((query + block)[: len(query)]),
+            self.activations.slice.eq(at),
+            values.eq(of_values), items.at.eq(at), items.turn.eq(turn), items.begins.eq(values | (block == 0)),
+            items.ends.eq(values | ends_block), items.scan.eq(seen), items.weights.eq(Cat(w)),
+            items.query.eq(self.activations.mantissas),
+            items.query_exponent.eq(self.activations.exponents[0]),
+            items.mantissas.eq(history.mantissas), items.exponents.eq(history.exponents),
             history.group.eq(tile.payload.group),
             scores.mask.eq(mask), scores.scale.eq(scale),
-            *(scores.bases[i].eq(tops[i] - GUARD) for i in range(ATTENTION_TILE)),
+            scores.bases.eq(items.bases),
             Value.cast(scores.sums.payload).eq(Value.cast(self.sums.payload.accumulators)),
             Value.cast(state.sums.payload.accumulators).eq(
                 Value.cast(self.sums.payload.accumulators)
@@ -155,13 +164,10 @@ class AttentionEngine(wiring.Component):
             history.request.payload.table.eq(work.table),
             history.request.payload.pool.eq(work.pool),
         ]  # fmt: skip
-        with m.If(advance):
-            m.d.sync += flying.eq(issue)
         with m.If(self.sums.valid & self.sums.ready):
             m.d.sync += drained.eq(drained + 1)
         key_at = key_word + block * sizes_of_block + at
         value_at = kv_words(arch) // 2 + key_word + block * sizes_of_block + turn
-        ends_block = block == sizes.blocks - 1
         ends_head = head == sizes.heads - 1
 
         def restart_head() -> list[Any]:
@@ -207,7 +213,7 @@ class AttentionEngine(wiring.Component):
                     m.next = "END"
             with m.State("MASK"):
                 # All heads of a token have the same positions; without any, nothing changes.
-                m.d.sync += [tops[i].eq(ZERO) for i in range(ATTENTION_TILE)]
+                m.d.comb += items.clear.eq(1)
                 m.d.sync += [seen.eq(0), turn.eq(0)]
                 m.next = "KEYS"
                 with m.If(~mask.any()):
@@ -223,7 +229,7 @@ class AttentionEngine(wiring.Component):
                     m.d.sync += block.eq(0)
                     m.next = "KEYS END"
             with m.State("KEYS END"):
-                m.d.sync += [seen.eq(0), values.eq(0), drained.eq(0)]
+                m.d.sync += [seen.eq(0), of_values.eq(0), drained.eq(0)]
                 m.next = "SCORES"
             with m.State("SCORES"):
                 m.d.comb += [
@@ -257,7 +263,7 @@ class AttentionEngine(wiring.Component):
                 # Also those of positions that do not count.
                 with m.If(drained == passes):
                     m.d.comb += state.begin.eq(1)
-                    m.d.sync += [values.eq(1), drained.eq(0), wanted.eq(0)]
+                    m.d.sync += [of_values.eq(1), drained.eq(0), wanted.eq(0)]
                     m.next = "VALUES"
             with m.State("VALUES"):
                 # What was read before has to be in the array.
@@ -341,8 +347,6 @@ class AttentionEngine(wiring.Component):
             with m.State("END"):
                 m.d.comb += self.ends.eq(1)
                 m.next = "IDLE"
-        self._scan(m, seen, tops)
-        self._stage(m, advance, issue, flying, values, at, turn, block, ends_block, tops, w)
         return m
 
     def _scale(self, m: Module, platform: Any) -> Value:
@@ -355,64 +359,3 @@ class AttentionEngine(wiring.Component):
         shift = int(math.log2(step))
         m.d.comb += port.addr.eq((self.work.head_size >> shift) - 1)
         return Value.cast(port.data)
-
-    def _exponent(self, place: int) -> tuple[Value, Value]:
-        """Exponent of a position's products in the block that was read; whether there are any."""
-        own, key = self.activations.exponents[0], self.history.exponents[place]
-        none = (own == ZERO) | (key == ZERO)
-        return Mux(none, ZERO, own + key)[:BASE_BITS].as_signed(), none
-
-    def _scan(self, m: Module, seen: Value, tops: Any) -> None:
-        """The largest exponent of each position's blocks."""
-        with m.If(seen):
-            for place in range(ATTENTION_TILE):
-                found, _ = self._exponent(place)
-                with m.If(found > tops[place]):
-                    m.d.sync += tops[place].eq(found)
-
-    def _stage(
-        self, m: Module, advance: Any, issue: Any, flying: Any, values: Any, at: Any, turn: Any,
-        block: Any, ends_block: Any, tops: Any, w: Any,
-    ) -> None:  # fmt: skip
-        """The item that goes into the array: keys and a query, or values and probabilities."""
-        shape, arch, item = self.shape, self.shape.arch, self.item.payload
-        mantissas = self.history.mantissas
-        held_at, held_turn = Signal.like(at), Signal.like(turn)
-        flags = {name: Signal(name=f"item_{name}") for name in ("first", "last", "begins", "ends")}
-        final = Mux(values, ATTENTION_TILE // arch.columns - 1, shape.slices - 1)
-        with m.If(advance & issue):
-            m.d.sync += [
-                held_at.eq(at), held_turn.eq(turn),
-                flags["first"].eq(at == 0), flags["last"].eq(at == final),
-                flags["begins"].eq(values | (block == 0)), flags["ends"].eq(values | ends_block),
-            ]  # fmt: skip
-        m.d.comb += [
-            self.item.valid.eq(flying),
-            item.wide.eq(1),
-            item.direct.eq(1),
-            *(item[name].eq(flag) for name, flag in flags.items()),
-        ]
-        size = arch.mantissa_bits
-        for column in range(arch.columns):
-            chosen = Array(
-                Value.cast(w[first + column]) for first in range(0, ATTENTION_TILE, arch.columns)
-            )[held_at]
-            m.d.comb += item.activations[column].eq(
-                Mux(values, chosen.as_signed(), self.activations.mantissas[column])
-            )
-        for row in range(arch.rows):
-            places = range(row, ATTENTION_TILE, arch.rows)
-            keys = Array(Value.cast(mantissas[place]) for place in places)[held_turn]
-            exponents = Array(
-                Mux(none, 0, found - tops[place] + GUARD)[:BASE_BITS]
-                for place in places
-                for found, none in [self._exponent(place)]
-            )[held_turn]
-            m.d.comb += item.scales[row][0].eq(Mux(values, 0, exponents.as_signed()))
-            for column in range(arch.columns):
-                value = Array(
-                    Value.cast(mantissas[first + column][row])
-                    for first in range(0, ATTENTION_TILE, arch.columns)
-                )[held_at]
-                key = keys.word_select(column, size)
-                m.d.comb += item.weights[row][column].eq(Mux(values, value, key).as_signed())

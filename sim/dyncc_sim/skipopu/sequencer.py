@@ -22,6 +22,7 @@ from dyncc.arch.skipopu.isa import (
     R_ZERO,
     REGISTER_BITS,
     REGISTERS,
+    SEMAPHORE_BITS,
     SEMAPHORES,
     Engine,
     Instruction,
@@ -36,6 +37,7 @@ from dyncc_sim.skipopu.trap import TrapError
 Mask = NDArray[numpy.bool_]
 _LIMIT = (1 << REGISTER_BITS) - 1
 _MOST_COUNT = (1 << COUNT_BITS) - 1
+_MOST_RELEASES = (1 << SEMAPHORE_BITS) - 1
 #: Semaphores of each mask.
 _BITS = tuple(
     tuple(bit for bit in range(SEMAPHORES) if mask >> bit & 1) for mask in range(1 << SEMAPHORES)
@@ -278,6 +280,8 @@ class Sequencer:
 
     def _release(self, instruction: Instruction) -> None:
         for bit in _BITS[instruction.release]:
+            if self.semaphores[bit] == _MOST_RELEASES:
+                raise self.trap(Trap.SEMAPHORE, self.pc, f"semaphore {bit} at {_MOST_RELEASES}")
             self.semaphores[bit] += 1
 
     def _set(self, fields: dict[str, int]) -> None:

@@ -50,6 +50,8 @@ REGISTERS, REGISTER_BITS = 32, 40
 COUNT_BITS = 24
 SCALARS = 8
 SEMAPHORES = 6
+#: Width of a semaphore; a program that releases more is stopped.
+SEMAPHORE_BITS = 8
 LOOP_DEPTH = 4
 #: Instructions that an engine's queue holds.
 QUEUE_DEPTH = 8
@@ -162,6 +164,7 @@ class Trap(Code):
     RUNAWAY = 8, "the program counter left the program"
     BUS = 9, "memory answered with an error"
     WATCHDOG = 10, "memory did not answer in time"
+    SEMAPHORE = 11, "more releases than a semaphore counts"
 
 
 #: Operands that are addresses, or bytes from one address to the next.
@@ -332,6 +335,23 @@ class Instruction:
         body = pack(layout, {"reserved": 0, **self.fields})
         head = {"op": self.op, "pred": self.pred, "wait": self.wait, "release": self.release}
         return body | pack(HEADER, head) << BODY_BITS
+
+
+def operand_registers(op: Op) -> list[str]:
+    """Fields of an instruction that name registers which it reads, in the order of the body."""
+    if op == Op.SETR:
+        return ["s"]
+    return [item.name for item in BODIES[op] if item.register]
+
+
+def dispatch_cycles(op: Op) -> int:
+    """Cycles that the sequencer takes for an instruction if it does not have to wait.
+
+    One to decode, one for each register that it reads, one to hand it over. `SetMode.ADD` takes one
+    more, `SetMode.MULTIPLY` as many as its number has bits; the end of a loop takes one more for
+    each loop that ends there.
+    """
+    return 2 + len(operand_registers(op))
 
 
 def decode(word: int) -> Instruction:

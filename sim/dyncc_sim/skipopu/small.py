@@ -32,6 +32,11 @@ TOKENS = (3, 501, 7, 1009, 1, 2, 808, 6)
 class Small:
     """The decoder on an instance.
 
+    Parameters
+    ----------
+    config
+        Its sizes.
+
     Attributes
     ----------
     plan, places, program
@@ -39,10 +44,11 @@ class Small:
     """
 
     def __init__(
-        self, arch: ArchSpec, policy: KvPolicy, all_logits: bool = False, routed: bool = True
-    ) -> None:
+        self, arch: ArchSpec, policy: KvPolicy, all_logits: bool = False, routed: bool = True,
+        config: LlamaConfig = CONFIG,
+    ) -> None:  # fmt: skip
         self.arch = arch
-        self.plan = plan = plan_of_sizes(CONFIG, policy, routed)
+        self.plan = plan = plan_of_sizes(config, policy, routed)
         draw = numpy.random.default_rng(5)
         shared = plan.kv_heads * plan.head_size
         heads = plan.heads * plan.head_size

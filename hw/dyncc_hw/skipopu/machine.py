@@ -1,0 +1,187 @@
+"""The machine: sequencer, engines, buffers, and the memory port."""
+
+from typing import Any
+
+from amaranth import Module, ResetInserter
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.skipopu.isa import COUNT_BITS, REGISTER_BITS, REGISTERS
+from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_hw.skipopu.bursts import Geometry, burst_signature
+from dyncc_hw.skipopu.front import Front, State, engine_layout
+from dyncc_hw.skipopu.history import History
+from dyncc_hw.skipopu.interfaces import (
+    ADDRESS_BITS,
+    TRAP_BITS,
+    block_write_signature,
+    vector_write_signature,
+)
+from dyncc_hw.skipopu.kv_engine import KvEngine
+from dyncc_hw.skipopu.load import LoadEngine
+from dyncc_hw.skipopu.pe_engine import PeEngine
+from dyncc_hw.skipopu.port import Port
+from dyncc_hw.skipopu.requests import WINDOW, WINDOWS
+from dyncc_hw.skipopu.sequencer import WORKERS
+from dyncc_hw.skipopu.shape import ArrayShape
+from dyncc_hw.skipopu.store import StoreEngine
+from dyncc_hw.skipopu.vector_buffer import VectorBuffer
+from dyncc_hw.skipopu.vector_engine import VectorEngine, scalar_write_layout
+
+READERS = ("fetch", "vectors", "rotations", "history", "entries", "stream")
+WRITERS = ("store", "slots")
+
+
+def trace_signature(arch: ArchSpec) -> wiring.Signature:
+    """What engines do and write, for benches.
+
+    Members
+    -------
+    begun, finished, engines
+        See `front.Front`.
+    pe, load, vector; pe_write, load_write, vector_write
+        In a cycle, a word of the vector buffer is written; see `interfaces.vector_write_signature`.
+    blocks, block
+        The same of the activation buffer, see `interfaces.block_write_signature`.
+    scalar, attention, mlp
+        A scalar that is written; predicates.
+    """
+    written = vector_write_signature(arch).members["write"].signature.members["payload"].shape
+    block = block_write_signature(arch).members["write"].signature.members["payload"].shape
+    names = ("pe", "load", "vector")
+    return wiring.Signature(
+        {
+            "begun": Out(len(WORKERS)), "finished": Out(len(WORKERS)),
+            "engines": Out(data.ArrayLayout(engine_layout(arch), len(WORKERS))),
+            **dict.fromkeys(names, Out(1)), **{f"{name}_write": Out(written) for name in names},
+            "blocks": Out(1), "block": Out(block), "scalar": Out(scalar_write_layout(arch)),
+            "attention": Out(arch.tokens), "mlp": Out(arch.tokens),
+        }
+    )  # fmt: skip
+
+
+class Machine(wiring.Component):
+    """A SkipOPU without its bus.
+
+    Parameters
+    ----------
+    arch
+        The instance.
+    target
+        Its multipliers, see `shape.ArrayShape`.
+    traced
+        Whether it has a `trace`.
+
+    Members
+    -------
+    start, base, length, watchdog, number, value, write, read, state, trap, pc
+        See `front.Front`.
+    memory_bytes, windows
+        See `port.Port`.
+    forget
+        The history is empty from now on: memory was changed from outside.
+    begun, finished, dispatched, starved, taken, busy, resident, fetched
+        Events to be counted, see `front.Front`, `port.Port`, `history.History`.
+    bus
+        To the master of a bus, see `bursts.burst_signature`.
+    trace
+        What engines write, see `trace_signature`; for benches.
+    """
+
+    def __init__(self, arch: ArchSpec, target: str, traced: bool = False) -> None:
+        self.arch, self.shape, self.traced = arch, ArrayShape(arch, target), traced
+        self._port = Port(arch, READERS, WRITERS, "stream")
+        engines = len(WORKERS)
+        taken = data.StructLayout({"valid": 1, "client": range(8), "bytes": COUNT_BITS})
+        members: dict[str, Any] = {
+            "start": In(1), "base": In(ADDRESS_BITS), "length": In(COUNT_BITS),
+            "watchdog": In(32),
+            "number": In(range(REGISTERS)), "value": In(REGISTER_BITS), "write": In(1),
+            "read": Out(REGISTER_BITS),
+            "state": Out(State), "trap": Out(TRAP_BITS), "pc": Out(COUNT_BITS),
+            "memory_bytes": In(ADDRESS_BITS),
+            "windows": In(data.ArrayLayout(WINDOW, WINDOWS)),
+            "forget": In(1),
+            "begun": Out(engines), "finished": Out(engines), "dispatched": Out(1),
+            "starved": Out(1), "taken": Out(taken), "busy": Out(1),
+            "resident": Out(1), "fetched": Out(1),
+            "bus": Out(burst_signature(Geometry.of(arch))),
+        }  # fmt: skip
+        if traced:
+            members["trace"] = Out(trace_signature(arch))
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Engines are reset when a program starts; buffers, tags and scalars keep what they hold."""
+        m = Module()
+        arch = self.arch
+        m.submodules.front = front = Front(arch)
+        m.submodules.port = port = self._port
+        m.submodules.buffer = buffer = VectorBuffer(arch)
+        load, store = LoadEngine(arch), StoreEngine(arch)
+        pe, vector = PeEngine(self.shape), VectorEngine(arch)
+        kv, history = KvEngine(arch), History(arch)
+        parts = {
+            "load": load, "store": store, "pe": pe, "vector": vector, "kv": kv, "history": history,
+        }  # fmt: skip
+        for name, part in parts.items():
+            m.submodules[name] = ResetInserter(front.clear)(part)
+        for one, other in (
+            (front.load, load.work), (front.store, store.work), (front.pe, pe.work),
+            (front.vector, vector.work), (front.kv, kv.work),
+            (front.memory, port.fetch), (load.vectors, port.vectors), (load.stream, port.stream),
+            (vector.read, port.rotations), (history.memory, port.history), (kv.read, port.entries),
+            (store.memory, port.store), (kv.write, port.slots),
+            (vector.first, buffer.first), (pe.before, buffer.read_pe),
+            (store.vector, buffer.read_store), (kv.vector, buffer.read_kv),
+            (vector.second, buffer.read_second), (pe.vector, buffer.write_pe),
+            (load.vector, buffer.write_load), (vector.write, buffer.write_vector),
+            (load.narrow, pe.stream), (load.wide, vector.router), (vector.blocks, pe.blocks),
+            (pe.scalars, vector.scalar), (pe.history, history.history), (kv.keep, history.keep),
+        ):  # fmt: skip
+            wiring.connect(m, one, other)
+        wiring.connect(m, port.bus, wiring.flipped(self.bus))
+        m.d.comb += [
+            *(
+                getattr(front, name).eq(getattr(self, name))
+                for name in (
+                    "start", "base", "length", "watchdog", "number", "value", "write",
+                )
+            ),
+            *(
+                getattr(self, name).eq(getattr(front, name))
+                for name in ("read", "state", "trap", "pc", "begun", "finished", "dispatched")
+            ),
+            port.memory_bytes.eq(self.memory_bytes), load.memory_bytes.eq(self.memory_bytes),
+            port.windows.eq(self.windows), port.abort.eq(front.abort),
+            front.port_idle.eq(port.idle), front.port_waiting.eq(port.waiting),
+            front.port_trap.eq(port.trap), front.stream_trap.eq(load.stream_trap),
+            front.attention.eq(vector.attention), front.mlp.eq(vector.mlp),
+            kv.load_slots.eq(front.load_slots), kv.slot_start.eq(front.slot_start),
+            kv.slot_limit.eq(front.slot_limit), history.slot_limit.eq(front.slot_limit),
+            front.next_slot.eq(kv.next_slot), history.forget.eq(self.forget),
+            self.starved.eq(pe.work.starved), self.taken.eq(port.taken), self.busy.eq(port.busy),
+            self.resident.eq(history.resident), self.fetched.eq(history.fetched),
+        ]  # fmt: skip
+        if self.traced:
+            self._connect_trace(m, front, vector, buffer)
+        return m
+
+    def _connect_trace(
+        self, m: Module, front: Front, vector: VectorEngine, buffer: VectorBuffer
+    ) -> None:
+        """What the front starts, and what goes into the buffers."""
+        trace = self.trace
+        m.d.comb += [
+            trace.begun.eq(front.begun), trace.finished.eq(front.finished),
+            trace.engines.eq(front.engines), trace.scalar.eq(vector.written),
+            trace.attention.eq(vector.attention), trace.mlp.eq(vector.mlp),
+            trace.blocks.eq(vector.blocks.write.valid & vector.blocks.write.ready),
+            trace.block.eq(vector.blocks.write.payload),
+        ]  # fmt: skip
+        for name in ("pe", "load", "vector"):
+            write = getattr(buffer, f"write_{name}").write
+            m.d.comb += [
+                getattr(trace, name).eq(write.valid & write.ready),
+                getattr(trace, f"{name}_write").eq(write.payload),
+            ]

@@ -1,0 +1,77 @@
+"""Semaphores: who may start, and what is released."""
+
+from typing import Any
+
+from amaranth import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dyncc.arch.skipopu.isa import SEMAPHORE_BITS, SEMAPHORES
+
+
+class Semaphores(wiring.Component):
+    """Counters from which one client a cycle takes, and to which all may add.
+
+    Clients take turns: the one behind the last that was granted goes first. A client is granted in
+    the cycle in which it asks, or later; none is passed over for ever while its semaphores stay.
+
+    Parameters
+    ----------
+    takers, givers
+        Clients that take, and that release.
+
+    Members
+    -------
+    asks, wait, granted
+        Of each taker: whether it wants to take, one from which semaphores, whether it does.
+    releases, release
+        Of each giver.
+    counts
+        Of each semaphore.
+    over
+        A semaphore would have counted too far.
+    """
+
+    def __init__(self, takers: int, givers: int) -> None:
+        self._takers, self._givers = takers, givers
+        super().__init__(
+            {
+                "asks": In(takers), "wait": In(data.ArrayLayout(SEMAPHORES, takers)),
+                "granted": Out(takers),
+                "releases": In(givers), "release": In(data.ArrayLayout(SEMAPHORES, givers)),
+                "counts": Out(data.ArrayLayout(SEMAPHORE_BITS, SEMAPHORES)),
+                "over": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        """A taker may start if none of its semaphores is at zero."""
+        m = Module()
+        some = Signal(SEMAPHORES)
+        m.d.comb += some.eq(sum((self.counts[i].any() << i) for i in range(SEMAPHORES)))
+        able, last = Signal(self._takers), Signal(range(self._takers))
+        for client in range(self._takers):
+            m.d.comb += able[client].eq(self.asks[client] & ~(self.wait[client] & ~some).any())
+        taken = Signal(SEMAPHORES)
+        with m.Switch(last):
+            for before in range(self._takers):
+                with m.Case(before):
+                    free = 1
+                    for step in range(self._takers):
+                        client = (before + 1 + step) % self._takers
+                        m.d.comb += self.granted[client].eq(able[client] & free)
+                        free = free & ~able[client]
+        for client in range(self._takers):
+            with m.If(self.granted[client]):
+                m.d.comb += taken.eq(self.wait[client])
+                m.d.sync += last.eq(client)
+        for bit in range(SEMAPHORES):
+            given = sum(
+                self.releases[client] & self.release[client][bit] for client in range(self._givers)
+            )
+            after = Signal(SEMAPHORE_BITS + 1, name=f"after_{bit}")
+            m.d.comb += after.eq(self.counts[bit] + given - taken[bit])
+            m.d.sync += self.counts[bit].eq(after)
+            with m.If(after[-1]):
+                m.d.comb += self.over.eq(1)
+        return m
