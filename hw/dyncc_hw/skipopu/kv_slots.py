@@ -162,8 +162,6 @@ class SlotWriter(wiring.Component):
         self.shape = shape
         arch = shape.arch
         lanes = arch.vector_lanes
-        if KV_BLOCK % lanes:
-            raise ConfigError(f"{lanes} lanes do not divide a block of {KV_BLOCK} keys or values")
         super().__init__(
             {
                 "count": In(range(arch.kv_width + 1)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,8 @@ from dyncc_hw.skipopu.units import BASE_BITS
 KV_BLOCK, KV_BITS = 32, 8
 #: Exponents on chip are signed bytes, as those of `KvType.BFP8` are; the least marks zeros.
 STORED_BITS, STORED_ZERO = 8, -128
+#: Nobody reads a word while it changes, so that block RAM may answer anything then.
+_ANY_ON_COLLISION = {"no_rw_check": 1}
 #: Most bytes of a slot that are put into a place in a cycle.
 FILL_BYTES = 8
 
@@ -59,6 +61,11 @@ class KvShape:
         if KV_BLOCK % arch.columns:
             raise ConfigError(
                 f"{arch.columns} columns do not divide a block of {KV_BLOCK} keys or values"
+            )
+        if KV_BLOCK % arch.vector_lanes or (stored and arch.vector_lanes == KV_BLOCK):
+            raise ConfigError(
+                f"a block of {KV_BLOCK} keys or values is not some runs of "
+                f"{arch.vector_lanes} lanes"
             )
         if arch.kv_width % arch.block:
             raise ConfigError(f"{arch.kv_width} keys are no blocks of {arch.block}")
@@ -113,7 +120,7 @@ class KvStore(wiring.Component):
     """Words of all places, read at once for a group of them.
 
     A bank for each place of a group holds mantissas, and one memory all exponents; they become
-    block RAM. What is read in the cycle in which it is written is what was there before.
+    block RAM. A word must not be read in the cycle in which it is written.
     Throughput: one read and one write a cycle. Latency of a read: 1 cycle.
 
     Parameters
@@ -149,39 +156,49 @@ class KvStore(wiring.Component):
         shape, write, columns = self.shape, self.write, self.shape.arch.columns
         pieces = columns // shape.fill_numbers
         word = data.ArrayLayout(shape.bits * shape.fill_numbers, pieces)
+        address = write.group * shape.words + write.word
         for place in range(ATTENTION_TILE):
-            bank = memory.Memory(shape=word, depth=shape.groups * shape.words, init=[])
-            m.submodules[f"bank_{place}"] = bank
-            into, read = bank.write_port(granularity=1), bank.read_port()
+            m.submodules[f"bank_{place}"] = bank = memory.Memory(
+                shape=word, depth=shape.groups * shape.words, init=[], attrs=_ANY_ON_COLLISION
+            )
+            into = bank.write_port(granularity=1)
+            found = self._read(m, bank, self.group * shape.words + self.word)
+            mantissas = data.View(data.ArrayLayout(signed(shape.bits), columns), found)
+            mine = write.enable & (write.place == place)
             m.d.comb += [
-                into.addr.eq(write.group * shape.words + write.word),
-                into.en.eq(
-                    Mux(write.enable & (write.place == place), 1 << write.piece, 0)[:pieces]
-                ),
+                into.addr.eq(address),
+                into.en.eq(Mux(mine, 1 << write.piece, 0)[:pieces]),
                 *(into.data[piece].eq(write.mantissas.as_value()) for piece in range(pieces)),
-                read.addr.eq(self.group * shape.words + self.word),
-                read.en.eq(self.enable),
+                *(self.mantissas[place][column].eq(mantissas[column]) for column in range(columns)),
             ]
-            found = data.View(data.ArrayLayout(signed(shape.bits), columns), read.data.as_value())
-            m.d.comb += [
-                self.mantissas[place][column].eq(found[column]) for column in range(columns)
-            ]
+        bytes_of_all = data.ArrayLayout(signed(STORED_BITS), ATTENTION_TILE)
         m.submodules.exponents = exponents = memory.Memory(
-            shape=data.ArrayLayout(signed(STORED_BITS), ATTENTION_TILE),
-            depth=shape.groups * shape.blocks, init=[],
-        )  # fmt: skip
-        into, read = exponents.write_port(granularity=1), exponents.read_port()
+            shape=bytes_of_all, depth=shape.groups * shape.blocks, init=[], attrs=_ANY_ON_COLLISION
+        )
+        into = exponents.write_port(granularity=1)
         block = self.word >> (shape.block // columns).bit_length() - 1
+        found = data.View(bytes_of_all, self._read(m, exponents, self.group * shape.blocks + block))
         m.d.comb += [
             into.addr.eq(write.group * shape.blocks + write.block),
             into.en.eq(Mux(write.closes, 1 << write.place, 0)[:ATTENTION_TILE]),
-            read.addr.eq(self.group * shape.blocks + block),
-            read.en.eq(self.enable),
+            *(into.data[place].eq(write.exponent) for place in range(ATTENTION_TILE)),
+            *(
+                self.exponents[place].eq(Mux(found[place] == STORED_ZERO, ZERO, found[place]))
+                for place in range(ATTENTION_TILE)
+            ),
         ]
-        for place in range(ATTENTION_TILE):
-            found = read.data[place]
-            m.d.comb += [
-                into.data[place].eq(write.exponent),
-                self.exponents[place].eq(Mux(found == STORED_ZERO, ZERO, found)),
-            ]
         return m
+
+    def _read(self, m: Module, store: memory.Memory, address: Any) -> Signal:
+        """A word of a memory, one cycle after `enable`.
+
+        Synthesis takes the register into the block RAM. For a clocked port of Amaranth it would add
+        registers and multiplexers around it, lest a word that is written just then reads wrong.
+        """
+        port = store.read_port(domain="comb")
+        value = port.data.as_value()
+        found = Signal(len(value), reset_less=True)
+        m.d.comb += port.addr.eq(address)
+        with m.If(self.enable):
+            m.d.sync += found.eq(value)
+        return found

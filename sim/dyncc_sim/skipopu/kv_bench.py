@@ -8,7 +8,7 @@ attention reads every word of every slot of a tile, and counts of slots have to 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cocotb
@@ -32,7 +32,16 @@ from dyncc_sim.skipopu.rig import packed
 from dyncc_sim.skipopu.sequencer import Work
 from dyncc_sim.skipopu.trap import Fault
 
-INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
+#: Those of the simulator, and either on another bus.
+INSTANCES = {
+    arch.name: arch
+    for arch in (
+        SINGLE,
+        BATCHED,
+        replace(SINGLE, name="single_wide", memory_bytes_s=1.6e9),
+        replace(BATCHED, name="batched_narrow", memory_bytes_s=200e6),
+    )
+}
 LAYERS, CONTEXT = 3, 75
 TABLE, POOL = 0x40, 0x1000
 #: Slots that memory has in the beginning, and all.
@@ -63,7 +72,8 @@ class Bench:
         self.numpy = numpy.random.default_rng(options["seed"])
         steady = options.get("steady", False)
         self.coverage = Coverage()
-        shape = self.random.choice([(1, 64), (2, 32), (1, 32)]) if not steady else (2, 32)
+        shapes = [(2, 32)] if steady else [(1, 64), (2, 32), (1, 32)]
+        shape = self.random.choice(shapes)
         self.sizes = Sizes(*shape)
         slot_bytes = kv_slot_bytes(self.arch.kv, *shape)
         memory = Memory(POOL + SLOTS * slot_bytes)
@@ -80,6 +90,8 @@ class Bench:
         self.work = Pins(dut, "work", draw, steady)
         self._around = (self.reads, self.slots, self.writes, self.vector, self.attention)
         self.fetched = self.resident = 0
+        #: What is expected wrongly, to see that it is told.
+        self.spoils = options.get("spoils")
         self._pending: int | None = None
         self.trap: int | None = None
         self.cycle = self._taken_at = 0
@@ -229,6 +241,8 @@ class Bench:
         def words(position: int, word: int) -> tuple[list[int], int]:
             part, index = divmod(word, half)
             numbers = mantissas[part][position, index * columns : (index + 1) * columns]
+            if self.spoils == "places":
+                numbers = numbers + (position == self.arch.kv_tokens)
             exponent = exponents[part][position, index * columns // shape.block]
             return [int(number) for number in numbers], int(exponent)
 
@@ -245,6 +259,8 @@ class Bench:
 
     def compare(self) -> None:
         """Memory, counts and the next slot."""
+        if self.spoils == "memory":
+            self.executor.memory.content[POOL + FIRST * 128] ^= 1
         different = (self.content != self.executor.memory.content).nonzero()[0]
         assert not len(different), f"memory differs at {different[:8]}"
         assert int(self.dut.next_slot.value) == self.executor.next_slot
@@ -254,6 +270,8 @@ class Bench:
         """Slots that were on chip, and those that were not."""
         found = (self.resident, self.fetched)
         wanted = (self.executor.kv.resident, self.executor.kv.fetched)
+        if self.spoils == "counts":
+            wanted = wanted[0] + 1, wanted[1]
         assert found == wanted, f"resident, fetched: {found}, not {wanted}"
         self.coverage["resident"] = self.resident
         self.coverage["fetched"] = self.fetched
@@ -269,7 +287,7 @@ async def begin(dut: Any, options: dict[str, Any]) -> Bench:
     bench.work.put("start__valid", 0)
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0
-    await bench.restart(FIRST, SLOTS)
+    await bench.restart(FIRST, SLOTS, forget=True)
     return bench
 
 
@@ -280,13 +298,19 @@ async def steps(dut: Any) -> None:
     bench = await begin(dut, options)
     draw, arch, coverage = bench.random, bench.arch, bench.coverage
     position = 0
-    for _ in range(options["steps"]):
+    for step in range(options["steps"]):
         tokens = draw.randint(1, min(arch.tokens, CONTEXT - position))
-        policy = draw.choice(["dense", "reuse", "evict"])
+        policy = ("evict", "reuse", "dense")[step % 3]
         coverage[policy] += 1
         for layer in range(LAYERS):
             bench.numbers()
-            active = [draw.random() < 0.6 or policy == "dense" or not layer for _ in range(tokens)]
+            # The last layer is skipped by the first token at least.
+            active = [
+                policy == "dense"
+                or layer == 0
+                or (draw.random() < 0.5 and (layer < LAYERS - 1 or token > 0))
+                for token in range(tokens)
+            ]
             others = [not bit for bit in active]
             if any(active):
                 work = bench.make(Op.KVAPP, active, position, layer=layer)
@@ -324,10 +348,184 @@ async def steps(dut: Any) -> None:
             break
         # Some steps go on, others jump: short histories, long ones, and the same again.
         position += tokens
-        if draw.random() < 0.4 or position >= CONTEXT:
-            position = draw.choice([0, 5, 14, 15, 16, 30, draw.randint(0, CONTEXT - 1)])
+        if draw.random() < 0.4 or position >= CONTEXT or step == 2:
+            spots = [0, 5, 14, 15, 16, draw.randint(0, CONTEXT - 1)]
+            position = 45 if step == 2 else draw.choice(spots)
     required = [
         "dense", "reuse", "evict", "append", "reused", "evicted", "append beside attention",
         "resident", "fetched", "beyond the history", "words compared", "memory compared",
     ]  # fmt: skip
     coverage.finish(f"steps of {arch.name}, {bench.sizes}", required)
+
+
+@cocotb.test()
+async def aborts(dut: Any) -> None:
+    """Resets while slots are written and fetched: what is on chip then is right, or fetched."""
+    options = settings()
+    bench = await begin(dut, options)
+    draw, arch, coverage = bench.random, bench.arch, bench.coverage
+    for _ in range(options["aborts"]):
+        position = draw.choice([0, 3, 15, 20, 40])
+        tokens = draw.randint(1, arch.tokens)
+        layer = draw.randrange(LAYERS)
+        bench.numbers()
+        appended = bench.make(Op.KVAPP, [True] * tokens, position, layer=layer)
+        attended = bench.make(Op.ATTN, [True], draw.randint(0, position), layer=draw.randrange(3))
+        kv, attention = draw.choice([(True, False), (False, True), (False, True)])
+        if kv:
+            bench.start(appended)
+        if attention:
+            bench.attend(attended)
+        most = draw.choice([30, 300, 3000])
+        whole = await bench.wait(kv, attention, at_most=draw.randint(0, most))
+        coverage["over before the reset"] += whole
+        coverage["reset while appending"] += not whole and kv
+        coverage["reset while fetching"] += not whole and attention
+        # Numbers of slots are not used again: some may be in the table by now.
+        forget = draw.random() < 0.3
+        coverage["forgotten"] += forget
+        await bench.restart(bench.executor.next_slot + tokens, SLOTS, forget)
+        bench.executor.memory.content[:] = bench.content
+        work = bench.make(
+            Op.ATTN, [True], draw.choice([position, 15]), layer=attended.values["layer"]
+        )
+        before = bench.resident, bench.fetched
+        bench.executor.kv.resident = bench.executor.kv.fetched = 0
+        bench.attend(work)
+        assert bench.execute(work) == Trap.NONE
+        await bench.wait(kv=False, attention=True)
+        found = bench.resident - before[0], bench.fetched - before[1]
+        wanted = bench.executor.kv.resident, bench.executor.kv.fetched
+        assert sum(found) == sum(wanted)
+        if forget:
+            assert found == wanted, f"resident, fetched: {found}, not {wanted}"
+        coverage["resident after a reset"] += not forget and found[0] > 0
+        if bench.executor.next_slot > SLOTS - 16:
+            break
+    required = [
+        "over before the reset", "reset while appending", "reset while fetching", "forgotten",
+        "resident after a reset", "words compared",
+    ]  # fmt: skip
+    coverage.finish(f"aborts of {arch.name}, {bench.sizes}", required)
+
+
+@cocotb.test()
+async def traps(dut: Any) -> None:
+    """What cannot be carried out; and what just can."""
+    options = settings()
+    bench = await begin(dut, options)
+    arch, coverage = bench.arch, bench.coverage
+    lanes, count, width = arch.vector_lanes, bench.sizes.count, arch.vector_words
+    far = (1 << 40) - 64
+    one = [True]
+    append: list[tuple[Trap, dict[str, Any]]] = [
+        (Trap.SHAPE, {"head_size": 0}),
+        (Trap.SHAPE, {"head_size": 33}),
+        (Trap.SHAPE, {"kv_heads": 0}),
+        (Trap.SHAPE, {"kv_heads": 3}),
+        (Trap.SHAPE, {"kv_heads": (1 << 24) - 1, "head_size": (1 << 24) - 32}),
+        (Trap.SHAPE, {"head_size": 96}),
+        (Trap.BUFFER, {"k": width - count + lanes}),
+        (Trap.BUFFER, {"v": (1 << 24) - lanes}),
+        (Trap.MEMORY, {"position": CONTEXT}),
+        (Trap.MEMORY, {"position": 0, "context": 0}),
+        (Trap.MEMORY, {"table": far, "layer": 1000}),
+        (Trap.MEMORY, {"layer": (1 << 24) - 1, "context": (1 << 24) - 1}),
+        (Trap.MEMORY, {"pool": far}),
+        (Trap.SLOTS, {"slots": 0}),
+        (Trap.NONE, {"v": width - count, "position": CONTEXT - 1}),
+    ]
+    if lanes > 1:
+        append += [(Trap.SHAPE, {"k": 1}), (Trap.SHAPE, {"v": lanes + 1})]
+    if arch.tokens > 1:
+        append += [
+            (Trap.SLOTS, {"slots": 1}),
+            (Trap.MEMORY, {"position": CONTEXT - 1, "tokens": 2}),
+        ]
+    select: list[tuple[Trap, dict[str, Any]]] = [
+        (Trap.SHAPE, {"layer": 0}),
+        (Trap.SHAPE, {"layer": 0, "evict": 1}),
+        (Trap.MEMORY, {"layer": 1, "position": CONTEXT}),
+        (Trap.MEMORY, {"layer": 1, "table": far, "evict": 1}),
+        (Trap.NONE, {"layer": 1, "position": CONTEXT - 1}),
+    ]
+    for op, cases in ((Op.KVAPP, append), (Op.KVSEL, select)):
+        for wanted, given in cases:
+            values = dict(given)
+            slots = values.pop("slots", 100)
+            tokens = values.pop("tokens", arch.tokens if "slots" in given else 1)
+            place, context = values.pop("position", 0), values.pop("context", CONTEXT)
+            await bench.restart(FIRST, FIRST + slots)
+            work = bench.make(op, one * tokens, place, context, **values)
+            bench.start(work)
+            await bench.wait(kv=True, attention=False)
+            assert bench.trap == wanted, f"{op.name} {given}: {bench.trap}, not {wanted}"
+            assert bench.execute(work) == wanted, f"{op.name} {given}: the executor differs"
+            coverage[f"{op.name} {wanted.name}"] += 1
+            bench.executor.memory.content[:] = bench.content
+    # Attention: a slot beyond the pool, in each tile; a table that is not there; a pool.
+    for last, limit, values in (
+        (0, 0, {}), (10, 0, {}), (40, 1, {}), (74, FIRST - 1, {}), (40, FIRST, {"pool": far}),
+        (20, FIRST, {"table": far, "layer": 1000}),
+    ):  # fmt: skip
+        await bench.restart(FIRST, limit, forget=True)
+        # What the port says to the first slots of a pool at the end of all addresses.
+        bench.slots.allows_all = True
+        work = bench.make(Op.ATTN, one, last, **values)
+        usual = bench.make(Op.ATTN, one, last)
+        bench.attend(usual)
+        request = bench.attention.expected.request
+        request.update({name: values[name] for name in values})
+        await bench.wait(kv=False, attention=True)
+        wanted = Trap(bench.execute(work))
+        assert bench.attention.trap == wanted, f"{last} {limit} {values}: {bench.attention.trap}"
+        coverage[f"ATTN {wanted.name}"] += 1
+        bench.slots.allows_all = False
+        # The next request is served as ever.
+        await bench.restart(FIRST, SLOTS, forget=True)
+        bench.attend(usual)
+        await bench.wait(kv=False, attention=True)
+        assert bench.attention.trap == Trap.NONE
+    # The executor does not look at where a row of the table ends.
+    for last, context in ((CONTEXT, CONTEXT), (0, 0)):
+        await bench.restart(FIRST, SLOTS)
+        bench.attend(bench.make(Op.ATTN, one, min(last, CONTEXT - 1)))
+        bench.attention.expected.request.update(last=last, context=context)
+        await bench.wait(kv=False, attention=True)
+        assert bench.attention.trap == Trap.MEMORY
+    required = ["KVAPP SHAPE", "KVAPP BUFFER", "KVAPP MEMORY", "KVAPP SLOTS", "KVAPP NONE"]
+    required += ["KVSEL SHAPE", "KVSEL MEMORY", "KVSEL NONE", "ATTN MEMORY"]
+    coverage.finish(f"traps of {arch.name}", required)
+
+
+@cocotb.test()
+async def rates(dut: Any) -> None:
+    """Nothing stalls: how busy the bus is while slots are fetched, and cycles of instructions."""
+    options = settings()
+    bench = await begin(dut, {**options, "steady": True})
+    arch, coverage = bench.arch, bench.coverage
+    bench.content[TABLE : TABLE + 4 * CONTEXT] = numpy.arange(CONTEXT, dtype="<u4").view("u1")
+    bench.executor.memory.content[:] = bench.content
+    work = bench.make(Op.ATTN, [True], CONTEXT - 1)
+    bench.attend(work)
+    bench.attention.reads_words = False
+    await bench.wait(kv=False, attention=True)
+    bench.execute(work)
+    bench.compare_counts()
+    busy = bench.slots.busy
+    share = len(busy) / (busy[-1] - busy[0] + 1)
+    coverage["percent of the bus"] = round(100 * share)
+    assert share >= options["share"], f"{share:.3f} of the cycles of the bus"
+    for name, op, values in (
+        ("KVAPP", Op.KVAPP, {}), ("KVAPP beyond", Op.KVAPP, {}), ("KVSEL", Op.KVSEL, {"layer": 1}),
+        ("KVSEL evict", Op.KVSEL, {"layer": 1, "evict": 1}),
+    ):  # fmt: skip
+        for tokens in {1, arch.tokens}:
+            position = 40 if name == "KVAPP beyond" else 0
+            work = bench.make(op, [True] * tokens, position, **values)
+            bench.start(work)
+            await bench.wait(kv=True, attention=False)
+            assert bench.trap == bench.execute(work) == Trap.NONE
+            bench.compare()
+            coverage[f"cycles of {name}, {tokens}"] = bench.cycles
+    coverage.finish(f"rates of {arch.name}, {bench.sizes}", ["percent of the bus"])

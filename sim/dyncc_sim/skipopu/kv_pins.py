@@ -111,8 +111,11 @@ class Reads(Pins):
         self._accepts, self._gives = self.stalls(), self.stalls()
         self._words: deque[tuple[int, int]] = deque()
         self._ready = self._valid = False
-        self.cycle = self.words = 0
+        self.cycle = 0
+        #: Cycles in which a word was taken.
         self.busy: list[int] = []
+        #: Whether reads outside of memory are answered, with anything.
+        self.allows_all = False
         self.restart()
 
     def restart(self) -> None:
@@ -146,15 +149,15 @@ class Reads(Pins):
         if self._valid and self.get("data__ready"):
             self._words.popleft()
             self._valid = False
-            self.words += 1
             self.busy.append(self.cycle)
 
     def _accept(self, address: int, bytes: int) -> None:  # noqa: A002  (a member of the payload)
         assert bytes > 0, "a read of nothing"
         assert bytes % 2 == 0, f"a read of {bytes} bytes"
         assert address % 2 == 0, f"a read at {address:#x}"
-        assert address + bytes <= len(self._content), f"a read at {address:#x}"
         content = self._content[address : address + bytes].tobytes()
+        assert len(content) == bytes or self.allows_all, f"a read at {address:#x}"
+        content += self.random.randbytes(bytes - len(content))
         content += self.random.randbytes(-bytes % self._size)
         delay = self._latency if self.steady else self.random.randint(1, 3 * self._latency)
         for first in range(0, len(content), self._size):
@@ -300,36 +303,39 @@ class Attention(Pins):
         super().__init__(dut, "history", draw, steady)
         self._shape, self._arch, self._coverage = KvShape(arch), arch, coverage
         self._asks, self._reads = self.stalls(), self.stalls()
-        self._expected: Expected | None = None
+        self.expected: Expected | None = None
         self._asked = self._offers = False
         self._todo: deque[int] | None = None
         self._shown: tuple[int, int] | None = None
+        self._seen: tuple[int, int] | None = None
         self._tile = 0
         self._group = 0
         self._takes = False
+        #: Whether all words are read, or none.
+        self.reads_words = True
         self.trap = 0
         self.restart()
 
     @property
     def busy(self) -> bool:
         """Whether there is a request, not all of whose tiles were taken."""
-        return self._expected is not None
+        return self.expected is not None
 
     def restart(self) -> None:
         """Nothing is on its way."""
         super().restart()
-        self._expected, self._todo, self._shown = None, None, None
+        self.expected, self._todo, self._shown = None, None, None
         self._asked = self._offers = False
         for name in ("request__valid", "tile__ready", "enable"):
             self.put(name, 0)
 
     def start(self, expected: Expected) -> None:
         """Give it a request."""
-        self._expected, self._asked, self._tile, self.trap = expected, False, 0, 0
+        self.expected, self._asked, self._tile, self.trap = expected, False, 0, 0
 
     def drive(self) -> None:
         """Inputs of the next cycle."""
-        expected = self._expected
+        expected = self.expected
         if not self._offers:
             self._offers = expected is not None and not self._asked and self._asks.goes()
             self.put("request__valid", self._offers)
@@ -348,7 +354,7 @@ class Attention(Pins):
             self.garbage("group")
             self.garbage("word")
         self._takes = self._todo is not None and not self._todo and not reads
-        self._takes = self._takes and self._shown is not None and self._reads.goes()
+        self._takes = self._takes and self._reads.goes()
         self.put("tile__ready", self._takes)
 
     def look(self) -> None:
@@ -367,10 +373,10 @@ class Attention(Pins):
         else:
             assert not self._takes
         if self._reading is not None:
-            self._shown = (self._tile, self._reading)
+            self._shown, self._seen = (self._tile, self._reading), None
 
     def _begin(self, tile: dict[str, int]) -> None:
-        expected = self._expected
+        expected = self.expected
         assert expected is not None, "a tile that nobody asked for"
         self._coverage["tiles"] += 1
         if tile["trap"]:
@@ -387,15 +393,20 @@ class Attention(Pins):
         last = first + ATTENTION_TILE >= len(expected.present)
         assert tile["last"] == last, f"tile {self._tile}: last is {tile['last']}"
         self._group = tile["group"]
-        self._todo = deque(self.random.sample(expected.which, len(expected.which)))
+        which = expected.which if self.reads_words else []
+        self._todo = deque(self.random.sample(which, len(which)))
         self._coverage["beyond the history"] += first >= self._arch.kv_tokens
         self._coverage["empty tile"] += wanted == 0
 
     def _compare(self, tile: int, word: int) -> None:
-        expected = self._expected
+        expected = self.expected
         if tile < 0 or expected is None:
             return
         mantissas, exponents = self.get("mantissas"), self.get("exponents")
+        if self._seen is not None:
+            assert self._seen == (mantissas, exponents), "what was read changed"
+            return
+        self._seen = mantissas, exponents
         bits, columns = self._arch.mantissa_bits, self._arch.columns
         for place in range(ATTENTION_TILE):
             position = tile * ATTENTION_TILE + place
@@ -419,4 +430,4 @@ class Attention(Pins):
         self._todo, self._shown = None, None
         self._tile += 1
         if tile["last"]:
-            self._expected = None
+            self.expected = None
