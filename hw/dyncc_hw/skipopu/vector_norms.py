@@ -15,8 +15,6 @@ from dyncc_hw.skipopu.reductions import COUNT_BITS as MOST_COUNT_BITS
 from dyncc_hw.skipopu.reductions import WIDE_BITS, InverseRms, Reducer
 
 _ROUTES = ("attention", "mlp")
-#: Words of a block with which sums may take their time.
-_PATIENCE = 16
 
 
 class Norms(wiring.Component):
@@ -48,8 +46,7 @@ class Norms(wiring.Component):
         lanes, block = arch.vector_lanes, arch.block
         self._words = -(-arch.route_columns // lanes)
         self._normaliser = Normaliser(block, WIDE_BITS, lanes)
-        # A block takes so long to come in that its sums may go one after the other.
-        serial = block // lanes > _PATIENCE
+        serial = arch.norm_turns > 1
         self._reducer = Reducer(block, -(-arch.route_columns // block), lanes, serial=serial)
         self._rms = InverseRms(self._reducer.bits - 1, dict.fromkeys(_ROUTES, 1))
         verdict = data.StructLayout({"scalar": CODE_BITS, **dict.fromkeys(_ROUTES, 1)})

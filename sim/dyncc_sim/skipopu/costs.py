@@ -15,11 +15,12 @@ from dyncc.arch.skipopu.matrices import HEADER_BYTES, row_bytes
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_sim.skipopu.sequencer import Mask, Work
 
-#: Cycles from the last input of an instruction to its last result.
+#: Cycles from the last input of an instruction to its last result; those of the vector engine are
+#: the hardware's (docs/skipopu-hardware.md), some with more in `Costs.vector_cycles`.
 FILL = {
-    Op.GEMV: 24, Op.GEMM: 24, Op.ATTN: 48, Op.ROUTE: 32, Op.KVAPP: 16, Op.KVSEL: 4,
-    Function.COPY: 4, Function.ADD: 8, Function.MUL: 8, Function.SWIGLU: 32, Function.ROPE: 12,
-    Function.TO_BFP: 16, Function.TO_BFP_GAIN: 20, Function.SUM_SQUARES: 32, Function.ARGMAX: 8,
+    Op.GEMV: 24, Op.GEMM: 24, Op.ATTN: 48, Op.ROUTE: 37, Op.KVAPP: 16, Op.KVSEL: 4,
+    Function.COPY: 13, Function.ADD: 13, Function.MUL: 13, Function.SWIGLU: 34, Function.ROPE: 39,
+    Function.TO_BFP: 16, Function.TO_BFP_GAIN: 16, Function.SUM_SQUARES: 36, Function.ARGMAX: 6,
 }  # fmt: skip
 ENTRY_BYTES = 4
 ROUTER_ROWS = 4
@@ -112,7 +113,26 @@ class Costs:
             elements = 1 if op == Op.KVSEL else v["columns"]
         key = Function(v["function"]) if op == Op.NPE else op
         turns = int(work.active.sum()) * _parts(elements, self._arch.vector_lanes)
-        return float(turns + FILL[key])
+        return float(turns + FILL[key] + self._beside(work, key))
+
+    def _beside(self, work: Work, key: Function | Op) -> int:
+        """Cycles of the vector engine that do not follow from the numbers of elements alone."""
+        v, arch, tokens = work.values, self._arch, int(work.active.sum())
+        block = arch.block // arch.vector_lanes
+        if key in (Function.TO_BFP, Function.TO_BFP_GAIN):
+            # A block waits until it is whole.
+            return block
+        if key in (Function.SUM_SQUARES, Op.ROUTE):
+            # Sums of all blocks wait until the vector's exponent is known.
+            sums = v["columns"] // arch.block * arch.norm_turns
+            return block + sums + (tokens - 1) * max(0, sums - block)
+        if key == Function.ARGMAX:
+            return 5 * tokens + (arch.vector_lanes - 1).bit_length()
+        if key == Function.ROPE:
+            # Rotations become F25 as fast as pairs are turned; faster ones wait for that.
+            single = 4 * v["b"] // arch.bus_bytes
+            return max(0, v["b"] // max(1, arch.vector_lanes // 2) - single)
+        return 0
 
     def traffic(self, work: Work, active: Mask, fetched: int) -> Traffic:
         """Bytes that an instruction moves.

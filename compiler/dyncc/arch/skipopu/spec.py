@@ -9,6 +9,9 @@ from dyncc.arch.skipopu.formats import GROUPS, KvType, WeightType
 from dyncc.arch.skipopu.matrices import matrix_bytes
 from dyncc.core.errors import ConfigError
 
+#: Sums of a block of a norm, and cycles up to which they have to be added all at once.
+_NORM_SUMS, _NORM_PATIENCE = 5, 16
+
 
 @dataclass(frozen=True)
 class ArchSpec:
@@ -153,6 +156,14 @@ class ArchSpec:
                 hint="Choose a larger instance.",
             )
         return size
+
+    @property
+    def norm_turns(self) -> int:
+        """Cycles in which the sums of a block are added: of squares, and of four routers' rows.
+
+        Where a block takes long to come in they go one after the other, through one adder.
+        """
+        return _NORM_SUMS if self.block // self.vector_lanes > _NORM_PATIENCE else 1
 
     @property
     def memory_bytes_per_cycle(self) -> float:
