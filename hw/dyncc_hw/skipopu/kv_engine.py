@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import COUNT_BITS, NO_SLOT, REGISTER_BITS, Engine, Op, Trap
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_hw.skipopu.history import keep_signature
 from dyncc_hw.skipopu.interfaces import (
     read_signature,
     vector_read_signature,
@@ -16,6 +15,7 @@ from dyncc_hw.skipopu.interfaces import (
     write_signature,
 )
 from dyncc_hw.skipopu.kv_address import Address
+from dyncc_hw.skipopu.kv_places import keep_signature
 from dyncc_hw.skipopu.kv_scan import ENTRY_BYTES
 from dyncc_hw.skipopu.kv_slots import SlotWriter
 from dyncc_hw.skipopu.kv_store import KvShape
@@ -65,7 +65,7 @@ class KvEngine(wiring.Component):
                 "vector": Out(vector_read_signature(arch)),
                 "read": Out(read_signature(arch.bus_bytes)),
                 "write": Out(write_signature(arch.bus_bytes)),
-                "keep": Out(keep_signature(arch)),
+                "keep": Out(keep_signature(self.shape)),
                 "load_slots": In(1), "slot_start": In(REGISTER_BITS),
                 "slot_limit": In(REGISTER_BITS), "next_slot": Out(REGISTER_BITS),
             }

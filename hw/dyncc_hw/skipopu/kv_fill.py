@@ -14,6 +14,7 @@ from dyncc.arch.skipopu.formats import ZERO, KvType
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc_hw.skipopu.kv_slots import word_layout
 from dyncc_hw.skipopu.kv_store import KV_BLOCK, STORED_BITS, STORED_ZERO, KvShape, place_signature
+from dyncc_hw.skipopu.kv_tags import SLOT_BITS
 from dyncc_hw.skipopu.normaliser import Normaliser
 from dyncc_hw.skipopu.units import FromHalf
 
@@ -22,11 +23,11 @@ _TARGETS = 4
 
 
 def begin_layout(shape: KvShape) -> data.StructLayout:
-    """Where a slot goes, and how many keys it has."""
+    """Where a slot goes; which it is, and how many keys it has."""
     return data.StructLayout(
         {
             "group": range(shape.groups), "place": range(ATTENTION_TILE),
-            "count": range(shape.arch.kv_width + 1),
+            "slot": SLOT_BITS, "count": range(shape.arch.kv_width + 1),
         }
     )  # fmt: skip
 
@@ -47,8 +48,8 @@ class _Filler(wiring.Component):
         Stream of the slot's words; all up to the last one are taken, whatever they have beyond.
     write
         To the places.
-    filled
-        The oldest slot is whole from the next cycle on.
+    filled, target
+        The oldest slot is whole from the next cycle on; what its `begin` was.
     """
 
     def __init__(self, shape: KvShape) -> None:
@@ -58,9 +59,9 @@ class _Filler(wiring.Component):
                 "begin": In(stream.Signature(begin_layout(shape))),
                 "words": In(stream.Signature(word_layout(shape.arch.bus_bytes))),
                 "write": Out(place_signature(shape)),
-                "filled": Out(1),
+                "filled": Out(1), "target": Out(begin_layout(shape)),
             }
-        )
+        )  # fmt: skip
 
     def _pieces(self, m: Module, takes: Any) -> tuple[Any, Any, Any]:
         """Parts of words, `fill_bytes` each: the part, and whether it is the last of its word."""
@@ -126,7 +127,7 @@ class StoredFiller(_Filler):
             write.block.eq(Mux(values, block + shape.blocks // 2, block)),
             write.exponent.eq(buffer[:STORED_BITS]),
             finishes.eq(takes & closing & values & (block == blocks - 1)),
-            self.filled.eq(finishes),
+            self.filled.eq(finishes), self.target.eq(target),
         ]  # fmt: skip
         self._number(m, count, values)
         added = Signal.like(buffer)
@@ -224,7 +225,7 @@ class HalfFiller(_Filler):
                     out.payload.exponent[:STORED_BITS],
                 )
             ),
-            self.filled.eq(out.valid & ends & values),
+            self.filled.eq(out.valid & ends & values), self.target.eq(target),
             targets.r_en.eq(self.filled),
         ]  # fmt: skip
         self._number(m, count, values)
