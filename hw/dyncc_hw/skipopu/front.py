@@ -11,6 +11,7 @@ from amaranth import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from dyncc.arch.skipopu import csr
 from dyncc.arch.skipopu.isa import (
     COUNT_BITS,
     QUEUE_DEPTH,
@@ -41,17 +42,17 @@ STUCK_CYCLES = 255
 
 
 class State(enum.Enum, shape=3):
-    """What the machine does."""
+    """What the machine does, see `csr.State`."""
 
-    IDLE = 0
-    STARTING = 1
-    RUNNING = 2
-    HALTED = 3
-    TRAPPED = 4
+    IDLE = int(csr.State.IDLE)
+    STARTING = int(csr.State.STARTING)
+    RUNNING = int(csr.State.RUNNING)
+    HALTED = int(csr.State.HALTED)
+    TRAPPED = int(csr.State.TRAPPED)
 
 
 def engine_layout(arch: ArchSpec) -> data.StructLayout:
-    """What an engine does: whether it is `busy`, its instruction, and how many more are `waiting`."""
+    """What an engine does: whether it is `busy`, with what, and how many more are `waiting`."""
     return data.StructLayout(
         {
             "busy": 1, "suppressed": 1, "starved": 1, "op": OP_BITS, "pc": COUNT_BITS,

@@ -6,7 +6,14 @@ from amaranth import Module, ResetInserter
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc.arch.skipopu.isa import COUNT_BITS, REGISTER_BITS, REGISTERS
+from dyncc.arch.skipopu.csr import READERS, WRITERS
+from dyncc.arch.skipopu.isa import (
+    COUNT_BITS,
+    REGISTER_BITS,
+    REGISTERS,
+    SEMAPHORE_BITS,
+    SEMAPHORES,
+)
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_hw.skipopu.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.front import Front, State, engine_layout
@@ -27,9 +34,6 @@ from dyncc_hw.skipopu.shape import ArrayShape
 from dyncc_hw.skipopu.store import StoreEngine
 from dyncc_hw.skipopu.vector_buffer import VectorBuffer
 from dyncc_hw.skipopu.vector_engine import VectorEngine, scalar_write_layout
-
-READERS = ("fetch", "vectors", "rotations", "history", "entries", "stream")
-WRITERS = ("store", "slots")
 
 
 def trace_signature(arch: ArchSpec) -> wiring.Signature:
@@ -60,6 +64,29 @@ def trace_signature(arch: ArchSpec) -> wiring.Signature:
     )  # fmt: skip
 
 
+def machine_members(arch: ArchSpec) -> dict[str, Any]:
+    """Members of a machine other than its bus and trace: what it is told, and what it tells."""
+    engines = len(WORKERS)
+    taken = data.StructLayout(
+        {"valid": 1, "client": range(len(READERS + WRITERS)), "bytes": COUNT_BITS}
+    )
+    return {
+        "start": In(1), "base": In(ADDRESS_BITS), "length": In(COUNT_BITS),
+        "watchdog": In(32),
+        "number": In(range(REGISTERS)), "value": In(REGISTER_BITS), "write": In(1),
+        "read": Out(REGISTER_BITS),
+        "state": Out(State), "trap": Out(TRAP_BITS), "pc": Out(COUNT_BITS),
+        "memory_bytes": In(ADDRESS_BITS),
+        "windows": In(data.ArrayLayout(WINDOW, WINDOWS)),
+        "forget": In(1),
+        "begun": Out(engines), "finished": Out(engines), "dispatched": Out(1),
+        "starved": Out(1), "taken": Out(taken), "busy": Out(1),
+        "resident": Out(1), "fetched": Out(1),
+        "engines": Out(data.ArrayLayout(engine_layout(arch), engines)),
+        "counts": Out(data.ArrayLayout(SEMAPHORE_BITS, SEMAPHORES)),
+    }  # fmt: skip
+
+
 class Machine(wiring.Component):
     """A SkipOPU without its bus.
 
@@ -74,7 +101,7 @@ class Machine(wiring.Component):
 
     Members
     -------
-    start, base, length, watchdog, number, value, write, read, state, trap, pc
+    start, base, length, watchdog, number, value, write, read, state, trap, pc, engines, counts
         See `front.Front`.
     memory_bytes, windows
         See `port.Port`.
@@ -90,29 +117,16 @@ class Machine(wiring.Component):
 
     def __init__(self, arch: ArchSpec, target: str, traced: bool = False) -> None:
         self.arch, self.shape, self.traced = arch, ArrayShape(arch, target), traced
-        self._port = Port(arch, READERS, WRITERS, "stream")
-        engines = len(WORKERS)
-        taken = data.StructLayout({"valid": 1, "client": range(8), "bytes": COUNT_BITS})
-        members: dict[str, Any] = {
-            "start": In(1), "base": In(ADDRESS_BITS), "length": In(COUNT_BITS),
-            "watchdog": In(32),
-            "number": In(range(REGISTERS)), "value": In(REGISTER_BITS), "write": In(1),
-            "read": Out(REGISTER_BITS),
-            "state": Out(State), "trap": Out(TRAP_BITS), "pc": Out(COUNT_BITS),
-            "memory_bytes": In(ADDRESS_BITS),
-            "windows": In(data.ArrayLayout(WINDOW, WINDOWS)),
-            "forget": In(1),
-            "begun": Out(engines), "finished": Out(engines), "dispatched": Out(1),
-            "starved": Out(1), "taken": Out(taken), "busy": Out(1),
-            "resident": Out(1), "fetched": Out(1),
-            "bus": Out(burst_signature(Geometry.of(arch))),
+        self._port = Port(arch, READERS, WRITERS, READERS[-1])
+        members = {
+            **machine_members(arch), "bus": Out(burst_signature(Geometry.of(arch))),
         }  # fmt: skip
         if traced:
             members["trace"] = Out(trace_signature(arch))
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
-        """Engines are reset when a program starts; buffers, tags and scalars keep what they hold."""
+        """Engines are reset when a program starts; buffers, tags and scalars stay as they are."""
         m = Module()
         arch = self.arch
         m.submodules.front = front = Front(arch)
@@ -160,6 +174,7 @@ class Machine(wiring.Component):
             kv.load_slots.eq(front.load_slots), kv.slot_start.eq(front.slot_start),
             kv.slot_limit.eq(front.slot_limit), history.slot_limit.eq(front.slot_limit),
             front.next_slot.eq(kv.next_slot), history.forget.eq(self.forget),
+            self.engines.eq(front.engines), self.counts.eq(front.counts),
             self.starved.eq(pe.work.starved), self.taken.eq(port.taken), self.busy.eq(port.busy),
             self.resident.eq(history.resident), self.fetched.eq(history.fetched),
         ]  # fmt: skip

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from dyncc.arch.skipopu.csr import WINDOWS as WINDOWS
 from dyncc_hw.skipopu.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.interfaces import ADDRESS_BITS, LENGTH_BITS, REQUEST
 
 #: Addresses `start` to `end` - 1 that may be written; none if both are equal.
 WINDOW = data.StructLayout({"start": ADDRESS_BITS, "end": ADDRESS_BITS})
-WINDOWS = 4
 
 
 def checked_layout(geometry: Geometry, clients: int) -> data.StructLayout:
@@ -38,6 +38,18 @@ def checked_layout(geometry: Geometry, clients: int) -> data.StructLayout:
             "words": LENGTH_BITS, "offset": offset, "end": offset, "full": 1,
         }
     )  # fmt: skip
+
+
+def allows(window: Any, start: Any, end: Any) -> Value:
+    """Whether a window holds all addresses from `start` to `end` - 1."""
+    return (start >= window.start) & (end <= window.end)
+
+
+def room_of(geometry: Geometry, address: Any) -> Value:
+    """Words from one up to the next multiple of the largest burst."""
+    most = geometry.burst_words
+    within = Value.cast(address)[: (most - 1).bit_length()]
+    return Value.cast(most - within)
 
 
 class Intake(wiring.Component):
@@ -144,8 +156,7 @@ class Intake(wiring.Component):
                     (end <= self.memory_bytes) & request.bytes.any() & ~request.address[0]
                 )
                 for number in range(WINDOWS):
-                    window = self.windows[number]
-                    m.d.sync += writable[number].eq((start >= window.start) & (end <= window.end))
+                    m.d.sync += writable[number].eq(allows(self.windows[number], start, end))
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.comb += [
@@ -225,13 +236,10 @@ class Cutter(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Words up to the boundary, or to the end of the request."""
         m = Module()
-        most = self.geometry.burst_words
         request = Signal(self.takes, reset_less=True)
         words, final = Signal(self.geometry.words, reset_less=True), Signal(reset_less=True)
         room = Signal(self.geometry.words)
-        # The bits of the address within a burst.
-        within = request.address[: (most - 1).bit_length()] if most > 1 else 0
-        m.d.comb += room.eq(most - within)
+        m.d.comb += room.eq(room_of(self.geometry, request.address))
         command = self.command
         m.d.comb += [
             command.payload.write.eq(request.write),

@@ -10,6 +10,7 @@ from amaranth import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from dyncc.arch.skipopu.csr import WORKERS as WORKERS
 from dyncc.arch.skipopu.isa import (
     BODIES,
     COUNT_BITS,
@@ -37,9 +38,6 @@ from dyncc_hw.skipopu.interfaces import TRAP_BITS
 from dyncc_hw.skipopu.queues import entry_layout
 from dyncc_hw.skipopu.registers import LoopStack, RegisterFile
 from dyncc_hw.skipopu.serial import SerialMultiplier
-
-#: Engines other than the sequencer, in the order of their numbers.
-WORKERS = tuple(engine for engine in Engine if engine != Engine.SEQUENCER)
 
 _SHIFT_BITS = (REGISTER_BITS - 1).bit_length()
 

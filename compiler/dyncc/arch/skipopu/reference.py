@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import fields
 
 from dyncc.arch.reference import code_table, layout_table, table
-from dyncc.arch.skipopu import formats, isa
+from dyncc.arch.skipopu import csr, formats, isa
 from dyncc.arch.skipopu.packing import SCHEMES
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
+
+
+_REGISTERS = (
+    f"{csr.REGISTERS} registers of 64 bits, as words of {csr.WORD_BITS} bits: register n has the "
+    "words 2 n (lower) and 2 n + 1 (upper). Reading a lower word keeps the upper one for the next "
+    "read of an upper word. A register of more than 32 bits is written with its lower word first, "
+    "and takes effect with the upper one. While a program runs, writes are ignored."
+)
 
 
 def page() -> str:
@@ -48,6 +56,24 @@ def page() -> str:
         code_table(formats.KvType),
         "Header of a matrix in memory:",
         layout_table(formats.MATRIX_HEADER),
+        "## Control and status registers",
+        _REGISTERS,
+        table(
+            ("Register", "Name", "Bits", "Written", "Meaning"),
+            [
+                (row.number, f"`{row.name}`", row.bits, "yes" if row.written else "", row.meaning)
+                for row in csr.rows()
+            ],
+        ),
+        "`control`:",
+        layout_table(csr.CONTROL),
+        "`status`:",
+        layout_table(csr.STATUS),
+        code_table(csr.State),
+        "`semaphores`:",
+        layout_table(csr.SEMAPHORE_COUNTS),
+        "`engine_...`:",
+        layout_table(csr.ENGINE),
         "## Packing",
         table(
             ("Scheme", "Multiplier", "Weights at", "Activations at", "Weights", "Activations",
