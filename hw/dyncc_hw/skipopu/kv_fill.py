@@ -32,6 +32,11 @@ def begin_layout(shape: KvShape) -> data.StructLayout:
     )  # fmt: skip
 
 
+def is_whole(values: Any, ends: Any) -> Value:
+    """Whether the end of a part ends the slot: it is the part of the values."""
+    return values & ends
+
+
 class _Filler(wiring.Component):
     """What fillers have in common.
 
@@ -126,7 +131,7 @@ class StoredFiller(_Filler):
             write.closes.eq(takes & closing),
             write.block.eq(Mux(values, block + shape.blocks // 2, block)),
             write.exponent.eq(buffer[:STORED_BITS]),
-            finishes.eq(takes & closing & values & (block == blocks - 1)),
+            finishes.eq(takes & closing & is_whole(values, block == blocks - 1)),
             self.filled.eq(finishes), self.target.eq(target),
         ]  # fmt: skip
         self._number(m, count, values)
@@ -225,7 +230,7 @@ class HalfFiller(_Filler):
                     out.payload.exponent[:STORED_BITS],
                 )
             ),
-            self.filled.eq(out.valid & ends & values), self.target.eq(target),
+            self.filled.eq(out.valid & is_whole(values, ends)), self.target.eq(target),
             targets.r_en.eq(self.filled),
         ]  # fmt: skip
         self._number(m, count, values)

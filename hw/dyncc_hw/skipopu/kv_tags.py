@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,10 +13,7 @@ SLOT_BITS = 32
 
 
 def look_signature(shape: KvShape) -> wiring.Signature:
-    """Whether a `place` holds a `slot`: the `hit` is right if the place was the same a cycle ago.
-
-    Between these cycles the place must not change.
-    """
+    """Whether a `place` holds a `slot`: a `hit`, if `place` was the same in the cycle before."""
     return wiring.Signature(
         {"place": Out(range(max(2, shape.places))), "slot": Out(SLOT_BITS), "hit": In(1)}
     )
@@ -64,18 +61,24 @@ class Tags(wiring.Component):
         m.submodules.slots = slots = memory.Memory(
             shape=SLOT_BITS, depth=self.shape.places, init=[]
         )
-        into, read = slots.write_port(), slots.read_port()
+        into, read = slots.write_port(), slots.read_port(domain="comb")
+        found, was_valid = Signal(SLOT_BITS, reset_less=True), Signal(reset_less=True)
+        is_valid = valid.bit_select(self.look.place, 1)
+        m.d.sync += [found.eq(read.data), was_valid.eq(is_valid)]
         m.d.comb += [
             into.addr.eq(self.set_place), into.data.eq(self.set_slot), into.en.eq(self.set),
-            read.addr.eq(self.look.place), read.en.eq(1),
-            self.look.hit.eq(
-                valid.bit_select(self.look.place, 1) & (read.data == self.look.slot)
-            ),
+            read.addr.eq(self.look.place),
+            # It may have got a slot after it was read, or lost it.
+            self.look.hit.eq(was_valid & is_valid & (found == self.look.slot)),
         ]  # fmt: skip
         with m.If(self.set):
             m.d.sync += valid.bit_select(self.set_place, 1).eq(1)
-        with m.If(self.clear):
+        with m.If(self._clears()):
             m.d.sync += valid.bit_select(self.clear_place, 1).eq(0)
         with m.If(self.forget):
             m.d.sync += valid.eq(0)
         return m
+
+    def _clears(self) -> Value:
+        """Whether a place becomes invalid."""
+        return self.clear

@@ -7,6 +7,7 @@ from dyncc_sim.formal import (
     bus,
     core_cycles,
     core_queues,
+    kv_places,
     link,
     neurons,
     skipopu,
@@ -22,4 +23,5 @@ PROPERTIES = [
     *core_cycles.PROPERTIES,
     *link.PROPERTIES,
     *skipopu.PROPERTIES,
+    *kv_places.PROPERTIES,
 ]

@@ -474,8 +474,7 @@ async def traps(dut: Any) -> None:
         work = bench.make(Op.ATTN, one, last, **values)
         usual = bench.make(Op.ATTN, one, last)
         bench.attend(usual)
-        request = bench.attention.expected.request
-        request.update({name: values[name] for name in values})
+        bench.attention.ask_for(**values)
         await bench.wait(kv=False, attention=True)
         wanted = Trap(bench.execute(work))
         assert bench.attention.trap == wanted, f"{last} {limit} {values}: {bench.attention.trap}"
@@ -490,7 +489,7 @@ async def traps(dut: Any) -> None:
     for last, context in ((CONTEXT, CONTEXT), (0, 0)):
         await bench.restart(FIRST, SLOTS)
         bench.attend(bench.make(Op.ATTN, one, min(last, CONTEXT - 1)))
-        bench.attention.expected.request.update(last=last, context=context)
+        bench.attention.ask_for(last=last, context=context)
         await bench.wait(kv=False, attention=True)
         assert bench.attention.trap == Trap.MEMORY
     required = ["KVAPP SHAPE", "KVAPP BUFFER", "KVAPP MEMORY", "KVAPP SLOTS", "KVAPP NONE"]

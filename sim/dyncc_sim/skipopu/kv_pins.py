@@ -333,6 +333,11 @@ class Attention(Pins):
         """Give it a request."""
         self.expected, self._asked, self._tile, self.trap = expected, False, 0, 0
 
+    def ask_for(self, **values: int) -> None:
+        """Other members of the request than what is expected says."""
+        assert self.expected is not None
+        self.expected.request.update(values)
+
     def drive(self) -> None:
         """Inputs of the next cycle."""
         expected = self.expected
