@@ -9,7 +9,6 @@ from dyncc.arch.skipopu import csr, formats, isa
 from dyncc.arch.skipopu.packing import SCHEMES
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 
-
 _REGISTERS = (
     f"{csr.REGISTERS} registers of 64 bits, as words of {csr.WORD_BITS} bits: register n has the "
     "words 2 n (lower) and 2 n + 1 (upper). Reading a lower word keeps the upper one for the next "
