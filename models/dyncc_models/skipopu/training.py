@@ -1,4 +1,4 @@
-"""Trains and measures routers of SmolLM2-135M, on text that comes with Python."""
+"""Trains and measures routers of SmolLM2-135M, on text that comes with Python and packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dyncc.core.errors import DynccError
 from dyncc.core.files import write_text
-from dyncc_models.skipopu import corpus, router_files, smollm2, smollm2_decoder
+from dyncc_models.skipopu import corpus, docstrings, router_files, smollm2, smollm2_decoder
 from dyncc_models.skipopu.config import KvPolicy
 from dyncc_models.skipopu.llama import SkipLlama
 from dyncc_models.skipopu.perplexity import WINDOW, Score, windows
@@ -88,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--soft", type=float, default=usual.soft, help="share of steps until gates are hard"
     )
+    train.add_argument(
+        "--distilled", type=float, default=usual.distilled,
+        help="weight of the divergence from the dense decoder",
+    )  # fmt: skip
+    train.add_argument(
+        "--docstrings", action="store_true", help="train on docstrings of packages too"
+    )
     train.add_argument("--seed", type=int, default=usual.seed, help="of the order of windows")
     train.add_argument(
         "--checkpoint",
@@ -104,11 +111,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(given: argparse.Namespace, console: Console) -> None:
-    names = ("policy", "skip", "steps", "batch", "rate", "ramp", "soft", "seed")
+    names = ("policy", "skip", "steps", "batch", "rate", "ramp", "soft", "distilled", "seed")
     settings = Settings(**{name: getattr(given, name) for name in names})
     model = smollm2.load(routed=True, policy=settings.policy, context=WINDOW)
     with console.status("measuring residuals and the cost of each sublayer ..."):
-        trainer = Trainer(model, list(windows(_tokens("train"), smollm2_decoder.begin())), settings)
+        text = corpus.text("train")
+        if given.docstrings:
+            text = f"{docstrings.text()}\n\n{text}"
+        tokens = smollm2_decoder.tokenizer().encode(text)
+        trainer = Trainer(model, list(windows(tokens, smollm2_decoder.begin())), settings)
     if given.checkpoint is not None and given.checkpoint.is_file():
         trainer.resume(given.checkpoint)
         console.print(f"going on after step {trainer.steps}")
@@ -149,7 +160,10 @@ def _record(
         "share": str(share),
         "settings": settings.json,
         "begun_with": "" if given.begin_with is None else given.begin_with.name,
-        "text": json.dumps({split: corpus.digest(split) for split in corpus.SPLITS}),
+        "text": json.dumps(
+            {split: corpus.digest(split) for split in corpus.SPLITS}
+            | ({"docstrings": docstrings.digest()} if given.docstrings else {})
+        ),
         "versions": json.dumps({"python": platform.python_version(), **versions}),
         "tokens": str(figures["tokens"]),
         "window": str(figures["window"]),
