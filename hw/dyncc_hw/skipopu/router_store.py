@@ -19,7 +19,7 @@ _LEAST = -(1 << (EXPONENT_BITS - 1))
 class RouterStore(wiring.Component):
     """Rows of a router, until they are not wanted any more; then the next ones come in.
 
-    Exponents are kept less the one of the matrix's header; below -2048 they stay there, where
+    Exponents are kept less the larger one of the matrix's header; below -2048 they stay there, where
     products vanish. Throughput: `width` weights a cycle come in; a word of `vector_lanes` weights
     of each row goes out.
 
@@ -122,7 +122,11 @@ class RouterStore(wiring.Component):
                     m.next = "EMPTY"
                     with m.If(left != ROWS):
                         m.next = "LOOK"
-        self._memories(m, header.scale_exponent, writing, row, place, part)
+        # As for all matrices, though a router has no minima.
+        top = Signal(signed(WIDE_BITS), reset_less=True)
+        scale, minimum = header.scale_exponent, header.minimum_exponent
+        m.d.sync += top.eq(Mux(scale > minimum, scale, minimum))
+        self._memories(m, top, writing, row, place, part)
         return m
 
     def _memories(

@@ -3,11 +3,14 @@
 After each instruction all that it may write is compared with the executor: numbers of the vector
 buffer, blocks, scalars, predicates, and the trap; at the end the whole buffer is. Meanwhile other
 clients of the buffer read and write places of their own, and what they read is compared too. Now
-and then the engine is reset within an instruction.
+and then the engine is reset within an instruction. If nothing stalls, cycles are compared with the
+model of time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cocotb
@@ -15,13 +18,39 @@ import numpy
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
-from dyncc.arch.skipopu.formats import WeightType
-from dyncc.arch.skipopu.isa import SCALARS, Function, Op, Trap
+from dyncc.arch.skipopu.isa import Function, Op, Trap
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
 from dyncc_sim.skipopu.sequencer import Work
-from dyncc_sim.skipopu.vector_cases import STRANGE, STYLES, TO_BLOCKS, TWO_OPERANDS, Router, router
+from dyncc_sim.skipopu.vector_cases import (
+    FAR,
+    STRANGE,
+    STYLES,
+    TO_BLOCKS,
+    TWO_OPERANDS,
+    Router,
+    router,
+    strange_router,
+)
 from dyncc_sim.skipopu.vector_player import Player
+
+#: Routes, by what is special about them.
+ROUTES = ("fits", "fits", "fits", "fits", "fits", "is not wanted", "has few rows",
+          "has other columns", "has another type", "is read outside")  # fmt: skip
+#: What always has to happen.
+REQUIRED = (
+    *(function.name for function in Function), "ROUTE", "in place", "reset within", "starved",
+    *(f"numbers: {style}" for style in STYLES), *(f"router {name}" for name in ROUTES),
+    *(f"trap {trap.name}" for trap in (Trap.BUFFER, Trap.SHAPE, Trap.MEMORY)),
+    *(f"{name} {what}" for name in ("attention", "mlp") for what in ("runs", "is skipped")),
+    "words compared", "several routes of a matrix", "kept", "not kept",
+)  # fmt: skip
+#: What stalls.
+STALLS = tuple(
+    f"{name} waits"
+    for name in ("blocks__write", *(f"read_{n}__numbers" for n in
+                                                       ("pe", "store", "kv")))
+)  # fmt: skip
 
 
 class Instructions:
@@ -30,216 +59,207 @@ class Instructions:
     def __init__(self, player: Player, coverage: Coverage) -> None:
         self.player, self.coverage = player, coverage
         self.draw, self.maker = player.draw, player.maker
-        #: Columns and rows of routers that were given and not taken.
-        self.routers: list[list[int]] = []
-        #: A router for the next instruction, and whether it comes after it.
+        #: Columns and rows of a router that was given and not taken.
+        self.left: tuple[int, int] | None = None
+        #: A router for the next instruction.
         self.pending: Router | None = None
-        self.late = False
         #: What is wrong with the instruction.
         self.wrong = ""
 
-    async def operands(self, work: Work) -> None:
-        """Fresh numbers for some of the operands."""
-        v, player = work.values, self.player
-        names = ("vector",) if work.instruction.op == Op.ROUTE else ("a", "b", "d")
-        for token in work.active.nonzero()[0]:
-            style = str(self.draw.choice(list(STYLES)))
-            for name in names:
-                count = min(v["columns"], 200)
-                function = v.get("function")
-                if name == "b" and function not in TWO_OPERANDS:
-                    continue
-                if name == "d":
-                    if function != Function.ARGMAX:
-                        continue
-                    count = 2
-                if v[name] + count > player.maker.room or self.draw.random() < 0.2:
-                    continue
-                await player.fill(int(token), v[name], count, style)
-                self.coverage[f"numbers: {style}"] += 1
-        await player.written()
+    def plan(self, faults: bool) -> list[tuple[Callable[[], Work], bool]]:
+        """Makers of instructions that cover everything, in a random order; whether to reset."""
+        maker = self.maker
+        found: list[tuple[Callable[[], Work], bool]] = []
+        wrong: dict[str, list[Function]] = {}
+        for function in Function:
+            times = 6 if function == Function.ARGMAX else 2
+            found += times * [(partial(self._right, function), False)]
+            for name in maker.faults(function):
+                wrong.setdefault(name, []).append(function)
+        found += [
+            (partial(self._route, name), False) for name in ROUTES if faults or "fits" in name
+        ]
+        if faults:
+            for name, functions in wrong.items():
+                function = functions[int(self.draw.integers(0, len(functions)))]
+                found.append((partial(self._wrong, function, name), False))
+            broken = self.draw.choice([int(function) for function in Function], 4, replace=False)
+            found += [(partial(self._right, Function(int(number))), True) for number in broken]
+        order = [found[int(index)] for index in self.draw.permutation(len(found))]
+        # Nothing comes between two routes of a matrix, which a reset would forget.
+        twice = [(partial(self._route, "twice"), False), (partial(self._route, "fits"), False)]
+        return twice + order
 
-    def route(self) -> Work:
-        """A right route, or one that does not fit its router."""
-        maker, draw = self.maker, self.draw
-        columns = maker.columns(True, self.player.arch.route_columns)
-        routed = draw.random() < 0.75
-        if routed and self.routers:
-            columns = self.routers[0][0]
+    # --- instructions -------------------------------------------------------------------------
+
+    def _right(self, function: Function) -> Work:
+        v = self.maker.npe(function)
+        if function not in TO_BLOCKS and v["d"] in (v["a"], v["b"]):
+            self.coverage["in place"] += 1
+        return self.maker.work(Op.NPE, v)
+
+    def _wrong(self, function: Function, name: str) -> Work:
+        self.wrong = name
+        self.coverage[f"wrong: {name}"] += 1
+        # The first token's address is beyond memory, so nothing is written before.
+        active = numpy.ones(1, bool) if name == FAR else None
+        return self.maker.work(Op.NPE, self.maker.faults(function)[name], active)
+
+    def _route(self, name: str) -> Work:
+        maker, draw, arch = self.maker, self.draw, self.player.arch
+        columns = maker.columns(True, arch.route_columns)
+        routed = name != "is not wanted"
+        self.coverage[f"router {name}"] += 1
+        if routed and self.left is not None:
+            # What is left of a matrix comes first.
+            columns, rows = self.left
+            self.coverage["several routes of a matrix"] += 1
+            self.left = (columns, rows - 4) if rows > 4 else None
+        elif routed:
+            rows = 8 if name == "twice" else int(draw.choice([4, 8]))
+            if name == "has another type":
+                self.pending = strange_router(arch, rows, columns)
+            elif name == "has other columns":
+                other = columns - arch.block if columns > arch.block else columns + arch.block
+                self.pending = router(draw, arch, rows, other)
+            else:
+                rows = maker.integer(1, 3) if name == "has few rows" else rows
+                self.pending = router(draw, arch, rows, columns)
+            self.left = (columns, rows - 4) if rows > 4 else None
         v = maker.route(routed, columns)
-        if routed and not self.routers:
-            kind = draw.random()
-            rows = int(draw.choice([4, 8, 5])) if kind < 0.9 else maker.integer(1, 3)
-            wide = columns
-            if kind > 0.95:
-                wide = columns - 32 if columns > 32 else columns + 32
-            if kind > 0.98:
-                found = Router(WeightType.Q8_0, 4, columns, b"")
-                found = q8(found, self.player.arch.block)
-            else:
-                found = router(draw, self.player.arch, rows, wide)
-            self.late = draw.random() < 0.5
-            self.pending = found
-            self.routers.append([columns, rows])
-        if routed:
-            self.routers[0][1] -= 4
-            self.coverage["a route"] += 1
-            if self.routers[0][1] <= 0:
-                self.routers.pop(0)
-            else:
-                self.coverage["routers of one matrix"] += 1
-        elif draw.random() < 0.2:
-            v |= {"vector": self.player.arch.vector_words}
+        if name == "is read outside":
+            v["vector"] = arch.vector_words - columns + arch.vector_lanes
         return maker.work(Op.ROUTE, v)
 
-    def choose(self) -> Work:
-        """Any instruction."""
-        draw, maker = self.draw, self.maker
-        if draw.random() < 0.2:
-            return self.route()
-        function = Function(int(draw.choice(list(Function))))
-        if draw.random() < 0.15:
-            name, values = maker.wrong(function)
-            self.wrong = name
-            self.coverage[f"wrong: {name}"] += 1
-            active = numpy.ones(1, bool) if name == "far address" else None
-            return maker.work(Op.NPE, values, active)
-        v = maker.npe(function)
-        if v["d"] in (v["a"], v["b"]) and function not in TO_BLOCKS:
-            self.coverage["in place"] += 1
-        return maker.work(Op.NPE, v)
+    async def _operands(self, work: Work) -> None:
+        """Fresh numbers for most of the operands."""
+        v, player = work.values, self.player
+        function = v.get("function")
+        counts = {"a" if function is not None else "vector": v["columns"]}
+        if function in TWO_OPERANDS:
+            counts["b"] = v["columns"]
+        if function == Function.ARGMAX:
+            counts["d"] = 2
+        for token in work.active.nonzero()[0]:
+            style = str(self.draw.choice(list(STYLES)))
+            for name, count in counts.items():
+                if name == "d":
+                    style = str(self.draw.choice(["large", "any"]))
+                if v[name] + count <= player.maker.room and self.draw.random() < 0.8:
+                    player.fill(int(token), v[name], count, style)
+                    self.coverage[f"numbers: {style}"] += 1
+        await player.written()
 
-    async def run(self) -> None:
-        """One instruction."""
+    # --- a turn -------------------------------------------------------------------------------
+
+    async def run(self, make: Callable[[], Work], breaks: bool, alter: str) -> None:
+        """One instruction.
+
+        Parameters
+        ----------
+        make
+            Makes it.
+        breaks
+            Whether the engine is reset within.
+        alter
+            What of the twin's results is made wrong, so that the bench has to fail.
+        """
         player, draw = self.player, self.draw
         self.wrong = ""
-        work = self.choose()
+        work = make()
         v, op = work.values, work.instruction.op
-        name = Function(v["function"]).name if op == Op.NPE else op.name
-        await self.operands(work)
-        late, found, self.pending = self.late, self.pending, None
-        player.load_router(found)
+        await self._operands(work)
+        found, self.pending = self.pending, None
+        if found is not None:
+            player.load_router(found)
+        late = int(draw.integers(1, 60)) if draw.random() < 0.5 else 0
         if found is not None and not late:
             player.stream_router(found)
-        trap = player.execute(work)
-        player.starved = 0
+            # It may be there when it is wanted.
+            await player.steps(int(draw.choice([0, 2000])))
+        trap = player.execute(work, alter)
         player.give(work)
         if found is not None and late:
-            for _ in range(int(draw.integers(1, 60))):
-                await player.step()
+            await player.steps(late)
             player.stream_router(found)
-        if trap == Trap.NONE and draw.random() < 0.05 and not player.quiet:
-            await self.breaks(work)
+        if breaks:
+            await self._break(work)
             return
-        await player.until(lambda: player.done, f"the end of {name} {v}")
-        assert player.trap == trap, f"trap {player.trap}, not {trap.name}: {name} {v}"
-        assert not player.starved or (op == Op.ROUTE and v["route"]), "starved"
-        self.coverage["starved"] += bool(player.starved)
-        self.coverage[name] += trap == Trap.NONE
-        self.coverage[f"trap {trap.name}"] += 1
-        self.coverage["some tokens"] += not work.active.all()
-        self.coverage["several tokens"] += int(work.active.sum()) > 1
-        self.coverage["tail"] += v["columns"] % player.lanes != 0
+        await player.until(lambda: player.done, "the end")
+        assert player.trap == trap, f"trap {player.trap}, not {trap.name}: {player.context}"
+        takes = op == Op.ROUTE and v["route"]
+        assert takes or not player.starved, f"starved: {player.context}"
+        self._count(work, trap)
         if trap != Trap.NONE:
             await self.reset()
             if self.wrong == STRANGE:
-                # Some of it was written.
+                # Some of it may have been written.
                 for token in work.active.nonzero()[0]:
-                    await player.fill(int(token), v["d"], v["columns"], "usual")
+                    player.fill(int(token), v["d"], v["columns"], "usual")
                 await player.written()
-        else:
-            player.note(work)
-        await self.compare(work, trap)
+        elif player.quiet and not takes:
+            player.compare_cycles(work)
+        await player.compare_results(work)
 
-    async def compare(self, work: Work, trap: Trap) -> None:
-        """What the instruction may have written, and what is beside it."""
-        v, player = work.values, self.player
-        writes = work.instruction.op == Op.NPE and v["function"] not in (
-            *TO_BLOCKS, Function.SUM_SQUARES,
-        )  # fmt: skip
-        if writes and trap == Trap.NONE:
-            count = 2 if v["function"] == Function.ARGMAX else v["columns"]
-            await player.compare(range(player.arch.tokens), v["d"], count)
-        player.compare_blocks()
-        player.compare_predicates()
-        await player.compare_scalars({v["scalar"], int(self.draw.integers(0, SCALARS))})
-
-    async def breaks(self, work: Work) -> None:
-        """Reset within an instruction."""
-        player, v = self.player, work.values
-        for _ in range(int(self.draw.integers(1, 300))):
-            await player.step()
-            if player.done:
-                break
+    async def _break(self, work: Work) -> None:
+        """Reset within an instruction; what it wrote is right, and the rest as it was."""
+        player = self.player
+        await player.steps(int(self.draw.integers(4, 100)))
         self.coverage["reset within"] += not player.done
         await self.reset()
         player.broken = True
-        writes = work.instruction.op == Op.NPE and v["function"] not in (
-            *TO_BLOCKS, Function.SUM_SQUARES,
-        )  # fmt: skip
-        if writes:
-            count = 2 if v["function"] == Function.ARGMAX else v["columns"]
-            await player.compare(range(player.arch.tokens), v["d"], count)
-        await player.compare_scalars([v["scalar"]])
+        await player.compare_results(work)
         player.broken = False
-        # Blocks that came are right or old; the twin goes on with what came.
-        player.adopt_blocks()
-        player.compare_predicates()
+
+    def _count(self, work: Work, trap: Trap) -> None:
+        v, op, player = work.values, work.instruction.op, self.player
+        name = Function(v["function"]).name if op == Op.NPE else op.name
+        note = self.coverage
+        note[f"trap {trap.name}"] += 1
+        if trap != Trap.NONE:
+            return
+        note[name] += 1
+        note["starved"] += bool(player.starved)
+        note["some tokens"] += not work.active.all()
+        note["several tokens"] += int(work.active.sum()) > 1
+        note["tail"] += v["columns"] % player.lanes != 0
+        if op == Op.ROUTE and v["route"]:
+            for what, runs in (("attention", player.twin.runs_attention),
+                               ("mlp", player.twin.runs_mlp)):  # fmt: skip
+                count = int(runs[: len(work.active)][work.active].sum())
+                note[f"{what} runs"] += count
+                note[f"{what} is skipped"] += int(work.active.sum()) - count
+        if name == "ARGMAX":
+            for token in work.active.nonzero()[0]:
+                place = slice(v["d"], v["d"] + 2)
+                same = (player.before[0][token, place] == player.twin.vector[token, place]).all()
+                note["kept" if same else "not kept"] += 1
 
     async def reset(self) -> None:
         """As before each program."""
-        self.routers.clear()
+        self.left = None
         await self.player.reset()
-
-
-def q8(found: Router, block: int) -> Router:
-    """A router in a format that is none."""
-    from dyncc.arch.skipopu.matrices import matrix_bytes
-
-    size = matrix_bytes(found.kind, found.rows, found.columns, block)
-    return Router(found.kind, found.rows, found.columns, bytes(size))
-
-
-async def begin(dut: Any, player: Player) -> None:
-    """Clock and reset, and numbers everywhere."""
-    Clock(dut.clk, 10, "ns").start()
-    dut.rst.value = 1
-    await ClockCycles(dut.clk, 3)
-    dut.rst.value = 0
-    arch = player.arch
-    player.compare_predicates()
-    for token in range(arch.tokens):
-        await player.fill(token, 0, arch.vector_words, "any")
-    await player.written()
 
 
 @cocotb.test()
 async def instructions(dut: Any) -> None:
-    """Random instructions."""
-    options = settings()
-    coverage = Coverage()
+    """Rounds of all kinds of instructions."""
+    options, coverage = settings(), Coverage()
     player = Player(dut, options, coverage)
-    await begin(dut, player)
-    found = Instructions(player, coverage)
-    for _ in range(options["count"]):
-        await found.run()
-    await player.compare(range(player.arch.tokens), 0, player.arch.vector_words)
-    await player.compare_scalars(range(SCALARS))
-    coverage.finish(f"{player.arch.name}, vector engine", options["required"])
-    cocotb.log.info("coverage: cycles %s", player.cycle)
+    Clock(dut.clk, 10, "ns").start()
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 3)
+    dut.rst.value = 0
+    await player.begin()
+    made = Instructions(player, coverage)
+    for _ in range(options["rounds"]):
+        for make, breaks in made.plan(faults=not player.quiet):
+            await made.run(make, breaks, options["alter"])
+    await player.end()
+    coverage["cycles"] = player.cycle
+    required = [*REQUIRED, *STALLS]
+    if player.arch.tokens > 1:
+        required += ["some tokens", "several tokens", "tail", "wrong: a between words"]
     if player.quiet:
-        for work, cycles in sorted(player.cycles, key=lambda c: c[0].values.get("function", -1)):
-            v = work.values
-            n = int(work.active.sum())
-            turns = n * -(-v["columns"] // player.lanes)
-            cocotb.log.info(
-                "coverage: %s tokens %s/%s cols %s b %s turns %s cycles %s extra %s",
-                Function(v["function"]).name if "function" in v else f"ROUTE{v['route']}",
-                n,
-                len(work.active),
-                v["columns"],
-                v.get("b"),
-                turns,
-                cycles,
-                cycles - turns,
-            )
+        required = [*(function.name for function in Function), "ROUTE", "words compared", "timed"]
+    coverage.finish(f"{player.arch.name}, vector engine", required)

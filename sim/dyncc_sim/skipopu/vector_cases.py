@@ -9,7 +9,7 @@ import numpy
 
 from dyncc.arch.skipopu.formats import EXPONENT_BITS, FRACTION_BITS, GROUPS, WeightType
 from dyncc.arch.skipopu.isa import COUNT_BITS, SCALARS, Function, Instruction, Op
-from dyncc.arch.skipopu.matrices import to_memory
+from dyncc.arch.skipopu.matrices import matrix_bytes, to_memory
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_models.skipopu.numerics import f25
 from dyncc_sim.skipopu.sequencer import Work
@@ -23,7 +23,7 @@ SPARE = 8
 #: Addresses of tables of rotations.
 TABLES = (0, 4 * (POSITIONS * HEAD + SPARE) + 2)
 #: Address of one in which a number in eight is not finite.
-STRANGE = "rotations are not finite"
+STRANGE, FAR = "rotations are not finite", "far address"
 STRANGE_TABLE = 2 * TABLES[1]
 MOST_COUNT = (1 << COUNT_BITS) - 1
 TWO_OPERANDS = (Function.ADD, Function.MUL, Function.SWIGLU, Function.TO_BFP_GAIN)
@@ -93,6 +93,12 @@ def router(draw: numpy.random.Generator, arch: ArchSpec, rows: int, columns: int
     data = numpy.concatenate((exponents[:, None], weights), axis=1).astype("<i2")
     content = to_memory(WeightType.BFP16, arch.block, data.view(numpy.uint8).reshape(rows, -1))
     return Router(WeightType.BFP16, rows, columns, content)
+
+
+def strange_router(arch: ArchSpec, rows: int, columns: int) -> Router:
+    """A matrix of a format that is not a router's."""
+    size = matrix_bytes(WeightType.Q8_0, rows, columns, arch.block)
+    return Router(WeightType.Q8_0, rows, columns, bytes(size))
 
 
 class Maker:
@@ -187,49 +193,47 @@ class Maker:
         last = POSITIONS - self._arch.tokens - 1
         return Work(self._number, 0, Instruction(op, {}), values, active, self.integer(0, last), 0)
 
-    def wrong(self, function: Function) -> tuple[str, dict[str, int]]:
-        """An instruction with something wrong, and what."""
+    def faults(self, function: Function) -> dict[str, dict[str, int]]:
+        """Values of instructions with something wrong, by what it is."""
         arch, v = self._arch, self.npe(function)
-        lanes, words = arch.vector_lanes, arch.vector_words
-        blocks = function in TO_BLOCKS
-        norm = function == Function.SUM_SQUARES
-        kinds: list[tuple[str, dict[str, int]]] = [
-            ("a outside", {"a": words - v["columns"] + lanes}),
-            ("a far outside", {"a": MOST_COUNT // lanes * lanes}),
-            ("no columns", {"columns": 0}),
-            ("most columns", {"columns": MOST_COUNT}),
-        ]
-        if lanes > 1:
-            kinds += [("a between words", {"a": v["a"] + 1})]
-        if function in TWO_OPERANDS:
-            kinds += [("b outside", {"b": words - v["columns"] // lanes * lanes + lanes})]
-            if lanes > 1:
-                kinds += [("b between words", {"b": v["b"] + 1})]
-        if blocks:
-            kinds += [
-                ("blocks outside", {"d": arch.blocks - v["columns"] // arch.block + 1}),
-                ("blocks far outside", {"d": MOST_COUNT}),
-            ]
-        elif not norm:
-            count = 2 if function == Function.ARGMAX else v["columns"]
-            kinds += [("d outside", {"d": words - count // lanes * lanes + lanes})]
-            if lanes > 1:
-                kinds += [("d between words", {"d": v["d"] + 1})]
-        if blocks or norm:
-            kinds += [("no whole blocks", {"columns": v["columns"] + 1})]
-        if norm:
-            kinds += [("too long", {"columns": arch.route_columns + arch.block, "a": 0})]
+        lanes, words, columns = arch.vector_lanes, arch.vector_words, v["columns"]
+        outside = words - columns // lanes * lanes + lanes
         if function == Function.ROPE:
-            many = arch.kv_width + max(2, lanes)
-            kinds = [
-                ("no head", {"b": 0}), ("odd head", {"b": 1}),
-                ("heads do not fit", {"columns": v["b"] + 1}),
-                ("long head", {"b": many, "columns": many, "a": 0, "d": 0}),
-                ("far address", {"memory": (1 << 40) - 2}),
-                (STRANGE, {"memory": STRANGE_TABLE}), (STRANGE, {"memory": STRANGE_TABLE}),
-            ]  # fmt: skip
-        name, change = kinds[self.integer(0, len(kinds) - 1)]
-        return name, v | change
+            long = arch.kv_width + max(2, lanes)
+            return {
+                "no head": v | {"b": 0},
+                "odd head": v | {"b": 1},
+                "heads do not fit": v | {"columns": v["b"] + 1, "a": 0, "d": 0},
+                "long head": v | {"b": long, "columns": long, "a": 0, "d": 0},
+                FAR: v | {"memory": (1 << 40) - 2},
+                STRANGE: v | {"memory": STRANGE_TABLE},
+            }
+        found = {
+            "a outside": v | {"a": outside},
+            "a far outside": v | {"a": MOST_COUNT // lanes * lanes},
+            "no columns": v | {"columns": 0},
+            "most columns": v | {"columns": MOST_COUNT},
+        }
+        places = ["a"]
+        if function in TWO_OPERANDS:
+            found["b outside"] = v | {"b": outside}
+            places.append("b")
+        if function in TO_BLOCKS:
+            found["blocks outside"] = v | {"d": arch.blocks - columns // arch.block + 1}
+            found["blocks far outside"] = v | {"d": MOST_COUNT}
+        elif function == Function.ARGMAX:
+            found["result outside"] = v | {"d": words}
+            places.append("d")
+        elif function != Function.SUM_SQUARES:
+            found["d outside"] = v | {"d": outside}
+            places.append("d")
+        if function in (*TO_BLOCKS, Function.SUM_SQUARES):
+            found["no whole blocks"] = v | {"columns": columns + 1}
+        if function == Function.SUM_SQUARES:
+            found["too long"] = v | {"columns": arch.route_columns + arch.block, "a": 0}
+        if lanes > 1:
+            found |= {f"{name} between words": v | {name: v[name] + 1} for name in places}
+        return found
 
 
 def group_values(found: Router, arch: ArchSpec) -> list[tuple[int, list[int]]]:

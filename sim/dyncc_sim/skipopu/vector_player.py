@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from dyncc.arch.fields import unpack
 from dyncc.arch.skipopu.formats import MATRIX_HEADER, WeightType
-from dyncc.arch.skipopu.isa import Engine, Function, Instruction, LoadMode, Op, Trap
+from dyncc.arch.skipopu.isa import SCALARS, Engine, Function, Instruction, LoadMode, Op, Trap
 from dyncc.arch.skipopu.matrices import HEADER_BYTES
 from dyncc_hw.skipopu.f25 import CODE_BITS
 from dyncc_hw.skipopu.interfaces import (
@@ -24,6 +24,7 @@ from dyncc_hw.skipopu.interfaces import (
 )
 from dyncc_sim.pins import Coverage
 from dyncc_sim.skipopu.agents import Agent, ReadMemory, Sink, Source
+from dyncc_sim.skipopu.costs import Costs
 from dyncc_sim.skipopu.executor import Executor
 from dyncc_sim.skipopu.instances import BATCHED, SINGLE
 from dyncc_sim.skipopu.memory import Memory
@@ -34,6 +35,7 @@ from dyncc_sim.skipopu.vector_cases import (
     OTHERS,
     STRANGE_TABLE,
     TABLES,
+    TO_BLOCKS,
     Maker,
     Router,
     codes,
@@ -77,13 +79,13 @@ class Player:
         self.mantissas = numpy.zeros_like(self.twin.mantissas)
         self.exponents = numpy.zeros((arch.tokens, arch.blocks, arch.block // self.lanes), int)
         #: What the twin held before the instruction; and whether it was broken off.
-        self.before = (self.twin.vector.copy(), self.twin.scalars.copy())
+        self.before = self._state()
         self.broken = False
         #: What was done last.
         self.context = ""
-        #: Cycles of instructions, from start to done.
-        self.cycles: list[tuple[Work, int]] = []
         self.done, self.trap, self.starved = False, 0, 0
+        self._hurries = False
+        self._costs = Costs(arch)
         self.cycle = self.started = self.ended = 0
         quiet = self.quiet
         self.start = Source(dut, "work__start", rand, quiet, self._started)
@@ -119,7 +121,7 @@ class Player:
 
     async def step(self) -> None:
         """A cycle."""
-        if not self.quiet:
+        if not self.quiet and not self._hurries:
             self._other_clients()
         for agent in self.agents:
             agent.drive()
@@ -136,13 +138,39 @@ class Player:
         self.cycle += 1
         await RisingEdge(dut.clk)
 
+    async def steps(self, count: int) -> None:
+        """Some cycles."""
+        for _ in range(count):
+            await self.step()
+
     async def until(self, condition: Any, what: str) -> None:
         """Cycles until something holds."""
         for _ in range(PATIENCE):
             if condition():
                 return
             await self.step()
-        raise AssertionError(f"{what} never happens")
+        raise AssertionError(f"{what} never happens: {self.context}")
+
+    async def begin(self) -> None:
+        """Numbers everywhere, without stalls; all tokens have both predicates."""
+        self._hurry(True)
+        self._compare_predicates()
+        for token in range(self.arch.tokens):
+            self.fill(token, 0, self.arch.vector_words, "any")
+        await self.written()
+        self._hurry(False)
+
+    async def end(self) -> None:
+        """Compare everything."""
+        self._hurry(True)
+        await self._compare(range(self.arch.tokens), 0, self.arch.vector_words)
+        await self._compare_scalars(range(SCALARS))
+        self._hurry(False)
+
+    def _hurry(self, hurries: bool) -> None:
+        self._hurries = hurries
+        for agent in self.agents:
+            agent.quiet = hurries or self.quiet
 
     async def reset(self) -> None:
         """Reset the engine, as before each program; what is on its way is lost."""
@@ -219,7 +247,7 @@ class Player:
             if keep >> lane & 1:
                 self.twin.vector[token, word * self.lanes + lane] = code
 
-    async def fill(self, token: int, place: int, count: int, style: str) -> None:
+    def fill(self, token: int, place: int, count: int, style: str) -> None:
         """Put numbers into the buffer, by all that write."""
         first, end = place // self.lanes, -(-(place + count) // self.lanes)
         for index, word in enumerate(range(first, end)):
@@ -231,7 +259,7 @@ class Player:
         """All that was to be written is."""
         await self.until(lambda: not any(s.queue for s in self.writes.values()), "a write")
 
-    async def compare(self, tokens: Any, place: int, count: int) -> None:
+    async def _compare(self, tokens: Any, place: int, count: int) -> None:
         """Numbers in the buffer."""
         first, end = place // self.lanes, -(-(place + count) // self.lanes)
         sources = list(self.places.values())
@@ -257,12 +285,21 @@ class Player:
         self.mantissas[token, block, place] = [int(value) for value in found.mantissas]
         self.exponents[token, block, part] = int(found.exponent)
 
-    def compare_blocks(self) -> None:
+    def _compare_blocks(self) -> None:
         """The whole activation buffer."""
-        assert (self.mantissas == self.twin.mantissas).all(), "mantissas differ"
-        assert (self.exponents == self.twin.exponents[..., None]).all(), "exponents differ"
+        wanted = numpy.broadcast_to(self.twin.exponents[..., None], self.exponents.shape)
+        if self.broken:
+            mantissas, exponents = self.before[2:]
+            old = numpy.broadcast_to(exponents[..., None], wanted.shape)
+            same = (self.mantissas == mantissas) | (self.mantissas == self.twin.mantissas)
+            assert same.all(), f"mantissas after a reset: {self.context}"
+            assert ((self.exponents == old) | (self.exponents == wanted)).all(), "exponents"
+            # All of these blocks are written again, as they should have become.
+            self.mantissas[:], self.exponents[:] = self.twin.mantissas, wanted
+        assert (self.mantissas == self.twin.mantissas).all(), f"mantissas: {self.context}"
+        assert (self.exponents == wanted).all(), f"exponents: {self.context}"
 
-    async def compare_scalars(self, scalars: Any) -> None:
+    async def _compare_scalars(self, scalars: Any) -> None:
         """Scalars, through the port that shows them."""
         for scalar in scalars:
             for token in range(self.arch.tokens):
@@ -276,18 +313,17 @@ class Player:
                 where = f"scalar {scalar} of token {token}"
                 assert found in wanted, f"{where} is {found}, not {wanted}"
 
-    def compare_predicates(self) -> None:
+    def _compare_predicates(self) -> None:
         """Both, of all tokens."""
         for pins, wanted in (
             (self.dut.attention, self.twin.runs_attention), (self.dut.mlp, self.twin.runs_mlp),
         ):  # fmt: skip
             found = [int(pins.value) >> token & 1 for token in range(self.arch.tokens)]
-            assert found == wanted.astype(int).tolist(), f"predicates {found}, not {wanted}"
+            right = found == wanted.astype(int).tolist()
+            assert right, f"predicates {found}, not {wanted}: {self.context}"
 
-    def load_router(self, found: Router | None) -> None:
+    def load_router(self, found: Router) -> None:
         """Stream a router, to the twin."""
-        if found is None:
-            return
         address, size = self._matrix_end, len(found.content)
         self._matrix_end += -(-size // 64) * 64
         self.twin.memory.load(address, found.content)
@@ -315,27 +351,58 @@ class Player:
             for exponent, weights in group_values(found, self.arch):
                 self.group.give(packed(self._group, {"weights": weights, "exponent": exponent}))
 
-    def adopt_blocks(self) -> None:
-        """Go on with the blocks that came."""
-        same = self.exponents == self.exponents[..., :1]
-        self.twin.mantissas[:] = self.mantissas
-        self.exponents[~same] = 0
-        self.twin.exponents[:] = self.exponents[..., 0]
+    async def compare_results(self, work: Work) -> None:
+        """What an instruction may have written, and what is beside it; all tokens."""
+        v = work.values
+        if work.instruction.op == Op.NPE and v["function"] not in (
+            *TO_BLOCKS, Function.SUM_SQUARES,
+        ):  # fmt: skip
+            count = 2 if v["function"] == Function.ARGMAX else v["columns"]
+            place = min(v["d"], self.maker.room) // self.lanes * self.lanes
+            count = min(count, self.maker.room - place)
+            await self._compare(range(self.arch.tokens), place, count)
+        self._compare_blocks()
+        self._compare_predicates()
+        await self._compare_scalars({v["scalar"], int(self.draw.integers(0, SCALARS))})
 
-    def note(self, work: Work) -> None:
-        """See how long an instruction took."""
-        self.cycles.append((work, self.ended - self.started))
+    def compare_cycles(self, work: Work) -> None:
+        """The time that an instruction took, if nothing stalled."""
+        wanted = self._costs.vector_cycles(work)
+        v = work.values
+        if v.get("function") == Function.ROPE:
+            # The port's, of the first token, and a cycle for each one that is left out before it.
+            wanted += -(-4 * v["b"] // self.arch.bus_bytes) + int(work.active.argmax())
+        elif work.instruction.op == Op.ROUTE:
+            # Nothing is looked up in a router.
+            wanted -= 1
+        found = self.ended - self.started
+        assert found == wanted, f"{found} cycles, not {wanted}: {self.context}"
+        self.coverage["timed"] += 1
 
-    def execute(self, work: Work) -> Trap:
-        """Let the twin do it."""
-        self.before = (self.twin.vector.copy(), self.twin.scalars.copy())
+    def _state(self) -> tuple[Any, ...]:
+        twin = self.twin
+        parts = (twin.vector, twin.scalars, twin.mantissas, twin.exponents)
+        return tuple(part.copy() for part in parts)
+
+    def execute(self, work: Work, alter: str = "") -> Trap:
+        """Let the twin do it; `alter` makes a result wrong."""
+        self.before, self.starved = self._state(), 0
         op, v = work.instruction.op, work.values
         name = Function(v["function"]).name if op == Op.NPE else op.name
         self.context = f"{name} of tokens {work.active.nonzero()[0]} at {work.position}, {v}"
         try:
             self.twin.execute(work)
         except Fault as fault:
-            return fault.trap
+            return Trap.BUS if alter == "trap" else fault.trap
+        token, twin = int(work.active.argmax()), self.twin
+        if alter == "numbers":
+            twin.vector[token, v.get("d", 0) % self.arch.vector_words] ^= 1
+        elif alter == "mantissas":
+            twin.mantissas[token, v.get("d", 0) % self.arch.blocks, 0] ^= 1
+        elif alter == "scalars":
+            twin.scalars[v["scalar"], token] ^= 1
+        elif alter == "predicates":
+            twin.runs_mlp[token] ^= True
         return Trap.NONE
 
     def give(self, work: Work) -> None:
