@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy
 import pytest
-from dyncc_sim.skipopu.small import Small
 
 from dyncc.arch.skipopu.assembler import assemble
 from dyncc.arch.skipopu.formats import WeightType
@@ -31,6 +30,7 @@ from dyncc_sim.skipopu.executor import Executor
 from dyncc_sim.skipopu.machine import Machine
 from dyncc_sim.skipopu.memory import Memory
 from dyncc_sim.skipopu.outcomes import Computed
+from dyncc_sim.skipopu.small import Small
 from dyncc_sim.skipopu.timing import simulate
 from dyncc_sim.skipopu.trace import Trace
 from dyncc_sim.skipopu.trap import TrapError
@@ -146,8 +146,8 @@ TRAPS: dict[str, tuple[Trap, str | list[int], str, dict[int, int]]] = {
     "loop of nothing": (Trap.LOOP, "loop count=r1 length=0", "no instruction", {}),
     "no slots": (Trap.SLOTS, f"kvapp k=r0 v=r0 layer=r0 {KV}", "all 4 slots", {R_NEXT_SLOT: 4}),
     "too many releases": (
-        Trap.SEMAPHORE, "setr d=r10 s=r0 mode=IMMEDIATE imm=256\nloop count=r10 length=1\n"
-        "nop release=3", "semaphore 3 at 255", {},
+        Trap.SEMAPHORE, "loop count=r11 length=1\nnop release=3",
+        "semaphore 3 at 255", {},
     ),
     "no halt": (Trap.RUNAWAY, "nop", "6 instructions", {}),
     "loop over the end": (Trap.RUNAWAY, "loop count=r0 length=9", "6 instructions", {}),
@@ -155,7 +155,7 @@ TRAPS: dict[str, tuple[Trap, str | list[int], str, dict[int, int]]] = {
 #: Places of the instruction that is to blame, where that is not the first behind `PLACES`.
 PLACE = {
     "slot": 1, "other rows": 1, "nobody releases": 1, "no matrix": 1, "loops": 4, "no halt": 1,
-    "matrix of the other kind": 2, "loop over the end": 10, "too many releases": 2,
+    "matrix of the other kind": 2, "loop over the end": 10, "too many releases": 1,
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from dyncc_sim.skipopu.small import CONFIG, Small
 
 from dyncc.arch.skipopu.formats import KvType, WeightType, kv_slot_bytes
 from dyncc.arch.skipopu.isa import ENGINES, R_NEXT_SLOT, Engine, Op, decode
@@ -29,6 +28,7 @@ from dyncc_sim.skipopu.performance import LLAMA2_7B, Workload, generate, limit_b
 from dyncc_sim.skipopu.pictures import layer_window, roofline, timeline
 from dyncc_sim.skipopu.port import Events, Port, Source
 from dyncc_sim.skipopu.sequencer import Work
+from dyncc_sim.skipopu.small import CONFIG, Small
 from dyncc_sim.skipopu.timing import Timing, simulate
 from dyncc_sim.skipopu.trace import Trace
 
@@ -120,6 +120,7 @@ def instances(draw: st.DrawFn) -> ArchSpec:
         draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from([1e7, 3.3e8, 1e10, 1e12])),
         draw(st.integers(0, 200)), draw(st.sampled_from([32, 512, 4096])),
         draw(st.sampled_from([1, 3, 64])), period, period // 10, 1 << 20, 64, 4, 64, 1,
+        draw(st.sampled_from([1, 16])),
     )  # fmt: skip
     tiles = [
         arch.tile_bytes(WeightType.Q4_1, max(TINY.hidden, TINY.width)),

@@ -62,7 +62,7 @@ class AttentionEngine(wiring.Component):
     Raises
     ------
     ConfigError
-        If the array's shape is another.
+        If the array's shape is another, or heads are to overlap.
     """
 
     def __init__(self, shape: ArrayShape) -> None:
@@ -73,6 +73,8 @@ class AttentionEngine(wiring.Component):
                 f"attention needs as many rows as columns, up to {ATTENTION_TILE} and a block, not "
                 f"{arch.rows} x {arch.columns}"
             )
+        if arch.overlapped_heads > 1:
+            raise ConfigError(f"heads do not overlap, and {arch.name} wants it")
         rows = data.ArrayLayout(signed(shape.accumulator_bits), arch.rows)
         sums = data.StructLayout({"accumulators": rows, "lane": range(max(2, arch.products))})
         super().__init__(
@@ -137,7 +139,8 @@ class AttentionEngine(wiring.Component):
             self.activations.token.eq(token),
             self.activations.block.eq((query + block)[: len(query)]),
             self.activations.slice.eq(at),
-            values.eq(of_values), items.at.eq(at), items.turn.eq(turn), items.begins.eq(values | (block == 0)),
+            values.eq(of_values), items.at.eq(at), items.turn.eq(turn),
+            items.begins.eq(values | (block == 0)),
             items.ends.eq(values | ends_block), items.scan.eq(seen), items.weights.eq(Cat(w)),
             items.query.eq(self.activations.mantissas),
             items.query_exponent.eq(self.activations.exponents[0]),
@@ -261,8 +264,8 @@ class AttentionEngine(wiring.Component):
                         m.next = "MERGE"
             with m.State("MERGE"):
                 # Also those of positions that do not count.
-                with m.If(drained == passes):
-                    m.d.comb += state.begin.eq(1)
+                m.d.comb += state.begin.eq(drained == passes)
+                with m.If(state.begin):
                     m.d.sync += [of_values.eq(1), drained.eq(0), wanted.eq(0)]
                     m.next = "VALUES"
             with m.State("VALUES"):

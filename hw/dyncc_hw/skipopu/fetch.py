@@ -18,8 +18,8 @@ _REQUEST, _BUFFER = 8, 16
 class Fetch(wiring.Component):
     """Reads a program in order, from where it was told last.
 
-    Requests have up to `_REQUEST` instructions, and are made as soon as there is room for them; none
-    goes beyond the program's end. After a jump, what is on its way is dropped.
+    Requests have up to `_REQUEST` instructions, and are made as soon as there is room for them;
+    none goes beyond the program's end. After a jump, what is on its way is dropped.
 
     Parameters
     ----------

@@ -131,7 +131,9 @@ class Machine(wiring.Component):
         arch = self.arch
         m.submodules.front = front = Front(arch)
         m.submodules.port = port = self._port
-        m.submodules.buffer = buffer = VectorBuffer(arch)
+        # Its words stay; those that an aborted engine asked for must not reach the next program.
+        buffer = VectorBuffer(arch)
+        m.submodules.buffer = ResetInserter(front.clear)(buffer)
         load, store = LoadEngine(arch), StoreEngine(arch)
         pe, vector = PeEngine(self.shape), VectorEngine(arch)
         kv, history = KvEngine(arch), History(arch)

@@ -84,6 +84,7 @@ class PeEngine(wiring.Component):
         wiring.connect(m, attention.history, wiring.flipped(self.history))
         kept = Signal.like(self.work.start.payload)
         busy, attends, begins = Signal(), Signal(), Signal()
+        one, other = attention.activations, matrix.activations
         m.d.comb += [
             self.work.start.ready.eq(~busy),
             matrix.work.eq(kept), attention.work.eq(kept),
@@ -96,14 +97,12 @@ class PeEngine(wiring.Component):
             matrix.nibbles.eq(tiles.nibbles), matrix.halves.eq(tiles.halves),
             # Activations.
             *(
-                getattr(buffer.read, name).eq(
-                    Mux(attends, getattr(attention.activations, name), getattr(matrix.activations, name))
-                )
+                getattr(buffer.read, name).eq(Mux(attends, getattr(one, name), getattr(other, name)))
                 for name in ("token", "block", "slice", "enable")
             ),
             *(
-                getattr(engine.activations, name).eq(getattr(buffer.read, name))
-                for engine in (matrix, attention) for name in ("mantissas", "exponents")
+                getattr(reader, name).eq(getattr(buffer.read, name))
+                for reader in (one, other) for name in ("mantissas", "exponents")
             ),
             # The array.
             feed.input.valid.eq(Mux(attends, attention.item.valid, matrix.item.valid)),

@@ -1,4 +1,4 @@
-"""The queue of an engine: instructions wait there for semaphores, and release when they are done."""
+"""The queue of an engine: instructions wait for semaphores, and release when they are done."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dyncc_hw.skipopu.interfaces import TRAP_BITS, work_layout, work_signature
 
 
 def entry_layout(engine: Engine, arch: ArchSpec) -> data.StructLayout:
-    """An instruction in a queue: its place `pc`, semaphores, whether it is suppressed, and `work`."""
+    """An instruction in a queue: its place `pc`, semaphores, whether it is suppressed, `work`."""
     return data.StructLayout(
         {
             "pc": COUNT_BITS, "wait": SEMAPHORES, "release": SEMAPHORES, "suppressed": 1,

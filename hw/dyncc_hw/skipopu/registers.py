@@ -56,7 +56,7 @@ class LoopStack(wiring.Component):
     full
         There is no room for another.
     at, ends, again, back
-        Whether the innermost loop ends at an instruction, takes another turn, and where that begins.
+        Whether the innermost loop ends at an instruction, takes another turn, and where it begins.
     turn
         Take it; or, where it `ends` and does not go on, forget the loop.
     """

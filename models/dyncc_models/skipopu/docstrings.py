@@ -1,8 +1,8 @@
 """English text about programs that installed packages bring: their docstrings.
 
-Files are parsed, not imported. Docstrings come in the order of packages and of paths; a paragraph is
-kept once, and none that the topics of `corpus` have. The text differs between versions of packages,
-so `digest` belongs to what is trained on it.
+Files are parsed, not imported. Docstrings come in the order of packages and of paths; a paragraph
+is kept once, and none that the topics of `corpus` have. The text differs between versions of
+packages, so `digest` belongs to what is trained on it.
 """
 
 from __future__ import annotations

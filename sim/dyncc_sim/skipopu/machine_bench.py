@@ -17,10 +17,13 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from dyncc.arch.skipopu.formats import KvType, kv_slot_bytes
 from dyncc.arch.skipopu.isa import SCALARS, Function, LoadMode, Op
+from dyncc_hw.skipopu.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.front import State
+from dyncc_hw.skipopu.machine import trace_signature
 from dyncc_hw.skipopu.sequencer import WORKERS
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
+from dyncc_sim.skipopu.instances import INSTANCES
 
 PATIENCE = 30_000
 RATES = (0.2, 0.5, 0.9, 1.0)
@@ -63,6 +66,9 @@ class BurstMemory:
         self.dut, self.content, self.bus, self.latency = dut, content, bus_bytes, latency
         self.draw = draw
         self.rate = 1.0
+        #: Words after which answers come with errors, or not at all.
+        self.fails_after: int | None = None
+        self.hangs_after: int | None = None
         self.reads: deque[list[int]] = deque()
         self.writes: deque[list[int]] = deque()
         self.written = 0
@@ -73,7 +79,14 @@ class BurstMemory:
         dut.bus__written.value = 0
         dut.bus__failed.value = 0
 
-    def drive(self, layout: Any) -> None:
+    def forget(self) -> None:
+        """The machine was reset: nothing is on its way."""
+        self.reads.clear()
+        self.writes.clear()
+        self.written = 0
+        self.offers = False
+
+    def drive(self) -> None:
         """Pins of the next cycle."""
         dut = self.dut
         self.ready = self.rate == 1.0 or self.draw.random() < self.rate
@@ -83,10 +96,13 @@ class BurstMemory:
             offers = head is not None and head[2] <= self.cycle
             if offers and self.rate < 1.0:
                 offers = self.draw.random() < self.rate
+            if self.hangs_after is not None and self.words_read >= self.hangs_after:
+                offers = False
             if offers:
                 first = head[0] * self.bus
                 word = int.from_bytes(self.content[first : first + self.bus].tobytes(), "little")
-                dut.bus__answer__payload.value = word
+                fails = self.fails_after is not None and self.words_read >= self.fails_after
+                dut.bus__answer__payload.value = word | fails << (8 * self.bus)
             dut.bus__answer__valid.value = self.offers = offers
         self.takes = bool(self.writes) and (self.rate == 1.0 or self.draw.random() < self.rate)
         dut.bus__data__ready.value = self.takes
@@ -193,15 +209,8 @@ class Bench:
         whole[: self.size] = content
         self.memory = BurstMemory(dut, whole, self.arch["bus_bytes"], options["latency"], self.draw)
         self.shadow = Shadow(self.arch)
-        from dyncc.arch.skipopu.spec import ArchSpec
-        from dyncc_hw.skipopu.machine import trace_signature
-        from dyncc_sim.skipopu import instances
 
-        arch: ArchSpec = next(
-            item
-            for item in vars(instances).values()
-            if isinstance(item, ArchSpec) and item.name == options["name"]
-        )
+        arch = INSTANCES[options["name"]]
         members = trace_signature(arch).members
         self.engine = Fields(members["engines"].shape.elem_shape)
         self.engine_bits = members["engines"].shape.elem_shape.size
@@ -209,15 +218,17 @@ class Bench:
         self.place = Fields(members["pe_write"].shape["place"].shape)
         self.block = Fields(members["block"].shape)
         self.scalar = Fields(members["scalar"].shape)
-        from dyncc_hw.skipopu.bursts import Geometry, burst_signature
 
         command = burst_signature(Geometry.of(arch)).members["command"].signature
         self.command = Fields(command.members["payload"].shape)
-        self.busy = self.cycle = 0
+        self.busy = self.cycle = self.resident = self.fetched = 0
+        self.compared = False
+        self.begun: dict[str, list[int]] = {}
+        self.ended: dict[str, list[int]] = {}
 
     async def cycle_once(self) -> None:
         """A cycle, with everything that happens in it."""
-        self.memory.drive(self.command)
+        self.memory.drive()
         await ReadOnly()
         self.memory.look(self.command)
         dut = self.dut
@@ -233,7 +244,12 @@ class Bench:
             self.shadow.scalars[found["scalar"], found["token"]] = found["value"]
         self.resident += int(dut.resident.value)
         self.fetched += int(dut.fetched.value)
-        finished = int(dut.trace__finished.value)
+        finished, begun = int(dut.trace__finished.value), int(dut.trace__begun.value)
+        for index, engine in enumerate(WORKERS):
+            if begun >> index & 1:
+                self.begun[engine.name].append(self.cycle)
+            if finished >> index & 1:
+                self.ended[engine.name].append(self.cycle)
         if finished:
             self._finished(finished)
         self.cycle += 1
@@ -261,7 +277,7 @@ class Bench:
         dut = self.dut
         engines = int(dut.trace__engines.value)
         for index, engine in enumerate(WORKERS):
-            if not finished >> index & 1:
+            if not finished >> index & 1 or not self.compared:
                 continue
             self.last = self.cycle
             word = engines >> (self.engine_bits * index) & ((1 << self.engine_bits) - 1)
@@ -285,29 +301,73 @@ class Bench:
             assert text == wanted, f"cycle {self.cycle}: {text}, not {wanted}"
             self.coverage["lines compared"] += 1
 
-    async def carry_out(self, number: int, run: dict[str, Any]) -> dict[str, int]:
-        """Run a program; compare its end."""
-        dut = self.dut
-        self.run = run
+    async def fail(self, number: int, run: dict[str, Any]) -> None:
+        """Run a program while something goes wrong; see how the machine stops."""
+        dut, memory = self.dut, self.memory
+        self._begin(run, compared=False)
+        dut.watchdog.value = run["watchdog"]
+        kind, after = run["fault"], run["after"]
+        if kind == "bus error":
+            memory.fails_after = memory.words_read + after
+        if kind == "silence":
+            memory.hangs_after = memory.words_read + after
+        await self._start(run)
+        await self.cycle_once()
+        begun = self.cycle
+        while State(int(dut.state.value)) in (State.STARTING, State.RUNNING):
+            await self.cycle_once()
+            if kind == "reset" and self.cycle - begun == after:
+                break
+            assert self.cycle - begun < PATIENCE, f"run {number} does not stop: {self._states()}"
+        where = f"run {number}, {kind}"
+        if kind != "reset":
+            assert State(int(dut.state.value)) == State.TRAPPED, f"{where} was not trapped"
+            trap = int(dut.trap.value)
+            assert trap == run["trap"], f"{where}: trap {trap} at {int(dut.pc.value)}"
+            assert int(dut.pc.value) <= len(run["program"]), f"{where}: pc {int(dut.pc.value)}"
+        memory.fails_after = memory.hangs_after = None
+        self.coverage[kind] += 1
+        if kind == "reset":
+            dut.rst.value = 1
+            memory.forget()
+            await RisingEdge(dut.clk)
+            dut.rst.value = 0
+        # The host puts everything back in place.
+        memory.content[: self.size] = numpy.fromfile(self.cases["memory"], numpy.uint8)
+        dut.forget.value = 1
+        await self.cycle_once()
+        dut.forget.value = 0
+
+    def _begin(self, run: dict[str, Any], compared: bool) -> None:
+        self.run, self.compared = run, compared
         self.counts = dict.fromkeys((engine.name for engine in WORKERS), 0)
+        self.begun, self.ended = ({e.name: [] for e in WORKERS} for _ in range(2))
         self.resident = self.fetched = 0
+        self.dut.watchdog.value = 0
         for address, content in run["changes"]:
             found = numpy.frombuffer(bytes.fromhex(content), numpy.uint8)
             self.memory.content[address : address + len(found)] = found
         words = numpy.array([int(word, 16) for word in run["program"]], "<u8")
         self.memory.content[self.program : self.program + 8 * len(words)] = words.view(numpy.uint8)
-        dut.base.value, dut.length.value = self.program, len(words)
-        self.shadow.slot = 0
+
+    async def _start(self, run: dict[str, Any]) -> None:
+        dut = self.dut
+        dut.base.value, dut.length.value = self.program, len(run["program"])
         for register in range(6):
             value = int(run["registers"].get(str(register), 0))
             dut.number.value, dut.value.value, dut.write.value = register, value, 1
             await self.cycle_once()
-            if register == 5:
-                self.shadow.slot = value
+        self.shadow.slot = int(run["registers"].get("5", 0))
         dut.write.value = 0
         dut.start.value = 1
         await self.cycle_once()
         dut.start.value = 0
+
+    async def carry_out(self, number: int, run: dict[str, Any]) -> dict[str, Any]:
+        """Run a program; compare its end."""
+        dut = self.dut
+        self._begin(run, compared=True)
+        await self._start(run)
         begun = None
         self.last = self.cycle
         busy = words_read = 0
@@ -346,6 +406,7 @@ class Bench:
         return {
             "cycles": self.cycle - (begun or 0), "busy": self.busy - busy,
             "words_read": self.memory.words_read - words_read,
+            "begin": begun, "begun": self.begun, "ended": self.ended,
         }  # fmt: skip
 
     def _states(self) -> str:
@@ -373,7 +434,11 @@ async def programs(dut: Any) -> None:
     )
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0
-    bench.resident = bench.fetched = 0
-    found = [await bench.carry_out(number, run) for number, run in enumerate(cases["runs"])]
+    found = []
+    for number, run in enumerate(cases["runs"]):
+        if "fault" in run:
+            await bench.fail(number, run)
+        else:
+            found.append(await bench.carry_out(number, run))
     Path(options["report"]).write_text(json.dumps(found), encoding="utf-8")
     bench.coverage.finish("machine", ["lines compared", *options["required"]])

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy
 
+from dyncc.arch.skipopu.assembler import assemble
 from dyncc.arch.skipopu.formats import WeightType
-from dyncc.arch.skipopu.isa import R_NEXT_SLOT, Engine, Op
+from dyncc.arch.skipopu.isa import ENGINES, R_NEXT_SLOT, Engine, Op, Trap
 from dyncc.arch.skipopu.matrices import quantise, to_memory
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_hw.skipopu.machine import Machine as Hardware
@@ -33,6 +34,9 @@ TWO_LAYERS = LlamaConfig(
     width=64, hidden=96, layers=2, heads=2, kv_heads=1, head_size=32, vocabulary=96, context=40
 )
 
+#: An address beyond the memory of every case, and the largest that an instruction sets.
+_BEYOND = (1 << 31) - 64
+
 
 class WorkTrace(Trace):
     """A trace that keeps instructions too.
@@ -50,8 +54,6 @@ class WorkTrace(Trace):
     def add(self, work: Work, written: Any) -> None:
         """Record an instruction that is done."""
         super().add(work, written)
-        from dyncc.arch.skipopu.isa import ENGINES
-
         self.works[ENGINES[work.instruction.op]].append(work)
 
 
@@ -123,6 +125,34 @@ class MachineCases:
         )  # fmt: skip
         return left
 
+    def fault(
+        self, kind: str, program: Sequence[int], registers: dict[int, int], trap: Trap,
+        after: int = 0, watchdog: int = 0, changes: Sequence[tuple[int, bytes]] = (),
+    ) -> None:  # fmt: skip
+        """A program that does not end well on the hardware; memory is as in the beginning after it.
+
+        Parameters
+        ----------
+        kind
+            ``bus error`` or ``silence`` of memory, ``reset`` of the machine, or anything else for a
+            program that is wrong by itself.
+        trap
+            What stops it.
+        after
+            Words that memory answers before, or cycles until the reset.
+        watchdog
+            Cycles that memory may take.
+        """
+        self.runs.append(
+            {
+                "fault": kind, "program": [hex(word) for word in program], "registers": registers,
+                "changes": [(address, content.hex()) for address, content in changes],
+                "trap": int(trap), "after": after, "watchdog": watchdog,
+            }
+        )  # fmt: skip
+        self._memory.content[:] = self.content
+        self._machine = Machine(self.arch, self._memory)
+
     def write(self, folder: Path) -> Path:
         """Files for the bench; returns the one that names the others."""
         (folder / "memory.bin").write_bytes(self.content.tobytes())
@@ -170,6 +200,41 @@ def decoder_cases(
         registers = small.registers(position, size, slot)
         left = cases.run(small.program, registers, [(place, tokens.tobytes())])
         position, slot = position + size, left[R_NEXT_SLOT]
+    return cases
+
+
+def fault_cases(arch: ArchSpec) -> MachineCases:
+    """Everything that can go wrong, each time followed by a token that has to come out right."""
+    small = Small(arch, KvPolicy.REUSE, config=TWO_LAYERS)
+    cases = MachineCases(arch, small.memory())
+    token = [(small.places.address("tokens"), numpy.array([5], "<u4").tobytes())]
+    registers = small.registers(0, 1, 0)
+    sizes = (
+        f"setr d=r10 s=r0 mode=IMMEDIATE imm={_BEYOND}\n"
+        "setr d=r11 s=r0 mode=IMMEDIATE imm=64\n"
+    )  # fmt: skip
+    load = "ld mode=VECTOR_F32 type=Q4_1 memory=r10 vector=r0 rows=r0 columns=r11 index=r0"
+    store = "st memory=r0 vector=r0 columns=r11 stride=r0"
+    wrong = {
+        "beyond memory": (f"{sizes}{load}\nhalt", Trap.MEMORY),
+        "outside of windows": (f"{sizes}{store}\nhalt", Trap.MEMORY),
+        "deadlock": ("nop wait=2\nhalt", Trap.DEADLOCK),
+        "runaway": ("nop", Trap.RUNAWAY),
+    }
+    programs = {
+        name: ([item.encode() for item in assemble(text)], trap)
+        for name, (text, trap) in wrong.items()
+    }
+    programs["undefined opcode"] = ([13 << 60], Trap.OPCODE)
+    for name, (program, trap) in programs.items():
+        cases.fault(name, program, registers, trap)
+        cases.run(small.program, registers, token)
+    for kind, trap, after in (
+        ("bus error", Trap.BUS, 40), ("bus error", Trap.BUS, 900), ("silence", Trap.WATCHDOG, 300),
+        ("silence", Trap.WATCHDOG, 1500), ("reset", Trap.NONE, 777), ("reset", Trap.NONE, 2345),
+    ):  # fmt: skip
+        cases.fault(kind, small.program, registers, trap, after, 500, token)
+        cases.run(small.program, registers, token)
     return cases
 
 
@@ -256,7 +321,8 @@ def run(
         report = folder / "report.json"
         options = {
             "cases": str(cases.write(folder)), "report": str(report), "seed": seed,
-            "name": cases.arch.name, "steady": steady, "latency": latency, "required": list(required),
+            "name": cases.arch.name, "steady": steady, "latency": latency,
+            "required": list(required),
             "coverage": {name: int(count) for name, count in cases.coverage.items()},
             "arch": {
                 "tokens": cases.arch.tokens, "vector_words": cases.arch.vector_words,

@@ -65,6 +65,11 @@ class ArchSpec:
         Most numbers of a vector that a router or a norm reads.
     merge_lanes
         Numbers of a head's output that attention merges in a cycle.
+    overlapped_heads
+        Heads whose attention overlaps. With one, they go one after the other through all steps,
+        which is what `dyncc_hw.skipopu.attention` builds. With more, the array turns to another
+        head while scores become probabilities; the model of time takes as many as it needs to fill
+        the array. Such instances are modelled only.
     """
 
     name: str
@@ -91,6 +96,7 @@ class ArchSpec:
     heads: int
     route_columns: int
     merge_lanes: int
+    overlapped_heads: int
 
     def __post_init__(self) -> None:
         ranges = {
@@ -113,6 +119,7 @@ class ArchSpec:
             "heads": (1, 1 << 10),
             "route_columns": (32, 1 << 16),
             "merge_lanes": (1, 1024),
+            "overlapped_heads": (1, 1 << 10),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -186,12 +193,12 @@ ARCHS = {
     spec.name: spec
     for spec in (
         ArchSpec("ice40_2x2", 12_000_000, 2, 2, 2, 8, 32, KvType.BFP8, 1, 2048, 64, 0, 1,
-                 24e6, 8, 64, 1, 0, 0, 8 << 10, 64, 4, 256, 1),
+                 24e6, 8, 64, 1, 0, 0, 8 << 10, 64, 4, 256, 1, 1),
         ArchSpec("ecp5_85f", 50_000_000, 8, 8, 2, 8, 32, KvType.BFP8, 1, 8192, 256, 64, 1,
-                 100e6, 12, 512, 1, 390, 4, 32 << 10, 256, 16, 1024, 1),
+                 100e6, 12, 512, 1, 390, 4, 32 << 10, 256, 16, 1024, 1, 1),
         ArchSpec("u280", 225_000_000, 64, 64, 2, 12, 32, KvType.F16, 32, 16384, 1024, 2048, 16,
-                 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64),
+                 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64, 64),
         ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 256, 1024,
-                 16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64),
+                 16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64, 64),
     )
 }  # fmt: skip
