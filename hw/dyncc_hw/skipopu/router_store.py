@@ -19,8 +19,8 @@ _LEAST = -(1 << (EXPONENT_BITS - 1))
 class RouterStore(wiring.Component):
     """Rows of a router, until they are not wanted any more; then the next ones come in.
 
-    Exponents are kept less the larger one of the matrix's header; below -2048 they stay there, where
-    products vanish. Throughput: `width` weights a cycle come in; a word of `vector_lanes` weights
+    Exponents are kept less the larger one of the matrix's header; below -2048 they stay there,
+    where products vanish. Throughput: `width` weights a cycle come in; a word of `vector_lanes` weights
     of each row goes out.
 
     Parameters

@@ -90,8 +90,9 @@ class FromCount(Unit):
 class Largest(wiring.Component):
     """The largest element of each token's vector.
 
-    Throughput: a word in each cycle. Latency: 7 cycles and one for each doubling of lanes from the
-    last word to the first result; the next token's words come in meanwhile.
+    Throughput: a word in each cycle, and 5 cycles for each token (6 with one lane), in which the
+    next token's words wait. Latency: 5 cycles and one for each doubling of lanes from the last word
+    to the first result.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from dyncc_sim.formal import (
     neurons,
     skipopu,
     synapses,
+    vector_buffer,
 )
 
 PROPERTIES = [
@@ -24,4 +25,5 @@ PROPERTIES = [
     *link.PROPERTIES,
     *skipopu.PROPERTIES,
     *kv_places.PROPERTIES,
+    *vector_buffer.PROPERTIES,
 ]
