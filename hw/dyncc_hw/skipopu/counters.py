@@ -14,6 +14,15 @@ _EVENT_BITS = 8
 _APART = 4
 
 
+def check(sums: int, events: int, bits: int) -> None:
+    """Raise `ConfigError` for parameters that `Counters` cannot have."""
+    if sums < 1 or events < 1 or not 1 <= bits <= TOTAL_BITS:
+        raise ConfigError(f"no {sums} sums of {bits} bits and {events} events")
+    # Of the cycles, half may be reads, and a part amounts; in the others each has its turn.
+    if events * 2 * _APART // (_APART - 2) >= 1 << _EVENT_BITS:
+        raise ConfigError(f"{events} events are too many to be counted")
+
+
 class Counters(wiring.Component):
     """Counts events, and adds up amounts by who they belong to.
 
@@ -48,11 +57,7 @@ class Counters(wiring.Component):
     """
 
     def __init__(self, sums: int, events: int, bits: int) -> None:
-        if sums < 1 or events < 1 or not 1 <= bits <= TOTAL_BITS:
-            raise ConfigError(f"no {sums} sums of {bits} bits and {events} events")
-        # Of the cycles, half may be reads, and a part amounts; in the others each has its turn.
-        if events * 2 * _APART // (_APART - 2) >= 1 << _EVENT_BITS:
-            raise ConfigError(f"{events} events are too many to be counted")
+        check(sums, events, bits)
         self.sums, self.count, self.bits = sums, sums + events, bits
         taken = data.StructLayout({"valid": 1, "client": range(max(2, sums)), "bytes": bits})
         super().__init__(
