@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import COUNT_BITS, NO_SLOT, REGISTER_BITS, Engine, Op, Trap
@@ -298,17 +298,25 @@ class KvEngine(wiring.Component):
         """Words of a slot to memory, and to the history if the position has a place there."""
         m.submodules.writer = writer = self._writer
         out, memory, keep = writer.output, self.write.data, self.keep.words
+        # Two words between, so that no path goes from memory to the vector buffer.
+        m.submodules.words = words = fifo.SyncFIFO(width=len(out.payload.as_value()), depth=2)
+        word = data.View(out.payload.shape(), words.r_data)
         written, told = Signal(), Signal()
-        with m.If(passes):
+        m.d.comb += [
+            words.w_data.eq(out.payload),
+            words.w_en.eq(out.valid),
+            out.ready.eq(words.w_rdy),
+            memory.payload.eq(word.word),
+            keep.payload.eq(word),
+        ]
+        with m.If(passes & words.r_rdy):
             m.d.comb += [
-                memory.valid.eq(out.valid & ~written),
-                memory.payload.eq(out.payload.word),
-                keep.valid.eq(out.valid & has_place & ~told),
-                keep.payload.eq(out.payload),
-                out.ready.eq((written | memory.ready) & (told | keep.ready | ~has_place)),
-                passed.eq(out.valid & out.ready & out.payload.last),
+                memory.valid.eq(~written),
+                keep.valid.eq(has_place & ~told),
+                words.r_en.eq((written | memory.ready) & (told | keep.ready | ~has_place)),
+                passed.eq(words.r_en & word.last),
             ]
             m.d.sync += [
-                written.eq(out.valid & ~out.ready & (written | memory.ready)),
-                told.eq(out.valid & ~out.ready & (told | keep.ready)),
+                written.eq(~words.r_en & (written | memory.ready)),
+                told.eq(~words.r_en & (told | keep.ready)),
             ]
