@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy
 
-from dyncc.arch.skipopu.formats import EXPONENT_BITS, FRACTION_BITS, GROUPS, WeightType
+from dyncc.arch.fields import unpack
+from dyncc.arch.skipopu.formats import (
+    EXPONENT_BITS,
+    FRACTION_BITS,
+    MATRIX_HEADER,
+    WeightType,
+)
 from dyncc.arch.skipopu.isa import COUNT_BITS, SCALARS, Function, Instruction, Op
-from dyncc.arch.skipopu.matrices import matrix_bytes, to_memory
+from dyncc.arch.skipopu.matrices import HEADER_BYTES, matrix_bytes, to_memory
 from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_hw.skipopu.interfaces import MATRIX, wide_group_layout
 from dyncc_models.skipopu.numerics import f25
+from dyncc_sim.skipopu.rig import packed
 from dyncc_sim.skipopu.sequencer import Work
 
 #: Numbers at the end of each token's that no instruction uses: those of other clients.
@@ -236,10 +244,20 @@ class Maker:
         return found
 
 
-def group_values(found: Router, arch: ArchSpec) -> list[tuple[int, list[int]]]:
-    """Exponent and weights of each group, in order."""
-    size = GROUPS[found.kind].bytes(arch.block)
-    header = len(found.content) - found.rows * found.columns // arch.block * size
-    groups = numpy.frombuffer(found.content, numpy.uint8, offset=header).reshape(-1, size)
-    numbers = numpy.ascontiguousarray(groups).view("<i2")
-    return [(int(row[0]), [int(value) for value in row[1:]]) for row in numbers]
+def streamed(found: Router, arch: ArchSpec) -> tuple[int, list[int]]:
+    """Payloads of a matrix and of its groups, see `interfaces.matrix_signature`."""
+    header = unpack(MATRIX_HEADER, int.from_bytes(found.content[:HEADER_BYTES], "little"))
+    matrix = {
+        "type": int(found.kind), "rows": found.rows, "columns": found.columns,
+        "scale_exponent": header["scale_exponent"],
+        "minimum_exponent": header["minimum_exponent"],
+    }  # fmt: skip
+    groups = []
+    if found.kind == WeightType.BFP16:
+        rows = numpy.frombuffer(found.content, "<i2", offset=HEADER_BYTES)
+        layout = wide_group_layout(arch)
+        groups = [
+            packed(layout, {"exponent": row[0], "weights": row[1:].tolist()})
+            for row in rows.reshape(-1, 1 + arch.block)
+        ]
+    return packed(MATRIX, matrix), groups

@@ -10,16 +10,11 @@ import numpy
 from amaranth import Shape
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
-from dyncc.arch.fields import unpack
-from dyncc.arch.skipopu.formats import MATRIX_HEADER, WeightType
 from dyncc.arch.skipopu.isa import SCALARS, Engine, Function, Instruction, LoadMode, Op, Trap
-from dyncc.arch.skipopu.matrices import HEADER_BYTES
 from dyncc_hw.skipopu.f25 import CODE_BITS
 from dyncc_hw.skipopu.interfaces import (
-    MATRIX,
     block_write_signature,
     place_layout,
-    wide_group_layout,
     work_layout,
 )
 from dyncc_sim.pins import Coverage
@@ -39,9 +34,9 @@ from dyncc_sim.skipopu.vector_cases import (
     Maker,
     Router,
     codes,
-    group_values,
     rotations,
     strange_rotations,
+    streamed,
 )
 
 INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
@@ -75,7 +70,6 @@ class Player:
         self._work = work_layout(Engine.VECTOR, arch)
         written = block_write_signature(arch).members["write"].signature
         self._block = written.members["payload"].shape
-        self._group = wide_group_layout(arch)
         self.mantissas = numpy.zeros_like(self.twin.mantissas)
         self.exponents = numpy.zeros((arch.tokens, arch.blocks, arch.block // self.lanes), int)
         #: What the twin held before the instruction; and whether it was broken off.
@@ -336,20 +330,10 @@ class Player:
 
     def stream_router(self, found: Router) -> None:
         """Stream a router, to the engine."""
-        header = unpack(MATRIX_HEADER, int.from_bytes(found.content[:HEADER_BYTES], "little"))
-        self.matrix.give(
-            packed(
-                MATRIX,
-                {
-                    "type": int(found.kind), "rows": found.rows, "columns": found.columns,
-                    "scale_exponent": header["scale_exponent"],
-                    "minimum_exponent": header["minimum_exponent"],
-                },
-            )
-        )  # fmt: skip
-        if found.kind == WeightType.BFP16:
-            for exponent, weights in group_values(found, self.arch):
-                self.group.give(packed(self._group, {"weights": weights, "exponent": exponent}))
+        matrix, groups = streamed(found, self.arch)
+        self.matrix.give(matrix)
+        for group in groups:
+            self.group.give(group)
 
     async def compare_results(self, work: Work) -> None:
         """What an instruction may have written, and what is beside it; all tokens."""
