@@ -13,7 +13,7 @@ from dyncc.core.errors import ConfigError, MismatchError
 from dyncc_hw.skipopu.kv_store import KvShape
 from dyncc_sim.runner import run_bench
 from dyncc_sim.skipopu.instances import SINGLE
-from dyncc_sim.skipopu.kv_bench import INSTANCES
+from dyncc_sim.skipopu.kv_player import INSTANCES
 from dyncc_sim.skipopu.kv_rig import KvRig
 
 BENCH = "dyncc_sim.skipopu.kv_bench"
