@@ -48,6 +48,11 @@ def test_memory_equals_the_simulator(arch: ArchSpec, bus: str, simulator: str) -
         run(arch, bus, simulator, 10)
 
 
+def test_axi_with_the_memory_of_others() -> None:
+    build = build_bench(MemoryRig(BATCHED, "axi"), "verilator")
+    build.run("dyncc_sim.skipopu.memory_axi_bench", options(BATCHED, "axi", 5))
+
+
 def wide(bus_bytes: int, lanes: int, requests: int) -> ArchSpec:
     """An instance with another bus."""
     return replace(

@@ -44,6 +44,11 @@ def field_places() -> dict[str, slice]:
     return found
 
 
+def fits(held: Any, depth: int, chunk: int) -> Value:
+    """Whether there is room for a chunk beside the words that are held."""
+    return held <= depth - chunk
+
+
 class MatrixStream(wiring.Component):
     """Loads matrices one after the other, ahead of those that take them.
 
@@ -139,7 +144,7 @@ class MatrixStream(wiring.Component):
         rest = Signal()
         with m.If(asked):
             m.d.sync += [offers.eq(0), asks.eq(rest)]
-        with m.Elif(asks & ~offers & (held <= self.depth - self.chunk_words)):
+        with m.Elif(asks & ~offers & fits(held, self.depth, self.chunk_words)):
             m.d.sync += [
                 offers.eq(1), request.payload.address.eq(address),
                 request.payload.bytes.eq(chunk), counted.eq(count),

@@ -8,7 +8,7 @@ goes on, as in registered feedback cycles.
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,6 +38,11 @@ def wishbone_signature(geometry: Geometry) -> wiring.Signature:
             "stall": In(1), "ack": In(1), "err": In(1), "dat_r": In(8 * size),
         }
     )  # fmt: skip
+
+
+def has_room(asked: Any, depth: int) -> Value:
+    """Whether one more word may be asked for."""
+    return asked != depth
 
 
 class WishboneMaster(wiring.Component):
@@ -107,7 +112,7 @@ class WishboneMaster(wiring.Component):
         asked = Signal(range(self.depth + 1))
         m.d.sync += asked.eq(asked + (issued & ~bus.we) - taken)
         m.d.comb += [
-            bus.stb.eq((left != 0) & Mux(bus.we, port.data.valid, asked != self.depth)),
+            bus.stb.eq((left != 0) & Mux(bus.we, port.data.valid, has_room(asked, self.depth))),
             answers.w_en.eq(answered & ~bus.we),
             answers.w_data.eq(Cat(bus.dat_r, bus.err)),
             answer.valid.eq(answers.r_rdy),

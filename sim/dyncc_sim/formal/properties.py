@@ -11,6 +11,7 @@ from dyncc_sim.formal import (
     link,
     neurons,
     skipopu,
+    skipopu_memory,
     synapses,
     vector_buffer,
 )
@@ -24,6 +25,7 @@ PROPERTIES = [
     *core_cycles.PROPERTIES,
     *link.PROPERTIES,
     *skipopu.PROPERTIES,
+    *skipopu_memory.PROPERTIES,
     *kv_places.PROPERTIES,
     *vector_buffer.PROPERTIES,
 ]
