@@ -10,14 +10,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dyncc.arch.skipopu.formats import GUARD, ZERO, KvType, WeightType
+from dyncc.arch.skipopu.formats import GUARD, ZERO, KvType, WeightType, score_scale
 from dyncc.arch.skipopu.matrices import matrix_bytes, quantise, to_memory
 from dyncc.core.errors import ConfigError
 from dyncc_models.skipopu.error_contract import bounds
 from dyncc_models.skipopu.error_contract.dots import numbers as real
 from dyncc_models.skipopu.numerics import f25
 from dyncc_models.skipopu.numerics import functions as twin
-from dyncc_models.skipopu.numerics.attention import attend, score_scale
+from dyncc_models.skipopu.numerics.attention import attend
 from dyncc_models.skipopu.numerics.bfp import from_bfp, to_bfp
 from dyncc_models.skipopu.numerics.dot import accumulate, exact, reconstruct
 from dyncc_models.skipopu.numerics.kv import from_slots, to_half, to_slot

@@ -14,7 +14,7 @@ from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc.arch.skipopu.formats import PROBABILITY_BITS
+from dyncc.arch.skipopu.formats import PROBABILITY_BITS, score_scale
 from dyncc.arch.skipopu.isa import ATTENTION_TILE, COUNT_BITS, Engine
 from dyncc.core.errors import ConfigError
 from dyncc_hw.skipopu.activations import slice_signature
@@ -35,7 +35,6 @@ from dyncc_hw.skipopu.matrix_engine import lowest
 from dyncc_hw.skipopu.shape import ArrayShape
 from dyncc_hw.skipopu.softmax import P_BITS, SCORE_BITS, ProbabilityBlocks
 from dyncc_hw.skipopu.units import BASE_BITS
-from dyncc_models.skipopu.numerics.attention import score_scale
 
 
 class AttentionEngine(wiring.Component):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from dyncc.arch.skipopu.formats import GUARD, ZERO, WeightType
+from dyncc.arch.skipopu.formats import GUARD, ZERO, WeightType, score_scale
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc_hw.skipopu.reductions import InverseRms, Reducer
 from dyncc_hw.skipopu.softmax import Merger, ProbabilityBlocks, Scorer, TileSoftmax
@@ -30,7 +30,7 @@ def random_scores(draw: Any, size: int) -> Any:
 def score(draw: Any) -> Cases:
     """Scores of a head of 64."""
     cases = Cases(Scorer(), required=("saturates", "zero"))
-    scale = attention.score_scale(64)
+    scale = score_scale(64)
     for code in random_codes(draw, COUNT).tolist():
         cases.give(dot=code, scale=scale)
         found = functions.to_fixed(f25.multiply(code, scale), 16, attention.SCORE_BITS)

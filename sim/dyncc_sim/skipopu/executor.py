@@ -16,6 +16,7 @@ from dyncc.arch.skipopu.formats import (
     KvType,
     WeightType,
     kv_slot_bytes,
+    score_scale,
 )
 from dyncc.arch.skipopu.isa import (
     NO_SLOT,
@@ -32,7 +33,7 @@ from dyncc.arch.skipopu.matrices import HEADER_BYTES, matrix_bytes
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
 from dyncc_models.skipopu.numerics import f25
-from dyncc_models.skipopu.numerics.attention import attend, score_scale
+from dyncc_models.skipopu.numerics.attention import attend
 from dyncc_models.skipopu.numerics.bfp import to_bfp
 from dyncc_models.skipopu.numerics.dot import accumulate, reconstruct
 from dyncc_models.skipopu.numerics.functions import rope, swiglu

@@ -28,6 +28,8 @@ hardware does; the rules that both follow are these:
 
 from __future__ import annotations
 
+import math
+import struct
 from dataclasses import dataclass
 
 from dyncc.arch.fields import Code, Field
@@ -100,3 +102,15 @@ def kv_slot_bytes(kind: KvType, kv_heads: int, head_size: int) -> int:
     """Bytes of one token's keys and values in one layer: all keys, then all values."""
     numbers = 2 * kv_heads * head_size
     return numbers * 2 if kind == KvType.F16 else numbers + numbers // 32
+
+
+def f25_code(value: float) -> int:
+    """The F25 code of a positive number, rounded to nearest."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    kept, rest = bits >> 7, bits & 127
+    return int(kept + (rest > 64 or (rest == 64 and kept & 1 == 1)))
+
+
+def score_scale(head_size: int) -> int:
+    """log2(e) / sqrt(head_size) as an F25 code: what attention multiplies scores by."""
+    return f25_code(math.log2(math.e) / math.sqrt(head_size))

@@ -17,10 +17,9 @@ all counts are the same on every path.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
-from dyncc.arch.skipopu.formats import FRACTION_BITS, WeightType
+from dyncc.arch.skipopu.formats import FRACTION_BITS, WeightType, f25_code
 from dyncc.arch.skipopu.isa import (
     BODIES,
     R_ZERO,
@@ -429,10 +428,3 @@ def buffers(plan: DecoderPlan, arch: ArchSpec) -> Places:
                 hint="Choose a larger instance.",
             )
     return found
-
-
-def f25_code(value: float) -> int:
-    """The F25 code of a positive number, rounded to nearest."""
-    (bits,) = struct.unpack("<I", struct.pack("<f", value))
-    kept, rest = bits >> 7, bits & 127
-    return int(kept + (rest > 64 or (rest == 64 and kept & 1 == 1)))

@@ -8,13 +8,13 @@ from itertools import product
 
 import numpy
 
-from dyncc.arch.skipopu.formats import KvType, WeightType
+from dyncc.arch.skipopu.formats import KvType, WeightType, score_scale
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc.arch.skipopu.matrices import quantise, to_memory
 from dyncc_models.skipopu.error_contract import bounds
 from dyncc_models.skipopu.error_contract.measure import Measured, Real, real
 from dyncc_models.skipopu.numerics import f25
-from dyncc_models.skipopu.numerics.attention import attend, score_scale
+from dyncc_models.skipopu.numerics.attention import attend
 from dyncc_models.skipopu.numerics.bfp import to_bfp
 from dyncc_models.skipopu.numerics.dot import accumulate, reconstruct
 from dyncc_models.skipopu.numerics.kv import from_slots, to_slot

@@ -19,7 +19,6 @@ For a query head :math:`q` (blocks of `mantissa_bits`), positions come in tiles 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy
@@ -28,7 +27,7 @@ from numba import njit
 from dyncc.arch.skipopu.formats import GUARD, PROBABILITY_BITS, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc_models.skipopu.numerics.dot import shift_round
-from dyncc_models.skipopu.numerics.f25 import add, bit_length, compose, from_float, multiply
+from dyncc_models.skipopu.numerics.f25 import add, bit_length, compose, multiply
 from dyncc_models.skipopu.numerics.functions import (
     power_of_two,
     probability,
@@ -38,11 +37,6 @@ from dyncc_models.skipopu.numerics.functions import (
 from dyncc_models.skipopu.numerics.weights import PART
 
 SCORE_BITS = 32
-
-
-def score_scale(head_size: int) -> int:
-    """log2(e) / sqrt(head_size) as F25."""
-    return int(from_float(math.log2(math.e) / math.sqrt(head_size)))
 
 
 @njit(cache=True)
@@ -201,7 +195,7 @@ def attend(
     block, bits
         Of blocks; width of activations' mantissas.
     scale
-        From `score_scale`.
+        From `dyncc.arch.skipopu.formats.score_scale`.
 
     Returns
     -------
