@@ -374,7 +374,13 @@ class Executor:
                 Trap.SHAPE,
                 f"{heads} heads of at most {self.arch.heads} do not share {kv_heads} key heads",
             )
+        if heads * size > self.arch.route_columns:
+            raise Fault(
+                Trap.SHAPE, f"{heads * size} numbers of heads, and {self.arch.route_columns} fit"
+            )
         last = work.position + int(tokens[-1])
+        # The last entry has to be in the row too.
+        self._table_address(v, work, int(tokens[-1]))
         first = self._table_address(v, work, -work.position)
         slots = self.memory.read(first, 4 * (last + 1)).view("<u4").astype(numpy.int64)
         present = slots != NO_SLOT

@@ -62,7 +62,7 @@ class ArchSpec:
     heads
         Most query heads.
     route_columns
-        Most numbers of a vector that a router or a norm reads.
+        Most numbers of a vector that a router or a norm reads, and of the outputs of all heads.
     merge_lanes
         Numbers of a head's output that attention merges in a cycle.
     overlapped_heads
