@@ -208,7 +208,7 @@ async def instructions(dut: Any) -> None:
     first: list[tuple[LoadMode | None, dict[str, int]]] = [
         (None, {}), (LoadMode.ROW_Q8_0, {}), (LoadMode.VECTOR_F32, {"index": 0}),
         (LoadMode.VECTOR_F32, {"index": 4}), (LoadMode.WEIGHTS, {"type": 0, "rows": 0}),
-        *((LoadMode.WEIGHTS, {"type": kind}) for kind in WeightType),
+        *((LoadMode.WEIGHTS, {"type": int(kind)}) for kind in WeightType),
     ]  # fmt: skip
     draw.shuffle(first)
     for _ in range(len(first) + bench.options["rounds"]):
