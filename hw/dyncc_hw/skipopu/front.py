@@ -2,7 +2,8 @@
 
 A program begins in this order: what is left of the one before is aborted until the port is idle;
 engines are reset for a cycle; registers other than those with a fixed meaning become 0; then the
-first instruction is fetched. It ends with `Op.HALT`, or with a trap, which stops everything.
+first instruction is fetched. It ends with `Op.HALT`, or with a trap, which stops everything. While
+no program runs the port is aborted, so that the bus is free.
 """
 
 from typing import Any
@@ -235,7 +236,8 @@ class Front(wiring.Component):
         ]
         m.d.comb += [
             stopped.eq(self.state != State.RUNNING),
-            self.abort.eq((self.state == State.STARTING) | (self.state == State.TRAPPED)),
+            # After the end too: nobody takes instructions and rows that were fetched ahead.
+            self.abort.eq(stopped),
         ]
         with m.Switch(self.state):
             with m.Case(State.IDLE, State.HALTED, State.TRAPPED):
