@@ -11,6 +11,7 @@ from dyncc_sim.formal import (
     link,
     neurons,
     skipopu,
+    skipopu_front,
     skipopu_memory,
     synapses,
     vector_buffer,
@@ -25,7 +26,8 @@ PROPERTIES = [
     *core_cycles.PROPERTIES,
     *link.PROPERTIES,
     *skipopu.PROPERTIES,
-    *skipopu_memory.PROPERTIES,
+    *skipopu_front.PROPERTIES,
     *kv_places.PROPERTIES,
     *vector_buffer.PROPERTIES,
+    *skipopu_memory.PROPERTIES,
 ]
