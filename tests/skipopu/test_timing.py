@@ -22,11 +22,12 @@ from dyncc.core.figures import save
 from dyncc_models.skipopu.config import KvPolicy, LlamaConfig
 from dyncc_sim.skipopu.executor import Executor
 from dyncc_sim.skipopu.figures import idle_cycles, measure, page, write_pictures
+from dyncc_sim.skipopu.flow import Events, Source
 from dyncc_sim.skipopu.machine import Machine
 from dyncc_sim.skipopu.outcomes import Assumed, Computed, Routes
 from dyncc_sim.skipopu.performance import LLAMA2_7B, Workload, generate, limit_bytes
 from dyncc_sim.skipopu.pictures import layer_window, roofline, timeline
-from dyncc_sim.skipopu.port import Events, Port, Source
+from dyncc_sim.skipopu.port import Port
 from dyncc_sim.skipopu.sequencer import Work
 from dyncc_sim.skipopu.small import CONFIG, Small
 from dyncc_sim.skipopu.timing import Timing, simulate
@@ -196,12 +197,13 @@ def test_refresh_takes_its_share() -> None:
     events = Events()
     port = Port(arch, events)
     done: list[float] = []
-    # 7 of 10 cycles can be used: 20 cycles of bytes take 2 periods and 6 cycles.
+    # 7 of 10 cycles can be used, and the transfer begins after 6: of its 20 cycles one is in the
+    # first period, 14 in two more, and 5 in the last one.
     port.read(Source.KV, int(20 * arch.memory_bytes_per_cycle), done.append)
     while events.step():
         pass
-    assert done == [pytest.approx(26 + arch.memory_latency_cycles)]
-    assert port.busy == pytest.approx(26)
+    assert done == [pytest.approx(35 + arch.memory_latency_cycles)]
+    assert port.busy == pytest.approx(29)
 
 
 def test_one_request_at_a_time_pays_each_latency() -> None:
@@ -341,7 +343,7 @@ def test_pictures(tmp_path: Path) -> None:
         first, second = (file.read_bytes() for file in files)
         assert first == second
     texts = [text.get_text() for text in figures["layer"]().axes[0].texts]
-    assert {"NPE", "ATTN"} <= set(texts)
+    assert {"KVAPP", "ATTN"} <= set(texts)
     labels = figures["roofline"]().axes[0].get_legend_handles_labels()[1]
     assert labels == ["memory less refresh, 429.8 GB/s", "batch"]
 

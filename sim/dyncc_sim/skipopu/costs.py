@@ -2,7 +2,8 @@
 
 The vector engine works on `ArchSpec.vector_lanes` elements in a cycle, the PE array on
 `ArchSpec.tile_rows` outputs and `ArchSpec.columns` inputs of one token. Each row of the array has
-one unit that turns sums into floats. `FILL` are the depths of pipelines.
+one unit that turns sums into floats. `FILL` are the depths of pipelines. Constants count states and
+stages of the hardware, or are what `calibration` found.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ MATRIX_BEFORE = 17
 #: From a start to an engine's first cycle, and from its last one to the next start.
 TURN = 2
 #: Stores: before the first row, before its words and behind them.
-STORE_START, STORE_AFTER = 3, 4
+STORE_START, STORE_AFTER = 3, 2
 #: Keys and values: before the first token, and of its slot's address; a slot's latency; behind the
 #: entry of a token whose slot goes on chip, and of one whose entry is all.
-KV_START, KV_SLOT, SLOT_FILL, KEPT, WRITTEN = 4, 8, 6, 16, 3
+KV_START, KV_SLOT, SLOT_FILL, KEPT, WRITTEN = 4, 8, 6, 16, 2
 #: Of an entry of the table of slots, and most bytes that a bank of the history takes.
 ENTRY_CYCLES, FILL_BYTES = 3, 4
 #: The same of functions of `Op.NPE`. These and that of `Op.ROUTE` are the hardware's, some with
@@ -182,7 +183,12 @@ class Costs:
         return float(ATTENTION_START + entries * ENTRY_CYCLES)
 
     def slots_cycles(self, work: Work, slots: int) -> float:
-        """Cycles in which slots that were fetched are put into their places."""
+        """Cycles in which slots that were fetched are put into their places.
+
+        Instances with overlapping heads, which are not built, put them there as they come.
+        """
+        if self._arch.overlapped_heads > 1:
+            return 0.0
         return float(slots * (self._fill_cycles(work) + 3))
 
     def _fill_cycles(self, work: Work) -> int:
@@ -239,9 +245,7 @@ class Costs:
         """Bytes of a row that is loaded."""
         v = work.values
         if v["mode"] == LoadMode.ROW_Q8_0:
-            return (
-                v["columns"] // self._arch.block * GROUPS[WeightType.Q8_0].bytes(self._arch.block)
-            )
+            return self._matrix_bytes(WeightType.Q8_0, 1, v["columns"])
         return 4 * v["columns"]
 
     def row_cycles(self, work: Work) -> float:

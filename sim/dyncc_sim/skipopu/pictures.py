@@ -14,7 +14,7 @@ from dyncc.arch.skipopu.isa import Engine, Op
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import InputError
 from dyncc.core.figures import blank
-from dyncc_sim.skipopu.port import Source
+from dyncc_sim.skipopu.flow import Source
 from dyncc_sim.skipopu.timing import Span, Timing
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _COLOURS = {
 }  # fmt: skip
 _SOURCES = {
     Source.MATRICES: "#1f4e79", Source.VECTORS: "#3b7d4f", Source.KV: "#8c3b3b",
-    Source.WRITES: "#6a4c93",
+    Source.WRITES: "#6a4c93", Source.PROGRAM: "#808080",
 }  # fmt: skip
 _FAINT = "#b8c4d0"
 #: Transfers that are closer than this part of the picture are drawn as one.

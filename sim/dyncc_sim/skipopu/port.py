@@ -2,197 +2,31 @@
 
 The port serves one transfer at a time, in pieces: first those that somebody waits for, in turn,
 then the stream of matrices, which is loaded ahead as far as its buffer allows. A piece of the
-stream is cut off at the end of a burst when somebody comes who waits.
+stream is cut off at the end of a burst when somebody comes who waits; requests of the stream that
+are on their way by then come first.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
 
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc.core.errors import ConfigError
+from dyncc_sim.skipopu.flow import Done, Events, Flow, Source, Tile
 
 #: A piece is this part of the stream's buffer.
 _PIECES = 16
-#: A tile of work: bytes that it takes, and cycles of the one who takes them.
-Tile = tuple[int, float]
-#: Called with the time at which all tiles are done, and the cycles spent on them.
-Done = Callable[[float, float], None]
-
-
-class Source(Enum):
-    """What bytes are moved for."""
-
-    MATRICES = "matrices"
-    VECTORS = "vectors"
-    KV = "keys, values"
-    WRITES = "writes"
-
-
-class Events:
-    """What happens when: callbacks in order of time, then of their making."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
-
-    def at(self, time: float, call: Callable[[], None]) -> None:
-        """Call at a time."""
-        heapq.heappush(self._heap, (max(time, self.now), next(self._numbers), call))
-
-    def step(self) -> bool:
-        """Go on to the next event; False if there is none."""
-        if not self._heap:
-            return False
-        self.now, _, call = heapq.heappop(self._heap)
-        call()
-        return True
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Bytes in order, and the times at which the first and the last of them pass."""
-
-    first: int
-    end: int
-    begin: float
-    until: float
-
-    def time(self, byte: int) -> float:
-        """When so many bytes have passed."""
-        share = (byte - self.first) / (self.end - self.first) if self.end > self.first else 1.0
-        return self.begin + share * (self.until - self.begin)
-
-
-class _Taker:
-    def __init__(self, tiles: Iterable[Tile], time: float, done: Done) -> None:
-        self.tiles = deque(tiles)
-        self.time, self.done = time, done
-        self.busy = 0.0
-
-
-class Flow:
-    """Bytes that come from memory in order, through a buffer, to those that take them.
-
-    Parameters
-    ----------
-    capacity
-        Bytes that may be requested and not be taken yet.
-    latency
-        Cycles from the start of a transfer to its arrival.
-    """
-
-    def __init__(self, port: Port, source: Source, capacity: float, latency: float) -> None:
-        self.source = source
-        self._port, self._capacity, self._latency = port, capacity, latency
-        self._wanted = self._requested = self._taken = 0
-        self._arrived: deque[Piece] = deque()
-        self._freed: deque[Piece] = deque()
-        #: The last byte that will be free at a time that is known, and that time.
-        self._free_end, self._free_time = 0, 0.0
-        self._firsts: deque[tuple[int, int, Callable[[float], None] | None]] = deque()
-        self._takers: deque[_Taker] = deque()
-
-    @property
-    def pending(self) -> bool:
-        """Whether bytes are wanted that were not requested yet."""
-        return self._requested < self._wanted
-
-    def load(self, size: int, first: Callable[[float], None] | None = None) -> None:
-        """Ask for more bytes; `first` is called with the time at which the first arrives."""
-        self._firsts.append((self._wanted, self._wanted + size, first))
-        self._wanted += size
-        self._port.kick()
-
-    def take(self, tiles: Iterable[Tile], start: float, done: Done) -> None:
-        """Take the next bytes, tile by tile, from a time on, once earlier takers are done.
-
-        A tile begins when its last byte is there; its bytes make room while it is worked on.
-
-        Raises
-        ------
-        ConfigError
-            If a tile does not fit the buffer.
-        """
-        taker = _Taker(tiles, start, done)
-        largest = max((size for size, _ in taker.tiles), default=0)
-        if largest > self._capacity:
-            raise ConfigError(
-                f"{largest} bytes of {self.source.value} are taken together, and their buffer "
-                f"holds {self._capacity}"
-            )
-        self._takers.append(taker)
-        self._go_on()
-        self._port.kick()
-
-    def next_piece(self, now: float, most: int) -> tuple[int, float]:
-        """Bytes that can be requested now; or 0, and when to ask again."""
-        if not self.pending:
-            return 0, math.inf
-        size = min(most, self._firsts[0][1] - self._requested)
-        needed = self._requested + size - self._capacity
-        if needed <= 0:
-            return size, now
-        while self._freed and self._freed[0].end < needed:
-            self._freed.popleft()
-        if self._freed:
-            time = self._freed[0].time(int(needed))
-            return (size, now) if time <= now else (0, time)
-        if self._free_time > now:
-            return 0, self._free_time
-        # Nobody takes anything before more has come: use what room there is.
-        room = int(self._capacity) - (self._requested - self._free_end)
-        return (min(size, room), now) if room > 0 else (0, math.inf)
-
-    def begin_piece(self, begin: float) -> None:
-        """The port begins to transfer a piece."""
-        first, _, call = self._firsts[0]
-        if call is not None and self._requested == first:
-            call(begin + self._latency)
-
-    def end_piece(self, size: int, begin: float, end: float) -> None:
-        """The port has transferred a piece between two times."""
-        begin, end = begin + self._latency, end + self._latency
-        self._arrived.append(Piece(self._requested, self._requested + size, begin, end))
-        self._requested += size
-        if self._requested == self._firsts[0][1]:
-            self._firsts.popleft()
-        self._go_on()
-
-    def _arrival(self, byte: int) -> float | None:
-        if byte == self._taken:
-            return 0.0
-        while self._arrived and self._arrived[0].end < byte:
-            self._arrived.popleft()
-        return self._arrived[0].time(byte) if self._arrived else None
-
-    def _go_on(self) -> None:
-        """Work on tiles as far as it is known when their bytes arrive."""
-        while self._takers:
-            taker = self._takers[0]
-            taker.time = max(taker.time, self._free_time)
-            while taker.tiles:
-                size, cycles = taker.tiles[0]
-                arrival = self._arrival(self._taken + size)
-                if arrival is None:
-                    return
-                taker.tiles.popleft()
-                begin = max(taker.time, arrival)
-                taker.time = begin + cycles
-                taker.busy += cycles
-                if size:
-                    self._freed.append(Piece(self._taken, self._taken + size, begin, taker.time))
-                    self._taken += size
-                self._free_end, self._free_time = self._taken, taker.time
-            self._takers.popleft()
-            taker.done(taker.time, taker.busy)
+#: Cycles from a request to its first burst: it is chosen, checked, and cut.
+REQUEST_CYCLES = 6
+#: Requests of the stream between those on their way and one that comes: checked, and being cut.
+_AHEAD = 2
+#: Cycles from a burst that is written to the next, if there is one at a time.
+_WRITTEN = 3
+#: Cycles from a word of the stream to the tile that it completes.
+_UNPACK_CYCLES = 7
+#: The stream is asked for so many words of the bus together at least.
+_CHUNK_WORDS = 8
 
 
 class Port:
@@ -225,11 +59,21 @@ class Port:
     ) -> None:
         self._arch, self._events, self._record = arch, events, record
         burst = arch.burst_bytes / arch.memory_bytes_per_cycle
-        #: Bytes a cycle: each of the requests on their way is one burst, and takes the latency too.
-        self.rate = min(
-            arch.memory_bytes_per_cycle,
-            arch.memory_requests * arch.burst_bytes / (arch.memory_latency_cycles + burst),
-        )
+        #: Cycles of a burst with the pause behind it, as there are so many requests on their way,
+        #: each of which takes the latency too.
+        turn = max(burst, (arch.memory_latency_cycles + burst) / arch.memory_requests)
+        self._pause = turn - burst
+        self._late = arch.memory_latency_cycles - self._pause
+        self.rate = arch.burst_bytes / turn
+        #: Bytes of the stream that come before a request that finds it at work.
+        known = (REQUEST_CYCLES + arch.memory_latency_cycles) / turn
+        ahead = arch.memory_requests + _AHEAD - 1 - known
+        self._ahead = max(0, int(ahead * arch.burst_bytes))
+        self._turn = turn
+        behind = _AHEAD - REQUEST_CYCLES / turn
+        self._written = max(0, min(self._ahead, int(behind * arch.burst_bytes)))
+        #: When the last transfer beside the stream ended.
+        self._last = -math.inf
         bursts = arch.stream_bytes // _PIECES // arch.burst_bytes
         self._piece = max(1, bursts) * arch.burst_bytes
         self.moved: Counter[Source] = Counter()
@@ -240,29 +84,69 @@ class Port:
         self._plan = 0
         self._retry = math.inf
         self._others: deque[Flow] = deque()
-        self.stream = Flow(self, Source.MATRICES, arch.stream_bytes, arch.memory_latency_cycles)
+        chunk = max(arch.burst_bytes, _CHUNK_WORDS * arch.bus_bytes)
+        self.stream = Flow(
+            self, Source.MATRICES, arch.stream_bytes, arch.memory_latency_cycles, self._late,
+            _UNPACK_CYCLES, (arch.memory_requests + 1) * chunk,
+        )  # fmt: skip
 
-    def read(self, source: Source, size: int, done: Callable[[float], None]) -> None:
-        """Read; `done` is called with the time at which the last byte arrives."""
-        self.flow(source, size, [(size, 0.0)], math.inf, lambda time, _: done(time))
+    def read(
+        self, source: Source, size: int, done: Callable[[float], None], least: float = 0.0,
+        first: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Read.
 
-    def write(self, size: int, done: Callable[[float], None]) -> None:
+        Parameters
+        ----------
+        done, first
+            Called with the time at which the last byte arrives, and the first.
+        least
+            Cycles that the reader needs to take all; until then the port waits for it.
+        """
+        self.flow(
+            source, size, [(size, 0.0)], math.inf, lambda time, _: done(time), least=least,
+            first=first,
+        )  # fmt: skip
+
+    def write(self, size: int, done: Callable[[float], None], least: float = 0.0) -> None:
         """Write; `done` is called with the time at which memory has taken all."""
         self.flow(
-            Source.WRITES, size, [(size, 0.0)], math.inf, lambda time, _: done(time), latency=0
+            Source.WRITES, size, [(size, 0.0)], math.inf, lambda time, _: done(time), least=least
         )
 
     def flow(
         self, source: Source, size: int, tiles: Iterable[Tile], capacity: float, done: Done,
-        latency: float | None = None,
+        *, least: float = 0.0, first: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
-        """Read bytes and work on them tile by tile, from now on."""
-        latency = self._arch.memory_latency_cycles if latency is None else latency
-        found = Flow(self, source, capacity, latency)
+        """Move bytes and work on them tile by tile, from now on."""
+        if source == Source.WRITES:
+            latency, late = 0.0, float(_WRITTEN)
+        else:
+            latency, late = float(self._arch.memory_latency_cycles), self._late
+        found = Flow(self, source, capacity, latency, late, least=least)
         found.take(tiles, self._events.now, done)
         if size:
-            self._others.append(found)
-            found.load(size)
+            delay = self._delay(source == Source.WRITES)
+            self._events.at(self._events.now + delay, lambda: self._ask(found, size, first))
+
+    def _ask(self, flow: Flow, size: int, first: Callable[[float], None] | None) -> None:
+        self._others.append(flow)
+        flow.load(size, first)
+
+    def _delay(self, writes: bool) -> float:
+        """Cycles until a request that comes now is before memory.
+
+        One that writes does not wait for words that are on their way from memory.
+        """
+        if self._serving is None or self._serving[0] is not self.stream:
+            return REQUEST_CYCLES
+        # Behind another one there is only the request that was checked meanwhile.
+        follows = self._events.now - self._last <= self._turn
+        most = self._written if writes else self._ahead
+        if follows:
+            most = min(most, self._arch.burst_bytes)
+        size, _ = self.stream.next_piece(self._events.now, most)
+        return REQUEST_CYCLES + size / self.rate
 
     def kick(self) -> None:
         """Begin a transfer, if the port is free and somebody wants one."""
@@ -295,8 +179,18 @@ class Port:
     def _serve(self, flow: Flow, size: int) -> None:
         begin = self._events.now
         self._serving = flow, size, begin
-        self._end_at(self._after(begin, size / self.rate))
+        self._end_at(self._after(begin, self._cycles(flow, size)))
         flow.begin_piece(begin)
+
+    def _cycles(self, flow: Flow, size: int) -> float:
+        """Cycles of a piece: its words, and pauses behind bursts."""
+        arch = self._arch
+        words = -(-size // arch.bus_bytes) * arch.bus_bytes / arch.memory_bytes_per_cycle
+        pause = self._pause
+        if flow.source == Source.WRITES and pause:
+            pause = _WRITTEN
+        found = words + pause * -(-size // arch.burst_bytes)
+        return max(found, flow.least * size / flow.wanted)
 
     def _cut_off(self) -> None:
         """Let go of the stream at the end of a burst, if there is another who can go on."""
@@ -328,8 +222,10 @@ class Port:
         if self._record is not None:
             self._record(flow.source, begin, end)
         flow.end_piece(size, begin, end)
-        if flow.pending and flow is not self.stream:
-            self._others.append(flow)
+        if flow is not self.stream:
+            self._last = end
+            if flow.pending:
+                self._others.append(flow)
         self.kick()
 
     def _usable(self, time: float) -> float:

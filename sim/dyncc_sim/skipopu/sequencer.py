@@ -178,6 +178,23 @@ class Sequencer:
         self._advance(self.pc)
         return True
 
+    def decoded(self, number: int) -> Instruction:
+        """An instruction of the program.
+
+        Raises
+        ------
+        TrapError
+            If it is undefined.
+        """
+        found = self._decoded.get(number)
+        if found is None:
+            try:
+                found = _decoded(self.program[number])
+            except ValueError as error:
+                raise self.trap(Trap.OPCODE, number, str(error)) from error
+            self._decoded[number] = found
+        return found
+
     def ready(self) -> list[Engine]:
         """Engines whose next instruction may start."""
         return [
@@ -230,14 +247,7 @@ class Sequencer:
             raise self.trap(
                 Trap.RUNAWAY, self.pc, f"the program has {len(self.program)} instructions"
             )
-        found = self._decoded.get(self.pc)
-        if found is None:
-            try:
-                found = _decoded(self.program[self.pc])
-            except ValueError as error:
-                raise self.trap(Trap.OPCODE, self.pc, str(error)) from error
-            self._decoded[self.pc] = found
-        return found
+        return self.decoded(self.pc)
 
     def _own(self, instruction: Instruction) -> None:
         """Carry out an instruction of the sequencer's own."""

@@ -1,26 +1,36 @@
 """The model of time: cycles of a program, engine by engine, and what the memory port does.
 
-The same sequencer as the bit-exact machine's dispatches instructions, one a cycle; engines take the
-cycles of `costs`, and wait for bytes of the one `port`. What is left out: conflicts of banks in
-buffers and memory, turns of the memory from reading to writing, fetching of instructions, and the
-host between programs. Depths of pipelines (`costs.FILL`) are estimates of the hardware's.
+The same sequencer as the bit-exact machine's dispatches instructions, as fast as the hardware's
+(`dyncc.arch.skipopu.isa.dispatch_cycles`); engines take the steps of `engines` and the cycles of
+`costs`, and wait for bytes of the one `port`. `calibration` holds the model against the hardware
+and says what is left out (docs/skipopu-calibration.md).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy
 
-from dyncc.arch.skipopu.formats import kv_slot_bytes
-from dyncc.arch.skipopu.isa import ATTENTION_TILE, ENGINES, R_TOKENS, Engine, LoadMode, Op, Pred
+from dyncc.arch.skipopu.isa import (
+    ENGINES,
+    R_TOKENS,
+    REGISTER_BITS,
+    Engine,
+    Op,
+    Pred,
+    SetMode,
+    dispatch_cycles,
+)
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_sim.skipopu.costs import ENTRY_BYTES, FILL, ROUTER_ROWS, Costs
+from dyncc_sim.skipopu.costs import SUPPRESSED, Costs
+from dyncc_sim.skipopu.engines import Engines
+from dyncc_sim.skipopu.flow import Events, Source
 from dyncc_sim.skipopu.outcomes import Outcomes
-from dyncc_sim.skipopu.port import Events, Port, Source
+from dyncc_sim.skipopu.port import Port
+from dyncc_sim.skipopu.program_fetch import ProgramFetch
 from dyncc_sim.skipopu.sequencer import Sequencer, Work
 from dyncc_sim.skipopu.trap import Fault
 
@@ -135,8 +145,8 @@ class Timing:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that were read."""
-        return sum(self.moved.values()) - self.moved[Source.WRITES]
+        """Bytes that engines read; the program's own are not among them."""
+        return sum(self.moved.values()) - self.moved[Source.WRITES] - self.moved[Source.PROGRAM]
 
     @property
     def bytes_written(self) -> int:
@@ -201,14 +211,14 @@ class _Simulation:
         )
         #: Whether the sequencer waits for an engine.
         self._waiting = False
-        #: Rows of each matrix in the stream that were not taken, and whether that is all of them.
-        self._matrices: deque[tuple[int, bool]] = deque()
+        self._engines = Engines(arch, self._costs, self._events, self._port)
+        self._fetch = ProgramFetch(arch, self._events, self._port, len(program))
 
     def run(self) -> Timing:
         sequencer, found = self._sequencer, self._found
         self._outcomes.start(sequencer.registers)
         found.tokens = sequencer.registers[R_TOKENS]
-        self._events.at(0.0, self._dispatch)
+        self._decode()
         while not sequencer.halted:
             if not self._events.step():
                 raise sequencer.deadlock()
@@ -221,15 +231,36 @@ class _Simulation:
 
     # --- what runs when -----------------------------------------------------------------------
 
+    def _decode(self) -> None:
+        """Wait for the next instruction, and take as long for it as the sequencer does."""
+        cycles = 0
+        pc = self._sequencer.pc
+        if pc < len(self._sequencer.program):
+            instruction = self._sequencer.decoded(pc)
+            cycles = dispatch_cycles(instruction.op)
+            if instruction.op == Op.SETR:
+                mode = instruction.fields["mode"]
+                if mode == SetMode.ADD:
+                    cycles += 1
+                elif mode == SetMode.MULTIPLY:
+                    number = instruction.fields["imm"]
+                    cycles += 2 + (number.bit_length() if number >= 0 else REGISTER_BITS)
+        last = max(0, cycles - 1)
+        self._fetch.take(pc, lambda: self._events.at(self._events.now + last, self._dispatch))
+
     def _dispatch(self) -> None:
-        """Take one instruction, and the next one a cycle later."""
+        """Dispatch an instruction; engines see it in the next cycle."""
         self._waiting = not self._sequencer.dispatch()
         if not self._waiting:
             own = self._found.engines[Engine.SEQUENCER]
             own.instructions += 1
             own.busy += 1
-            self._events.at(self._events.now + 1, self._dispatch)
-            self._start_engines()
+            self._events.at(self._events.now + 1, self._dispatched)
+
+    def _dispatched(self) -> None:
+        self._start_engines()
+        if not self._sequencer.halted:
+            self._decode()
 
     def _start_engines(self) -> None:
         running = self._sequencer.running
@@ -251,19 +282,13 @@ class _Simulation:
         if work.instruction.pred not in (Pred.NOT_A, Pred.NOT_M):
             found.dense_bytes += costs.traffic(work, everyone, alone).read
         if work.suppressed:
-            self._end(work, begin, begin + 1, 1.0)
+            self._end(work, begin, begin + SUPPRESSED, SUPPRESSED)
             return
         found.fetched += fetched
         found.multiplications += costs.multiplications(work)
-        op = work.instruction.op
-        if op == Op.ATTN:
-            self._attend(work, fetched)
-        elif op in (Op.GEMV, Op.GEMM) or (op == Op.ROUTE and work.values["route"]):
-            self._take_rows(work)
-        elif op == Op.LD:
-            self._load(work)
-        else:
-            self._read_work_write(work)
+        self._engines.carry_out(
+            work, fetched, lambda end, busy: self._end(work, begin, end, min(busy, end - begin))
+        )
 
     def _execute(self, work: Work) -> int:
         try:
@@ -293,88 +318,3 @@ class _Simulation:
 
     def _transfer(self, source: Source, begin: float, end: float) -> None:
         self._found.transfers.append((source, begin, end))
-
-    # --- what it takes ------------------------------------------------------------------------
-
-    def _load(self, work: Work) -> None:
-        v, begin = work.values, self._events.now
-        size = self._costs.traffic(work, work.active, 0).read
-
-        def arrived(time: float) -> None:
-            end = max(time, begin + 1)
-            self._end(work, begin, end, end - begin)
-
-        if v["mode"] == LoadMode.WEIGHTS:
-            self._matrices.append((v["rows"], True))
-            self._port.stream.load(size, arrived)
-        elif v["mode"] == LoadMode.ROW_Q8_0:
-            numbers = ENTRY_BYTES * int(work.active.sum())
-            self._read_then(
-                Source.VECTORS, numbers,
-                lambda _: self._port.read(Source.VECTORS, size - numbers, arrived),
-            )  # fmt: skip
-        else:
-            self._port.read(Source.VECTORS, size, arrived)
-
-    def _take_rows(self, work: Work) -> None:
-        op, begin = work.instruction.op, self._events.now
-        rows, fresh = self._matrices.popleft()
-        left = rows - (ROUTER_ROWS if op == Op.ROUTE else work.values["rows"])
-        if left:
-            self._matrices.appendleft((left, False))
-        fill = 0 if op == Op.ROUTE else FILL[op]
-        self._port.stream.take(
-            self._costs.tiles(work, fresh), begin,
-            lambda time, busy: self._end(work, begin, time + fill, busy + fill),
-        )  # fmt: skip
-
-    def _attend(self, work: Work, fetched: int) -> None:
-        """The table, then slots, of which those to fetch are taken to be evenly spread."""
-        v, begin = work.values, self._events.now
-        read = self._costs.traffic(work, work.active, fetched).read
-        table = self._costs.table_bytes(work, work.active)
-        positions = table // ENTRY_BYTES
-        tiles = -(-positions // ATTENTION_TILE)
-        steady, alone = self._costs.attention_tile(work)
-        slot = kv_slot_bytes(self._arch.kv, v["kv_heads"], v["head_size"])
-        ends = [fetched * min(positions, ATTENTION_TILE * tile) // positions * slot
-                for tile in range(tiles + 1)]  # fmt: skip
-        parts = [(high - low, steady) for low, high in itertools.pairwise(ends)]
-        rest = alone - steady + FILL[Op.ATTN]
-        # Slots that have a place in the history buffer wait there, others in room for two tiles.
-        room = slot * max(self._arch.kv_tokens, 2 * ATTENTION_TILE)
-        self._read_then(
-            Source.KV, table,
-            lambda _: self._port.flow(
-                Source.KV, read - table, parts, room,
-                lambda time, busy: self._end(work, begin, time + rest, busy + rest),
-            ),
-        )  # fmt: skip
-
-    def _read_work_write(self, work: Work) -> None:
-        """Instructions that read what they need, work, and write what comes out."""
-        begin, op = self._events.now, work.instruction.op
-        traffic = self._costs.traffic(work, work.active, 0)
-        cycles = 0.0 if op == Op.ST else self._costs.vector_cycles(work)
-
-        def worked() -> None:
-            if not traffic.written:
-                self._end(work, begin, self._events.now, cycles)
-                return
-            self._port.write(
-                traffic.written,
-                lambda end: self._end(work, begin, end, end - begin if op == Op.ST else cycles),
-            )
-
-        def arrived(time: float) -> None:
-            self._events.at(time + cycles, worked)
-
-        source = Source.KV if op == Op.KVSEL else Source.VECTORS
-        self._read_then(source, traffic.read, arrived)
-
-    def _read_then(self, source: Source, size: int, then: Callable[[float], None]) -> None:
-        """Go on when bytes have arrived, or at once if there are none."""
-        if size:
-            self._port.read(source, size, lambda time: self._events.at(time, lambda: then(time)))
-        else:
-            then(self._events.now)

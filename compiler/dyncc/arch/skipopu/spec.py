@@ -46,7 +46,8 @@ class ArchSpec:
     memory_bytes_s
         Peak bandwidth of the memory port.
     memory_latency_cycles
-        From a request to its first word.
+        From a burst's command on the memory's bus to its first word. The memory port takes some
+        more cycles for a request before its first burst.
     burst_bytes
         Largest transfer of one request.
     memory_requests
