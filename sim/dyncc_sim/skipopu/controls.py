@@ -168,7 +168,7 @@ class Controls:
         """All that is known about what it does; of one moment only while no program runs."""
         status = unpack(csr.STATUS, self._read(Place.STATUS))
         semaphores = unpack(csr.SEMAPHORE_COUNTS, self._read(Place.SEMAPHORES))
-        engines = {}
+        engines: dict[Engine, EngineState] = {}
         for index, engine in enumerate(csr.WORKERS):
             found = unpack(csr.ENGINE, self._read(Place.ENGINES + index))
             engines[engine] = EngineState(
