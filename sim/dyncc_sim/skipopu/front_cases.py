@@ -21,6 +21,7 @@ from dyncc.arch.skipopu.isa import (
     BODY_BITS,
     ENGINES,
     LOOP_DEPTH,
+    QUEUE_DEPTH,
     R_TOKENS,
     REGISTER_BITS,
     REGISTERS,
@@ -172,6 +173,11 @@ class Writer:
             self.put(Op.LOOP, {"count": 20 + level, "length": depth - level})
         self.put(Op.NOP, {})
         assert len(self.words) == first + 2 * depth + 1
+
+    def crowd(self) -> None:
+        """More instructions of an engine than it keeps up with."""
+        for _ in range(4 * QUEUE_DEPTH):
+            self.put(Op.KVSEL, {"evict": 0, "layer": 1, "table": 2})
 
     def break_by(self, fault: str) -> None:
         """Do something wrong."""
@@ -360,6 +366,8 @@ def case(arch: ArchSpec, seed: int, fault: str = "", plain: bool = False) -> dic
             5: draw.getrandbits(40),
         }  # fmt: skip
         writer.block(draw.randint(4, 14), 0)
+        if seed % 5 == 0 and not fault:
+            writer.crowd()
         if draw.random() < 0.3 and not fault:
             writer.nest(LOOP_DEPTH, draw.randint(1, 2))
         if fault:
