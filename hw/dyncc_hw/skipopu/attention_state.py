@@ -16,7 +16,7 @@ from dyncc_hw.skipopu.softmax import SCORE_BITS
 from dyncc_hw.skipopu.units import BASE_BITS
 
 
-class _Kind(enum.Enum, shape=2):
+class _Kind(enum.Enum, shape=2):  # type: ignore[call-arg]  # Amaranth has no types
     """What an item of the lanes is."""
 
     SUM = 0

@@ -42,7 +42,7 @@ from dyncc_hw.skipopu.sequencer import WORKERS, Sequencer
 STUCK_CYCLES = 255
 
 
-class State(enum.Enum, shape=3):
+class State(enum.Enum, shape=3):  # type: ignore[call-arg]  # Amaranth has no types
     """What the machine does, see `csr.State`."""
 
     IDLE = int(csr.State.IDLE)

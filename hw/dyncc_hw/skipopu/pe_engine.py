@@ -97,7 +97,9 @@ class PeEngine(wiring.Component):
             matrix.nibbles.eq(tiles.nibbles), matrix.halves.eq(tiles.halves),
             # Activations.
             *(
-                getattr(buffer.read, name).eq(Mux(attends, getattr(one, name), getattr(other, name)))
+                getattr(buffer.read, name).eq(
+                    Mux(attends, getattr(one, name), getattr(other, name))
+                )
                 for name in ("token", "block", "slice", "enable")
             ),
             *(

@@ -20,8 +20,8 @@ class RouterStore(wiring.Component):
     """Rows of a router, until they are not wanted any more; then the next ones come in.
 
     Exponents are kept less the larger one of the matrix's header; below -2048 they stay there,
-    where products vanish. Throughput: `width` weights a cycle come in; a word of `vector_lanes` weights
-    of each row goes out.
+    where products vanish. Throughput: `width` weights a cycle come in; a word of `vector_lanes`
+    weights of each row goes out.
 
     Parameters
     ----------

@@ -156,7 +156,7 @@ def credits_kept(design: Design) -> None:
     design.reaches((on_way == most) & (reads.level == most), "two reads")
 
 
-class Hasty(requests.Cutter):  # type: ignore[misc]  # Amaranth has no types
+class Hasty(requests.Cutter):
     """A cutter that offers bursts however many there are."""
 
     def elaborate(self, platform: Any) -> Any:

@@ -98,7 +98,7 @@ class BurstMemory:
                 offers = self.draw.random() < self.rate
             if self.hangs_after is not None and self.words_read >= self.hangs_after:
                 offers = False
-            if offers:
+            if offers and head is not None:
                 first = head[0] * self.bus
                 word = int.from_bytes(self.content[first : first + self.bus].tobytes(), "little")
                 fails = self.fails_after is not None and self.words_read >= self.fails_after
@@ -341,7 +341,8 @@ class Bench:
     def _begin(self, run: dict[str, Any], compared: bool) -> None:
         self.run, self.compared = run, compared
         self.counts = dict.fromkeys((engine.name for engine in WORKERS), 0)
-        self.begun, self.ended = ({e.name: [] for e in WORKERS} for _ in range(2))
+        self.begun = {engine.name: [] for engine in WORKERS}
+        self.ended = {engine.name: [] for engine in WORKERS}
         self.resident = self.fetched = 0
         self.dut.watchdog.value = 0
         for address, content in run["changes"]:

@@ -39,7 +39,7 @@ class MemoryRig(wiring.Component):  # type: ignore[misc]  # Amaranth has no type
         self.load_engine, self.store_engine = LoadEngine(arch), StoreEngine(arch)
         size = arch.bus_bytes
         ports = self.port.signature.members
-        self._taken = {
+        self._taken: dict[str, tuple[Any, tuple[str, ...]]] = {
             "load": (self.load_engine, ("work", "vector", "narrow", "wide")),
             "store": (self.store_engine, ("work", "vector")),
         }

@@ -77,16 +77,19 @@ class Engine:
         self.dut, self.options = dut, options
         self.draw = random.Random(options["seed"])
         self.coverage = Coverage(options["coverage"])
-        give, take = (
-            (lambda name: Give(dut, name, self.draw)),
-            (lambda name: Take(dut, name, self.draw)),
-        )
+
+        def give(name: str) -> Give:
+            return Give(dut, name, self.draw)
+
+        def take(name: str) -> Take:
+            return Take(dut, name, self.draw)
+
         self.work, self.blocks = give("work__start"), give("blocks__write")
         self.matrix, self.group = give("stream__matrix"), give("stream__group")
         self.numbers, self.tile = give("before__numbers"), give("history__tile")
         self.place, self.vector = take("before__place"), take("vector__write")
         self.request = take("history__request")
-        self.all = [
+        self.all: list[Give | Take] = [
             self.work, self.blocks, self.matrix, self.group, self.numbers, self.tile, self.place,
             self.vector, self.request,
         ]  # fmt: skip
