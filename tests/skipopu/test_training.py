@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from dyncc.core.errors import ArtifactError, ConfigError, ModelError
-from dyncc_models.skipopu import corpus, router_files, smollm2, smollm2_decoder
+from dyncc.core.errors import ArtifactError, ConfigError, MissingToolError, ModelError
+from dyncc_models.skipopu import corpus, docstrings, router_files, smollm2, smollm2_decoder
 from dyncc_models.skipopu.config import KvPolicy, LlamaConfig
 from dyncc_models.skipopu.llama import EXECUTE, SKIP, SkipLlama, always
 from dyncc_models.skipopu.perplexity import nats, perplexity, windows
@@ -75,6 +75,37 @@ def test_a_split_is_always_the_same() -> None:
     assert len(set(first.values())) == 3
     with pytest.raises(ConfigError, match="train, validation, test, not 'dev'"):
         corpus.text("dev")
+
+
+def test_docstrings_have_no_paragraph_of_the_topics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = ("A sentence of its own. " * 20).strip(), ("Said by two. " * 30).strip()
+    borrowed = [max(corpus.text(split).split("\n\n"), key=len) for split in corpus.SPLITS]
+    assert min(map(len, borrowed)) >= 300
+    (tmp_path / "a.py").write_text(
+        f"def f():\n    {chr(10).join((own, '', borrowed[0]))!r}\n"
+        f"def g():\n    {borrowed[1]!r}\ndef h():\n    {borrowed[2]!r}\n"
+        f"def i():\n    {other!r}\ndef j():\n    'Short.'\n"
+    )
+    (tmp_path / "b.py").write_text(f"{other!r}\n")
+    (tmp_path / "c.py").write_text("print 'of another Python'\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "d.py").write_text(f"{'Of a test. ' * 60!r}\n")
+    monkeypatch.setattr(docstrings, "PACKAGES", ("only",))
+    monkeypatch.setattr(docstrings, "_folder", lambda package: tmp_path)
+    docstrings.text.cache_clear()
+    try:
+        assert docstrings.text() == f"{own}\n\n{other}"
+    finally:
+        docstrings.text.cache_clear()
+
+
+def test_docstrings_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docstrings, "PACKAGES", ("no_such_package",))
+    docstrings.text.cache_clear()
+    with pytest.raises(MissingToolError, match="no_such_package was not found"):
+        docstrings.text()
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 200])
@@ -282,7 +313,7 @@ def test_committed_routers_belong_to_the_model(path: Path) -> None:
     assert settings["policy"] == routers.policy.value
     assert 0 < float(routers.record["skip_rate"]) < 1
     assert float(routers.record["perplexity"]) > float(routers.record["perplexity_dense"]) > 1
-    assert set(json.loads(routers.record["text"])) == set(corpus.SPLITS)
+    assert set(json.loads(routers.record["text"])) - {"docstrings"} == set(corpus.SPLITS)
     assert int(routers.record["tokens"]) >= 8000
 
 

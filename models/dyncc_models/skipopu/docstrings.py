@@ -19,7 +19,7 @@ from pathlib import Path
 from dyncc.core.errors import MissingToolError
 from dyncc_models.skipopu import corpus
 
-#: Where docstrings come from: Python's library, and packages that dyncc needs itself.
+#: Where docstrings come from: Python's library, and packages that dyncc or one of its extras needs.
 PACKAGES = ("stdlib", "numpy", "torch", "matplotlib", "networkx")
 #: A docstring that is shorter, in characters, says little.
 _SHORTEST = 300
