@@ -378,7 +378,8 @@ def wrong_cases(arch: ArchSpec, seed: int) -> PeCases:
     beyond = {"blocks": arch.blocks, "vector": arch.vector_words - arch.vector_lanes}
     products: list[dict[str, int]] = [
         {"type": int(WeightType.Q8_0)}, {"columns": 32}, {"columns": 65}, {"columns": 0},
-        {"rows": 17}, {"rows": 3}, {"rows": 0}, beyond, {"vector": beyond["vector"]}, {"rows": (1 << 24) - 1},
+        {"rows": 17}, {"rows": 3}, {"rows": 0}, {"rows": (1 << 24) - 1}, beyond,
+        {"vector": beyond["vector"]},
     ]  # fmt: skip
     if arch.vector_lanes > 1:
         products.append({"vector": 1})
