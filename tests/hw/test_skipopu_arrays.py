@@ -14,10 +14,10 @@ from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.core.errors import ConfigError
 from dyncc.core.tools import FPGA_TOOLS, find
 from dyncc_hw.skipopu.area import compare
-from dyncc_hw.skipopu.normaliser import Normaliser
-from dyncc_hw.skipopu.reductions import Reducer
+from dyncc_hw.skipopu.arithmetic.normaliser import Normaliser
+from dyncc_hw.skipopu.arithmetic.reductions import Reducer
+from dyncc_hw.skipopu.array.terms import PeArray
 from dyncc_hw.skipopu.shape import ArrayShape
-from dyncc_hw.skipopu.terms import PeArray
 
 TARGETS = {
     "ice40_2x2": "SB_MAC16",

@@ -14,12 +14,17 @@ from dyncc.arch.skipopu.packing import MANTISSAS, SCHEMES
 from dyncc.core.errors import ConfigError, MismatchError
 from dyncc.core.tools import FPGA_TOOLS, find
 from dyncc_hw.skipopu.area import cells
-from dyncc_hw.skipopu.packed import MantissaMultiplier, PackedMultiplier, lanes_of, scheme_for
-from dyncc_sim.skipopu.array_cases import ARRAYS, LARGE_ARRAYS
-from dyncc_sim.skipopu.attention_cases import ATTENTION
-from dyncc_sim.skipopu.block_cases import FLOATS, PACKED
-from dyncc_sim.skipopu.function_cases import FUNCTIONS
-from dyncc_sim.skipopu.rig import Cases, Maker, packed, run_blocks
+from dyncc_hw.skipopu.arithmetic.packed import (
+    MantissaMultiplier,
+    PackedMultiplier,
+    lanes_of,
+    scheme_for,
+)
+from dyncc_sim.skipopu.bench.array_cases import ARRAYS, LARGE_ARRAYS
+from dyncc_sim.skipopu.bench.attention_cases import ATTENTION
+from dyncc_sim.skipopu.bench.block_cases import FLOATS, PACKED
+from dyncc_sim.skipopu.bench.function_cases import FUNCTIONS
+from dyncc_sim.skipopu.bench.rig import Cases, Maker, packed, run_blocks
 
 #: One build for each: most of the time goes into building.
 GROUPS: dict[str, Mapping[str, Maker]] = {

@@ -18,11 +18,11 @@ from dyncc.arch.skipopu import csr
 from dyncc.arch.skipopu.csr import Place, State
 from dyncc.arch.skipopu.isa import Engine, Op, Trap
 from dyncc.core.errors import ConfigError, ToolError
-from dyncc_hw.skipopu.control import Registers
-from dyncc_hw.skipopu.counters import check
-from dyncc_hw.skipopu.front import State as HardwareState
+from dyncc_hw.skipopu.control.control import Registers
+from dyncc_hw.skipopu.control.counters import check
+from dyncc_hw.skipopu.control.front import State as HardwareState
+from dyncc_sim.skipopu.bench.instances import BATCHED
 from dyncc_sim.skipopu.controls import Controls
-from dyncc_sim.skipopu.instances import BATCHED
 from dyncc_sim.skipopu.trap import TrapError
 
 

@@ -11,9 +11,9 @@ from hw.simulators import SIMULATORS
 from dyncc.arch.skipopu.isa import BODIES, BODY_BITS, INSTRUCTION_BITS, Op, Trap, decode
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import MismatchError
-from dyncc_hw.skipopu.decoder import Decoder
-from dyncc_sim.skipopu.front_cases import FAULTS, REQUIRED, case, run
-from dyncc_sim.skipopu.instances import BATCHED, SINGLE
+from dyncc_hw.skipopu.control.decoder import Decoder
+from dyncc_sim.skipopu.bench.front_cases import FAULTS, REQUIRED, case, run
+from dyncc_sim.skipopu.bench.instances import BATCHED, SINGLE
 
 INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
 TRAPS = tuple(

@@ -10,13 +10,13 @@ from hw.simulators import ICARUS, SIMULATORS
 
 from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.core.errors import ConfigError, MismatchError
-from dyncc_hw.skipopu.kv_store import KvShape
+from dyncc_hw.skipopu.kv.store import KvShape
 from dyncc_sim.runner import run_bench
-from dyncc_sim.skipopu.instances import SINGLE
-from dyncc_sim.skipopu.kv_player import INSTANCES
-from dyncc_sim.skipopu.kv_rig import KvRig
+from dyncc_sim.skipopu.bench.instances import SINGLE
+from dyncc_sim.skipopu.bench.kv_player import INSTANCES
+from dyncc_sim.skipopu.bench.kv_rig import KvRig
 
-BENCH = "dyncc_sim.skipopu.kv_bench"
+BENCH = "dyncc_sim.skipopu.bench.kv_bench"
 #: Part of the cycles in which the bus has to be busy while slots are fetched. Narrow ones are kept
 #: busy; in a cycle, 8 bytes at most go into a place.
 SHARES = {"single": 0.9, "batched": 0.8, "batched_narrow": 0.9, "single_wide": 0.1}

@@ -9,8 +9,8 @@ from hw.simulators import SIMULATORS
 
 from dyncc.core.errors import MismatchError
 from dyncc_models.skipopu.config import KvPolicy
-from dyncc_sim.skipopu.instances import BATCHED, INSTANCES, SINGLE
-from dyncc_sim.skipopu.machine_cases import decoder_cases, fault_cases, forced_cases, run
+from dyncc_sim.skipopu.bench.instances import BATCHED, INSTANCES, SINGLE
+from dyncc_sim.skipopu.bench.machine_cases import decoder_cases, fault_cases, forced_cases, run
 
 SMALL = (SINGLE.name, BATCHED.name)
 #: All that a decoder's program has, and each of it suppressed.

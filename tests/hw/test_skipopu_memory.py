@@ -11,11 +11,11 @@ from hw.simulators import SIMULATORS
 
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 from dyncc_sim.runner import build_bench
-from dyncc_sim.skipopu.instances import BATCHED, SINGLE
-from dyncc_sim.skipopu.memory_cases import described
-from dyncc_sim.skipopu.memory_rig import MemoryRig
+from dyncc_sim.skipopu.bench.instances import BATCHED, SINGLE
+from dyncc_sim.skipopu.bench.memory_cases import described
+from dyncc_sim.skipopu.bench.memory_rig import MemoryRig
 
-BENCHES = ["dyncc_sim.skipopu.memory_bench", "dyncc_sim.skipopu.memory_engines_bench"]
+BENCHES = ["dyncc_sim.skipopu.bench.memory_bench", "dyncc_sim.skipopu.bench.memory_engines_bench"]
 #: Icarus takes much longer.
 SHORT = ("faults", "instructions")
 
@@ -50,7 +50,7 @@ def test_memory_equals_the_simulator(arch: ArchSpec, bus: str, simulator: str) -
 
 def test_axi_with_the_memory_of_others() -> None:
     build = build_bench(MemoryRig(BATCHED, "axi"), "verilator")
-    build.run("dyncc_sim.skipopu.memory_axi_bench", options(BATCHED, "axi", 5))
+    build.run("dyncc_sim.skipopu.bench.memory_axi_bench", options(BATCHED, "axi", 5))
 
 
 def wide(bus_bytes: int, lanes: int, requests: int) -> ArchSpec:

@@ -6,8 +6,8 @@ import pytest
 from hw.simulators import SIMULATORS
 
 from dyncc.core.errors import MismatchError
-from dyncc_sim.skipopu.instances import BATCHED, SINGLE
-from dyncc_sim.skipopu.pe_cases import REQUIRED, random_cases, run, wrong_cases
+from dyncc_sim.skipopu.bench.instances import BATCHED, SINGLE
+from dyncc_sim.skipopu.bench.pe_cases import REQUIRED, random_cases, run, wrong_cases
 
 INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
 

@@ -11,9 +11,9 @@ import pytest
 from dyncc.arch.skipopu.formats import WeightType
 from dyncc.arch.skipopu.matrices import quantise, to_memory
 from dyncc.arch.skipopu.spec import ARCHS
-from dyncc_sim.skipopu.instances import FAST
-from dyncc_sim.skipopu.machine_cases import run
-from dyncc_sim.skipopu.smollm2_cases import Layers, cases, compiled
+from dyncc_sim.skipopu.bench.instances import FAST
+from dyncc_sim.skipopu.bench.machine_cases import run
+from dyncc_sim.skipopu.bench.smollm2_cases import Layers, cases, compiled
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,11 +12,11 @@ from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.core.errors import ConfigError, MismatchError
 from dyncc.core.tools import FPGA_TOOLS, find
 from dyncc_hw.skipopu.area import cells, luts
-from dyncc_hw.skipopu.vector_buffer import VectorBuffer
-from dyncc_hw.skipopu.vector_engine import VectorEngine
+from dyncc_hw.skipopu.vector.buffer import VectorBuffer
+from dyncc_hw.skipopu.vector.engine import VectorEngine
 from dyncc_sim.runner import run_bench
-from dyncc_sim.skipopu.instances import BATCHED, SINGLE
-from dyncc_sim.skipopu.vector_rig import VectorRig
+from dyncc_sim.skipopu.bench.instances import BATCHED, SINGLE
+from dyncc_sim.skipopu.bench.vector_rig import VectorRig
 
 YOSYS = find(FPGA_TOOLS["yosys"])
 needs_yosys = pytest.mark.skipif(
@@ -27,7 +27,10 @@ needs_yosys = pytest.mark.skipif(
 def run(arch: Any, simulator: str = "verilator", **options: Any) -> None:
     usual = {"arch": arch.name, "seed": 1, "rounds": 1, "quiet": False, "alter": ""}
     run_bench(
-        VectorRig(arch), "dyncc_sim.skipopu.vector_bench", usual | options, simulator=simulator
+        VectorRig(arch),
+        "dyncc_sim.skipopu.bench.vector_bench",
+        usual | options,
+        simulator=simulator,
     )
 
 

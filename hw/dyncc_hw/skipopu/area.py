@@ -9,10 +9,10 @@ from amaranth.back import rtlil
 from dyncc.core.errors import ConfigError
 from dyncc_hw.flow.project import Plan
 from dyncc_hw.flow.run import execute
-from dyncc_hw.skipopu.f25 import ADD, CODE_BITS, MULTIPLY, add, multiply
-from dyncc_hw.skipopu.pipeline import Pipe, Timed, Unit
+from dyncc_hw.skipopu.arithmetic.f25 import ADD, CODE_BITS, MULTIPLY, add, multiply
+from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed, Unit
+from dyncc_hw.skipopu.array.terms import PeArray
 from dyncc_hw.skipopu.shape import ArrayShape
-from dyncc_hw.skipopu.terms import PeArray
 
 #: How yosys is told to synthesise for a family, by the multiplier that it has; and the step of it
 #: before which all multipliers are found.

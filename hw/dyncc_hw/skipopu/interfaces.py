@@ -22,8 +22,8 @@ from dyncc.arch.skipopu.isa import (
 )
 from dyncc.arch.skipopu.isa import HEADER as ISA_HEADER
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_hw.skipopu.f25 import CODE_BITS
-from dyncc_hw.skipopu.units import BASE_BITS
+from dyncc_hw.skipopu.arithmetic.f25 import CODE_BITS
+from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
 
 ADDRESS_BITS = REGISTER_BITS
 #: Bytes of a transfer.

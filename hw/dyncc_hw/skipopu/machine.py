@@ -15,25 +15,25 @@ from dyncc.arch.skipopu.isa import (
     SEMAPHORES,
 )
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_hw.skipopu.bursts import Geometry, burst_signature
-from dyncc_hw.skipopu.front import Front, State, engine_layout
-from dyncc_hw.skipopu.history import History
+from dyncc_hw.skipopu.array.engine import PeEngine
+from dyncc_hw.skipopu.control.front import Front, State, engine_layout
+from dyncc_hw.skipopu.control.sequencer import WORKERS
 from dyncc_hw.skipopu.interfaces import (
     ADDRESS_BITS,
     TRAP_BITS,
     block_write_signature,
     vector_write_signature,
 )
-from dyncc_hw.skipopu.kv_engine import KvEngine
-from dyncc_hw.skipopu.load import LoadEngine
-from dyncc_hw.skipopu.pe_engine import PeEngine
-from dyncc_hw.skipopu.port import Port
-from dyncc_hw.skipopu.requests import WINDOW, WINDOWS
-from dyncc_hw.skipopu.sequencer import WORKERS
+from dyncc_hw.skipopu.kv.engine import KvEngine
+from dyncc_hw.skipopu.kv.history import History
+from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
+from dyncc_hw.skipopu.memory.load import LoadEngine
+from dyncc_hw.skipopu.memory.port import Port
+from dyncc_hw.skipopu.memory.requests import WINDOW, WINDOWS
+from dyncc_hw.skipopu.memory.store import StoreEngine
 from dyncc_hw.skipopu.shape import ArrayShape
-from dyncc_hw.skipopu.store import StoreEngine
-from dyncc_hw.skipopu.vector_buffer import VectorBuffer
-from dyncc_hw.skipopu.vector_engine import VectorEngine, scalar_write_layout
+from dyncc_hw.skipopu.vector.buffer import VectorBuffer
+from dyncc_hw.skipopu.vector.engine import VectorEngine, scalar_write_layout
 
 
 def trace_signature(arch: ArchSpec) -> wiring.Signature:

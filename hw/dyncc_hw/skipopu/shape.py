@@ -6,7 +6,7 @@ from dyncc.arch.skipopu.formats import GUARD
 from dyncc.arch.skipopu.packing import Packing
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
-from dyncc_hw.skipopu.packed import scheme_for, width_of
+from dyncc_hw.skipopu.arithmetic.packed import scheme_for, width_of
 
 #: A scale or a minimum: a signed integer, from the 11 bits of a binary16's significand.
 NUMBER_BITS = 12

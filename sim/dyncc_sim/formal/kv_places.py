@@ -9,7 +9,9 @@ from unittest.mock import patch
 from amaranth import Const, Mux, ResetSignal, Signal
 
 from dyncc.arch.skipopu.formats import KvType
-from dyncc_hw.skipopu import kv_fill, kv_places, kv_store, kv_tags
+from dyncc_hw.skipopu.kv import fill as kv_fill
+from dyncc_hw.skipopu.kv import places, store
+from dyncc_hw.skipopu.kv import tags as kv_tags
 from dyncc_sim.formal.design import Design
 from dyncc_sim.formal.prover import Property, replaced
 
@@ -31,15 +33,15 @@ def coherence(design: Design) -> None:
     What memory holds of that slot is any constant. Of the place that is looked at, a word and an
     exponent are followed as they are written.
     """
-    with patch.object(kv_store, "KV_BLOCK", KEYS), patch.object(kv_fill, "KV_BLOCK", KEYS):
-        shape: Any = kv_store.KvShape(ARCH)  # type: ignore[arg-type]
-        places = kv_places.Places(shape)
+    with patch.object(store, "KV_BLOCK", KEYS), patch.object(kv_fill, "KV_BLOCK", KEYS):
+        shape: Any = store.KvShape(ARCH)  # type: ignore[arg-type]
+        chip = places.Places(shape)
         where, slot = design.constant(4), design.constant(kv_tags.SLOT_BITS)
         content = design.constant(8 * SLOT_BYTES)
-        inside = design.add(places, "places", look__place=where, look__slot=slot)
+        inside = design.add(chip, "places", look__place=where, look__slot=slot)
         tags, fill = design.submodule(inside, "tags"), design.submodule(inside, "filler")
     m, filler = design.m, inside.submodules.filler
-    fetch, keep = places.fetch, places.keep
+    fetch, keep = chip.fetch, chip.keep
 
     # --- the environment
     design.assume(~fetch.asked | fetch.enable)
@@ -77,7 +79,7 @@ def coherence(design: Design) -> None:
         m.d.sync += held.eq(of_tags.set_slot)
     valid = design.signal(tags, "valid").bit_select(where, 1)
     design.claim(~valid | (held != slot) | right, "a tag says what the place holds")
-    design.claim(~places.look.hit | right, "what is found is there")
+    design.claim(~chip.look.hit | right, "what is found is there")
 
     # --- what makes that inductive: the tags
     was_valid, before = Signal(reset_less=True), Signal.like(held, reset_less=True)
@@ -149,7 +151,7 @@ def coherence(design: Design) -> None:
     design.reaches(held_here & appended, "a slot that was kept")
     design.reaches(held_here & ~appended, "a slot that was fetched")
     design.reaches(held_here & aborted, "a slot after a reset in its middle")
-    design.reaches(places.look.hit, "a slot is found")
+    design.reaches(chip.look.hit, "a slot is found")
 
 
 PROPERTIES = [
@@ -163,10 +165,10 @@ PROPERTIES = [
         reach=22,
         faults={
             "a tag is set before the last word": replaced(
-                "dyncc_hw.skipopu.kv_fill.is_whole", lambda values, ends: ends
+                "dyncc_hw.skipopu.kv.fill.is_whole", lambda values, ends: ends
             ),
             "a place that changes keeps its tag": replaced(
-                "dyncc_hw.skipopu.kv_tags.Tags._clears", lambda self: Const(0)
+                "dyncc_hw.skipopu.kv.tags.Tags._clears", lambda self: Const(0)
             ),
         },
     )

@@ -8,8 +8,8 @@ from amaranth import Cat, Const, signed
 
 from dyncc.arch.skipopu.formats import EXPONENT_BITS
 from dyncc.arch.skipopu.packing import SCHEMES, Packing
-from dyncc_hw.skipopu import f25, normaliser, packed
-from dyncc_hw.skipopu.pipeline import Pipe
+from dyncc_hw.skipopu.arithmetic import f25, normaliser, packed
+from dyncc_hw.skipopu.arithmetic.pipeline import Pipe
 from dyncc_sim.formal.design import Design
 from dyncc_sim.formal.prover import replaced, stateless
 
@@ -82,7 +82,9 @@ PROPERTIES = [
         "Every lane of a multiplier that is taken apart is the sum of its own products.",
         "all schemes, with as many terms as each allows",
         lanes,
-        faults={"nothing is borrowed": replaced("dyncc_hw.skipopu.packed.lanes_of", _cut)},
+        faults={
+            "nothing is borrowed": replaced("dyncc_hw.skipopu.arithmetic.packed.lanes_of", _cut)
+        },
     ),
     stateless(
         "skipopu_rounding",
@@ -91,7 +93,7 @@ PROPERTIES = [
         rounding,
         faults={
             "there is no sticky bit": replaced(
-                "dyncc_hw.skipopu.f25.shift_right_sticky",
+                "dyncc_hw.skipopu.arithmetic.f25.shift_right_sticky",
                 lambda pipe, value, amount: Cat(Const(0, 2), value) >> amount,
             )
         },
@@ -103,7 +105,7 @@ PROPERTIES = [
         mantissas,
         faults={
             "it does not saturate": replaced(
-                "dyncc_hw.skipopu.normaliser.limited", lambda size, limit: size
+                "dyncc_hw.skipopu.arithmetic.normaliser.limited", lambda size, limit: size
             )
         },
     ),

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from amaranth import Const, Module, Mux, Signal, Value
 
 from dyncc.arch.skipopu.isa import LOOP_DEPTH, SEMAPHORES
-from dyncc_hw.skipopu import decoder, registers, semaphores
+from dyncc_hw.skipopu.control import decoder, registers, semaphores
 from dyncc_sim.formal.design import Design
 from dyncc_sim.formal.prover import Property, replaced, stateless
 
@@ -132,7 +132,9 @@ PROPERTIES = [
         "Each word of 64 bits is defined or not, as the format says; its parts are the format's.",
         "all words",
         totality,
-        faults={"one predicate too many": replaced("dyncc_hw.skipopu.decoder.Pred", range(6))},
+        faults={
+            "one predicate too many": replaced("dyncc_hw.skipopu.control.decoder.Pred", range(6))
+        },
     ),
     Property(
         "skipopu_semaphores",

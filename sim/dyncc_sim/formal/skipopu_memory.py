@@ -10,11 +10,11 @@ from unittest.mock import patch
 from amaranth import Cat, Const, Signal, Value
 from amaranth.lib import data
 
-from dyncc_hw.skipopu import port, requests
-from dyncc_hw.skipopu.bursts import Geometry
+from dyncc_hw.skipopu.memory import port, requests
+from dyncc_hw.skipopu.memory.bursts import Geometry
 from dyncc_sim.formal.design import Design
 from dyncc_sim.formal.prover import Property, replaced
-from dyncc_sim.skipopu.instances import SINGLE
+from dyncc_sim.skipopu.bench.instances import SINGLE
 
 #: Words of a byte pair, bursts of four words, two on their way.
 ARCH = replace(SINGLE, burst_bytes=8, memory_requests=2, memory_latency_cycles=4)
@@ -175,7 +175,8 @@ PROPERTIES = [
         depth=2,
         faults={
             "they are as long as they can be": replaced(
-                "dyncc_hw.skipopu.requests.room_of", lambda geometry, _: Const(geometry.burst_words)
+                "dyncc_hw.skipopu.memory.requests.room_of",
+                lambda geometry, _: Const(geometry.burst_words),
             )
         },
     ),
@@ -189,7 +190,8 @@ PROPERTIES = [
         reach=12,
         faults={
             "only where it begins is looked at": replaced(
-                "dyncc_hw.skipopu.requests.allows", lambda window, start, end: start >= window.start
+                "dyncc_hw.skipopu.memory.requests.allows",
+                lambda window, start, end: start >= window.start,
             )
         },
     ),
@@ -200,6 +202,6 @@ PROPERTIES = [
         credits_kept,
         depth=2,
         reach=26,
-        faults={"bursts are not counted": replaced("dyncc_hw.skipopu.port.Cutter", Hasty)},
+        faults={"bursts are not counted": replaced("dyncc_hw.skipopu.memory.port.Cutter", Hasty)},
     ),
 ]

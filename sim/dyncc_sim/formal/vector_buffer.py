@@ -8,10 +8,10 @@ from typing import Any
 
 from amaranth import Cat, Const, Mux, Signal, Value
 
-from dyncc_hw.skipopu.vector_buffer import AHEAD, READERS, WRITERS, Answers, VectorBuffer
+from dyncc_hw.skipopu.vector.buffer import AHEAD, READERS, WRITERS, Answers, VectorBuffer
 from dyncc_sim.formal.design import Design
 from dyncc_sim.formal.prover import Property, replaced
-from dyncc_sim.skipopu.instances import BATCHED
+from dyncc_sim.skipopu.bench.instances import BATCHED
 
 #: The contents do not matter to who reads what, so there are few.
 _SPEC = replace(BATCHED, vector_words=64, tokens=2)
@@ -110,7 +110,7 @@ PROPERTIES = [
         answers,
         depth=3,
         reach=8,
-        faults={"there is room for one more": replaced("dyncc_hw.skipopu.vector_buffer.AHEAD", 3)},
+        faults={"there is room for one more": replaced("dyncc_hw.skipopu.vector.buffer.AHEAD", 3)},
     ),
     Property(
         "skipopu_vector_clients",
@@ -121,7 +121,7 @@ PROPERTIES = [
         depth=1,
         reach=4,
         faults={
-            "all go at once": replaced("dyncc_hw.skipopu.vector_buffer.first_of", _all_at_once)
+            "all go at once": replaced("dyncc_hw.skipopu.vector.buffer.first_of", _all_at_once)
         },
     ),
 ]

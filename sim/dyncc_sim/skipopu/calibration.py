@@ -20,8 +20,8 @@ from dyncc.arch.skipopu.isa import R_NEXT_SLOT
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.files import write_text
 from dyncc_models.skipopu.config import KvPolicy, LlamaConfig
+from dyncc_sim.skipopu.bench.instances import BATCHED, SINGLE
 from dyncc_sim.skipopu.executor import Executor
-from dyncc_sim.skipopu.instances import BATCHED, SINGLE
 from dyncc_sim.skipopu.machine import Machine
 from dyncc_sim.skipopu.memory import Memory
 from dyncc_sim.skipopu.outcomes import Computed
@@ -143,7 +143,7 @@ def measured(series: Series) -> list[int]:
     MissingToolError, ToolError, MismatchError
         As `dyncc_sim.runner.run_bench`.
     """
-    from dyncc_sim.skipopu.machine_cases import MachineCases, run
+    from dyncc_sim.skipopu.bench.machine_cases import MachineCases, run
 
     found = series.prepared()
     cases = MachineCases(series.arch, found.memory)

@@ -1,4 +1,4 @@
-"""When the words of a program come in, as `dyncc_hw.skipopu.fetch` asks for them."""
+"""When the words of a program come in, as `dyncc_hw.skipopu.control.fetch` asks for them."""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ class ArchSpec:
         Numbers of a head's output that attention merges in a cycle.
     overlapped_heads
         Heads whose attention overlaps. With one, they go one after the other through all steps,
-        which is what `dyncc_hw.skipopu.attention` builds. With more, the array turns to another
-        head while scores become probabilities; the model of time takes as many as it needs to fill
-        the array. Such instances are modelled only.
+        which is what `dyncc_hw.skipopu.array.attention` builds. With more, the array turns to
+        another head while scores become probabilities; the model of time takes as many as it needs
+        to fill the array. Such instances are modelled only.
     """
 
     name: str

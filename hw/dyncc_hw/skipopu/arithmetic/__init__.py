@@ -1,0 +1,1 @@
+"""Numbers: pipelines, F25 units, functions, packed multipliers, normalisation, softmax."""

@@ -1,0 +1,1 @@
+"""The PE array, matrix products and attention."""

@@ -1,0 +1,1 @@
+"""The sequencer, and what starts and stops the machine."""

@@ -1,0 +1,1 @@
+"""Keys and values: slots, places on chip, the history."""

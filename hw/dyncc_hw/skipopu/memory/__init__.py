@@ -1,0 +1,1 @@
+"""The memory port, buses, and the engines that load and store."""

@@ -1,0 +1,1 @@
+"""Benches of the hardware: what they play, and what has to come out."""
