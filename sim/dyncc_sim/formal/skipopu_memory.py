@@ -90,7 +90,7 @@ def _narrow() -> ExitStack:
     """The intake with narrower numbers, while it is built."""
     request = data.StructLayout({"address": _ADDRESS, "bytes": _LENGTH})
     window = data.StructLayout({"start": _ADDRESS, "end": _ADDRESS})
-    stack, base = ExitStack(), "dyncc_hw.skipopu"
+    stack, base = ExitStack(), "dyncc_hw.skipopu.memory"
     for name, value in (
         ("requests.ADDRESS_BITS", _ADDRESS), ("bursts.ADDRESS_BITS", _ADDRESS),
         ("requests.LENGTH_BITS", _LENGTH), ("requests.REQUEST", request),

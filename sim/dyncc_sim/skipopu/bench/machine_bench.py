@@ -25,6 +25,7 @@ from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
 from dyncc_sim.skipopu.bench.instances import INSTANCES
 
+#: Cycles in which nothing moves and no instruction is done after which the machine hangs.
 PATIENCE = 30_000
 RATES = (0.2, 0.5, 0.9, 1.0)
 
@@ -221,7 +222,7 @@ class Bench:
 
         command = burst_signature(Geometry.of(arch)).members["command"].signature
         self.command = Fields(command.members["payload"].shape)
-        self.busy = self.cycle = self.resident = self.fetched = 0
+        self.busy = self.cycle = self.last = self.resident = self.fetched = 0
         self.compared = False
         self.begun: dict[str, list[int]] = {}
         self.ended: dict[str, list[int]] = {}
@@ -232,7 +233,9 @@ class Bench:
         await ReadOnly()
         self.memory.look(self.command)
         dut = self.dut
-        self.busy += int(dut.busy.value)
+        if int(dut.busy.value):
+            self.busy += 1
+            self.last = self.cycle
         for name in ("pe", "load", "vector"):
             if int(getattr(dut, f"trace__{name}").value):
                 self._vector(int(getattr(dut, f"trace__{name}_write").value))
