@@ -224,13 +224,20 @@ class Front(wiring.Component):
         busy_pc: Value = sequencer.pc
         for queue in reversed(queues):
             busy_pc = Mux(queue.busy & ~queue.suppressed, queue.pc, busy_pc)
+        # From far away, or late in their cycle: seen in the next one.
+        port_trap, stream_trap = Signal(TRAP_BITS), Signal(TRAP_BITS)
+        over, port_idle = Signal(), Signal()
+        m.d.sync += [
+            port_trap.eq(self.port_trap), stream_trap.eq(self.stream_trap),
+            over.eq(semaphores.over), port_idle.eq(self.port_idle),
+        ]  # fmt: skip
         # The first of these counts.
         causes = [
             *((queue.trap.any(), queue.trap, queue.pc) for queue in queues),
             (sequencer.trap.any(), sequencer.trap, sequencer.pc),
-            (self.port_trap.any(), self.port_trap, busy_pc),
-            (self.stream_trap.any(), self.stream_trap, busy_pc),
-            (semaphores.over, Trap.SEMAPHORE, sequencer.pc),
+            (port_trap.any(), port_trap, busy_pc),
+            (stream_trap.any(), stream_trap, busy_pc),
+            (over, Trap.SEMAPHORE, sequencer.pc),
             (still == STUCK_CYCLES, Trap.DEADLOCK, sequencer.pc),
             (self.watchdog.any() & (waited == self.watchdog), Trap.WATCHDOG, busy_pc),
         ]

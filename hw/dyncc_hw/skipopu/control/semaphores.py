@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +29,7 @@ class Semaphores(wiring.Component):
     counts
         Of each semaphore.
     over
-        A semaphore would have counted too far.
+        A semaphore would have counted too far; it stays at its most.
     """
 
     def __init__(self, takers: int, givers: int) -> None:
@@ -71,7 +71,7 @@ class Semaphores(wiring.Component):
             )
             after = Signal(SEMAPHORE_BITS + 1, name=f"after_{bit}")
             m.d.comb += after.eq(self.counts[bit] + given - taken[bit])
-            m.d.sync += self.counts[bit].eq(after)
+            m.d.sync += self.counts[bit].eq(Mux(after[-1], (1 << SEMAPHORE_BITS) - 1, after))
             with m.If(after[-1]):
                 m.d.comb += self.over.eq(1)
         return m
