@@ -19,7 +19,10 @@ SUPPRESSED = ("LD suppressed", "ATTN suppressed", "NPE suppressed", "KVAPP suppr
 COMBINATIONS = [f"predicates {''.join(bits)}" for bits in itertools.product("01", repeat=4)]
 
 
-@pytest.mark.parametrize(("name", "batches"), [("single", [1, 1, 1]), ("batched", [3, 4, 1])])
+@pytest.mark.parametrize(
+    ("name", "batches"),
+    [pytest.param("single", [1, 1, 1], marks=pytest.mark.slow), ("batched", [3, 4, 1])],
+)
 def test_tokens_with_keys_reused_under_stalls(name: str, batches: list[int]) -> None:
     cases = decoder_cases(INSTANCES[name], KvPolicy.REUSE, batches)
     run(cases, seed=1, steady=False, required=[*INSTRUCTIONS, *SUPPRESSED])

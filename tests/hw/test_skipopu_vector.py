@@ -63,9 +63,9 @@ def test_more_instructions(arch: Any) -> None:
     ("alter", "says"),
     [
         ("numbers", "token 0 word .* is .*, not"),
-        ("mantissas", "mantissas"),
-        ("scalars", "scalar . of token 0 is"),
-        ("predicates", "predicates"),
+        pytest.param("mantissas", "mantissas", marks=pytest.mark.slow),
+        pytest.param("scalars", "scalar . of token 0 is", marks=pytest.mark.slow),
+        pytest.param("predicates", "predicates", marks=pytest.mark.slow),
         ("trap", "trap ., not BUS"),
     ],
 )
