@@ -211,8 +211,8 @@ class Bench:
         dut = self.dut
         counts = int(dut.counts.value)
         found = [counts >> SEMAPHORE_BITS * bit & ((1 << SEMAPHORE_BITS) - 1) for bit in range(6)]
-        wanted = [min(count, _MOST_RELEASES) for count in self.counts]
-        assert found == wanted, f"semaphores {found}, not {wanted}"
+        limited = [min(count, _MOST_RELEASES) for count in self.counts]
+        assert found == limited, f"semaphores {found}, not {limited}"
         begun, finished = int(dut.begun.value), int(dut.finished.value)
         engines = int(dut.engines.value)
         added: list[int] = []
