@@ -347,8 +347,9 @@ def operand_registers(op: Op) -> list[str]:
 def dispatch_cycles(op: Op) -> int:
     """Cycles that the sequencer takes for an instruction if it does not have to wait.
 
-    One to decode, one for each register that it reads, one to hand it over. `SetMode.ADD` takes one
-    more, `SetMode.MULTIPLY` two and as many as its number has bits (all of a register's if it is
+    One to decode, one for each register that it reads, one to hand it over; one more to take
+    semaphores, if the sequencer carries it out itself. `SetMode.ADD` takes one more,
+    `SetMode.MULTIPLY` two and as many as its number has bits (all of a register's if it is
     negative). Behind the last instruction of a loop, a cycle passes for each loop that ends there,
     and one more if none of them goes on. After a jump, instructions have to be fetched.
     """

@@ -179,7 +179,7 @@ class Front(wiring.Component):
             ),
             sequencer.granted.eq(semaphores.granted[0]),
             *(queue.granted.eq(semaphores.granted[1 + i]) for i, queue in enumerate(queues)),
-            self.begun.eq(semaphores.granted[1:]), self.finished.eq(finished),
+            self.begun.eq(Cat(queue.begun for queue in queues)), self.finished.eq(finished),
             self.dispatched.eq(sequencer.dispatched),
             put_route.eq(
                 sequencer.put_vector.valid & sequencer.put_vector.ready
@@ -201,35 +201,36 @@ class Front(wiring.Component):
             for name in ("busy", "suppressed", "starved", "op", "pc", "active", "waiting"):
                 m.d.comb += getattr(now[index], name).eq(getattr(queue, name))
         kept, kept_counts = Signal.like(self.engines), Signal.like(self.counts)
-        with m.If(self.state == State.RUNNING):
+        trapped = Signal()
+        with m.If((self.state == State.RUNNING) & ~trapped):
             m.d.comb += [self.engines.eq(now), self.counts.eq(semaphores.counts)]
             m.d.sync += [kept.eq(now), kept_counts.eq(semaphores.counts)]
         with m.Else():
             m.d.comb += [self.engines.eq(kept), self.counts.eq(kept_counts)]
-        self._control(m, sequencer, queues, semaphores, stopped, open_count, routes)
+        self._control(m, sequencer, queues, semaphores, stopped, open_count, routes, trapped)
         return m
 
     def _control(
         self, m: Module, sequencer: Sequencer, queues: list[EngineQueue], semaphores: Semaphores,
-        stopped: Signal, open_count: Signal, routes: Signal,
+        stopped: Signal, open_count: Signal, routes: Signal, trapped: Signal,
     ) -> None:  # fmt: skip
         """Start, run, stop."""
-        trap, pc = Signal(TRAP_BITS), Signal(COUNT_BITS)
         number = Signal(range(REGISTERS))
         still, waited = Signal(range(STUCK_CYCLES + 1)), Signal(32)
         moving = self.begun.any() | self.finished.any() | self.dispatched | ~sequencer.stuck
         working = Cat(queue.busy & ~queue.starved for queue in queues).any()
-        m.d.sync += still.eq(Mux(moving | working | ~self.port_idle, 0, still + 1))
-        m.d.sync += waited.eq(Mux(self.port_waiting, waited + 1, 0))
         busy_pc: Value = sequencer.pc
         for queue in reversed(queues):
             busy_pc = Mux(queue.busy & ~queue.suppressed, queue.pc, busy_pc)
         # From far away, or late in their cycle: seen in the next one.
         port_trap, stream_trap = Signal(TRAP_BITS), Signal(TRAP_BITS)
-        over, port_idle = Signal(), Signal()
+        over, port_idle, port_waiting = Signal(), Signal(), Signal()
         m.d.sync += [
             port_trap.eq(self.port_trap), stream_trap.eq(self.stream_trap),
             over.eq(semaphores.over), port_idle.eq(self.port_idle),
+            port_waiting.eq(self.port_waiting),
+            still.eq(Mux(moving | working | ~port_idle, 0, still + 1)),
+            waited.eq(Mux(port_waiting, waited + 1, 0)),
         ]  # fmt: skip
         # The first of these counts.
         causes = [
@@ -251,10 +252,10 @@ class Front(wiring.Component):
                 m.d.sync += [open_count.eq(0), routes.eq(0), still.eq(0), number.eq(0)]
                 with m.If(self.start):
                     m.d.sync += [self.state.eq(State.STARTING), self.trap.eq(0)]
-            with m.Case(State.STARTING), m.If(self.port_idle | number.any()):
-                m.d.sync += number.eq(number + 1)
+            with m.Case(State.STARTING), m.If(port_idle | number.any()):
+                m.d.sync += [number.eq(number + 1), self.clear.eq(number == 0)]
                 m.d.comb += [
-                    self.clear.eq(number == 1), self.load_slots.eq(number == 2),
+                    self.load_slots.eq(number == 2),
                     sequencer.number.eq(number), sequencer.value.eq(0),
                     sequencer.write.eq(number >= len(RESERVED)),
                 ]  # fmt: skip
@@ -263,14 +264,12 @@ class Front(wiring.Component):
             with m.Case(State.RUNNING):
                 begun = Signal()
                 m.d.sync += begun.eq(1)
-                m.d.comb += sequencer.begin.eq(~begun)
-                with m.If(sequencer.halted):
-                    m.d.sync += [self.state.eq(State.HALTED), begun.eq(0)]
-                for cause, code, place in reversed(causes):
-                    with m.If(cause):
-                        m.d.comb += [trap.eq(code), pc.eq(place)]
-                with m.If(trap.any()):
+                m.d.comb += [sequencer.begin.eq(~begun), trapped.eq(self.trap.any())]
+                with m.If(trapped | sequencer.halted):
                     m.d.sync += [
-                        self.state.eq(State.TRAPPED), self.trap.eq(trap), self.pc.eq(pc),
-                        begun.eq(0),
+                        self.state.eq(Mux(trapped, State.TRAPPED, State.HALTED)), begun.eq(0),
                     ]  # fmt: skip
+                with m.Else():
+                    for cause, code, place in reversed(causes):
+                        with m.If(cause):
+                            m.d.sync += [self.trap.eq(code), self.pc.eq(place)]

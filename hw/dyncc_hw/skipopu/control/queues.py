@@ -24,8 +24,9 @@ def entry_layout(engine: Engine, arch: ArchSpec) -> data.StructLayout:
 class EngineQueue(wiring.Component):
     """Holds an engine's instructions and starts them in order.
 
-    The head asks for its semaphores with `asks` and starts in the cycle in which it is `granted`. A
-    suppressed instruction is done in the next cycle; others go to the engine.
+    The head asks for its semaphores with `asks` and starts in the cycle in which it is `granted`;
+    one that waits for none starts at once. A suppressed instruction is done in the next cycle;
+    others go to the engine.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class EngineQueue(wiring.Component):
         To the engine.
     asks, wait, granted
         The head wants to start, and which semaphores it takes.
+    begun
+        In one cycle: an instruction starts.
     finished, release, trap
         In one cycle: an instruction is done, what it releases, why it failed.
     busy, pc, op, suppressed
@@ -57,7 +60,7 @@ class EngineQueue(wiring.Component):
             {
                 "put": In(stream.Signature(self.layout)),
                 "work": Out(work_signature(engine, arch)),
-                "asks": Out(1), "wait": Out(SEMAPHORES), "granted": In(1),
+                "asks": Out(1), "wait": Out(SEMAPHORES), "granted": In(1), "begun": Out(1),
                 "finished": Out(1), "release": Out(SEMAPHORES), "trap": Out(TRAP_BITS),
                 "busy": Out(1), "pc": Out(COUNT_BITS), "op": Out(op), "suppressed": Out(1),
                 "active": Out(arch.tokens), "waiting": Out(range(QUEUE_DEPTH + 1)),
@@ -68,15 +71,17 @@ class EngineQueue(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """A FIFO, and what has started."""
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=self.layout.size, depth=QUEUE_DEPTH)
+        queue = fifo.SyncFIFOBuffered(width=self.layout.size, depth=QUEUE_DEPTH)
+        m.submodules.queue = queue
         head = data.View(self.layout, queue.r_data)
         current = Signal(self.layout, reset_less=True)
         busy, offered = Signal(), Signal()
         m.d.comb += [
             queue.w_en.eq(self.put.valid), queue.w_data.eq(self.put.payload),
             self.put.ready.eq(queue.w_rdy),
-            self.asks.eq(queue.r_rdy & ~busy), self.wait.eq(head.wait),
-            queue.r_en.eq(self.granted),
+            self.asks.eq(queue.r_rdy & ~busy & head.wait.any()), self.wait.eq(head.wait),
+            self.begun.eq(self.granted | (queue.r_rdy & ~busy & ~head.wait.any())),
+            queue.r_en.eq(self.begun),
             self.work.start.valid.eq(offered), self.work.start.payload.eq(current.work),
             self.finished.eq(busy & (current.suppressed | self.work.done)),
             self.release.eq(current.release),
@@ -87,7 +92,7 @@ class EngineQueue(wiring.Component):
         ]  # fmt: skip
         with m.If(self.work.done & ~current.suppressed):
             m.d.comb += self.trap.eq(self.work.trap)
-        with m.If(self.granted):
+        with m.If(self.begun):
             m.d.sync += [
                 current.eq(queue.r_data), busy.eq(1), offered.eq(~head.suppressed),
             ]  # fmt: skip

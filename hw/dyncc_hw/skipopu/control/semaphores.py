@@ -2,18 +2,25 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import SEMAPHORE_BITS, SEMAPHORES
 
 
+def are_there(wait: Value, some: Value) -> Value:
+    """Whether none of the semaphores that are waited for is at zero."""
+    return ~(wait & ~some).any()
+
+
 class Semaphores(wiring.Component):
     """Counters from which one client a cycle takes, and to which all may add.
 
     Clients take turns: the one behind the last that was granted goes first. A client is granted in
-    the cycle in which it asks, or later; none is passed over for ever while its semaphores stay.
+    the cycle after that in which it asks, or later, and has to go on asking for the same until
+    then; none is passed over for ever while its semaphores stay. Nobody is chosen in a cycle in
+    which another is granted, when counts change.
 
     Parameters
     ----------
@@ -47,11 +54,13 @@ class Semaphores(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """A taker may start if none of its semaphores is at zero."""
         m = Module()
+        # Whether each count is other than 0.
         some = Signal(SEMAPHORES)
-        m.d.comb += some.eq(sum((self.counts[i].any() << i) for i in range(SEMAPHORES)))
+        chosen = Signal(self._takers)
+        m.d.sync += self.granted.eq(Mux(self.granted.any(), 0, chosen))
         able, last = Signal(self._takers), Signal(range(self._takers))
         for client in range(self._takers):
-            m.d.comb += able[client].eq(self.asks[client] & ~(self.wait[client] & ~some).any())
+            m.d.comb += able[client].eq(self.asks[client] & are_there(self.wait[client], some))
         taken = Signal(SEMAPHORES)
         with m.Switch(last):
             for before in range(self._takers):
@@ -59,7 +68,7 @@ class Semaphores(wiring.Component):
                     free = 1
                     for step in range(self._takers):
                         client = (before + 1 + step) % self._takers
-                        m.d.comb += self.granted[client].eq(able[client] & free)
+                        m.d.comb += chosen[client].eq(able[client] & free)
                         free = free & ~able[client]
         for client in range(self._takers):
             with m.If(self.granted[client]):
@@ -71,7 +80,10 @@ class Semaphores(wiring.Component):
             )
             after = Signal(SEMAPHORE_BITS + 1, name=f"after_{bit}")
             m.d.comb += after.eq(self.counts[bit] + given - taken[bit])
-            m.d.sync += self.counts[bit].eq(Mux(after[-1], (1 << SEMAPHORE_BITS) - 1, after))
+            m.d.sync += [
+                self.counts[bit].eq(Mux(after[-1], (1 << SEMAPHORE_BITS) - 1, after)),
+                some[bit].eq(after.any()),
+            ]
             with m.If(after[-1]):
                 m.d.comb += self.over.eq(1)
         return m

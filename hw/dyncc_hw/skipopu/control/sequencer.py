@@ -112,6 +112,9 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """A state for each thing that an instruction needs."""
         m = Module()
+        # Found late in a cycle; it is said in the next one, when nothing goes on any more.
+        wrong = Signal(TRAP_BITS)
+        m.d.sync += self.trap.eq(wrong)
         m.submodules.decoder = decoder = Decoder()
         m.submodules.registers = registers = RegisterFile()
         m.submodules.loops = loops = LoopStack()
@@ -142,6 +145,8 @@ class Sequencer(wiring.Component):
             loops.at.eq(pc), loops.first.eq(pc + 1), loops.last.eq(pc + body),
             loops.turns.eq(operands[0]),
         ]  # fmt: skip
+        may = Signal()
+        m.d.comb += may.eq(self.granted | ~header.wait.any())
         with m.FSM(name="sequencer"):
             with m.State("STOPPED"), m.If(self.begin):
                 m.d.sync += pc.eq(0)
@@ -154,13 +159,14 @@ class Sequencer(wiring.Component):
                 ]  # fmt: skip
                 m.d.comb += self.words.ready.eq(1)
                 with m.If(pc >= self.length):
-                    m.d.comb += self.trap.eq(Trap.RUNAWAY)
+                    m.d.comb += wrong.eq(Trap.RUNAWAY)
                 with m.Elif(self.words.valid):
                     m.next = "OPERANDS"
                     with m.If(decoder.count == 0):
                         m.next = "DISPATCH"
                     with m.If(~decoder.defined):
-                        m.d.comb += self.trap.eq(Trap.OPCODE)
+                        m.d.comb += wrong.eq(Trap.OPCODE)
+                        m.next = "TRAPPED"
             with m.State("OPERANDS"):
                 m.d.comb += registers.number.eq(self._operand(word, header, step))
                 m.d.sync += step.eq(step + 1)
@@ -185,12 +191,12 @@ class Sequencer(wiring.Component):
                     m.d.sync += operands[1].eq(product.output.payload.product)
                     m.next = "DISPATCH"
             with m.State("DISPATCH"):
-                m.d.comb += self.stuck.eq(waits | Mux(own, ~self.granted, ~taken))
+                m.d.comb += self.stuck.eq(waits | Mux(own, ~may, ~taken))
                 m.d.sync += at.eq(pc)
                 finished, skips, stays = Signal(), Signal(), Signal()
                 with m.If(~waits & own):
-                    m.d.comb += self.asks.eq(1)
-                    with m.If(self.granted):
+                    m.d.comb += self.asks.eq(header.wait.any())
+                    with m.If(may):
                         m.d.comb += finished.eq(1)
                         with m.If(header.op == Op.LOOP):
                             m.d.comb += skips.eq(suppressed | ~operands[0].any())
@@ -199,10 +205,10 @@ class Sequencer(wiring.Component):
                         with m.If(~suppressed):
                             self._carry_out(
                                 m, word, header, mode, number, body, operands, registers, loops,
-                                finished,
+                                finished, wrong,
                             )  # fmt: skip
                 with m.Elif(~waits & ~batch_fits):
-                    m.d.comb += self.trap.eq(Trap.SHAPE)
+                    m.d.comb += wrong.eq(Trap.SHAPE)
                 with m.Elif(~waits):
                     m.d.comb += [put.eq(1), finished.eq(taken)]
                 m.d.comb += [
@@ -226,6 +232,8 @@ class Sequencer(wiring.Component):
                     ]
                     m.d.sync += pc.eq(self.target)
                     m.next = "DECODE"
+            with m.State("TRAPPED"):
+                pass  # until reset
             with m.State("HALTED"):
                 m.d.comb += self.halted.eq(1)
                 m.d.comb += [
@@ -303,6 +311,7 @@ class Sequencer(wiring.Component):
     def _carry_out(
         self, m: Module, word: Value, header: Any, mode: Value, number: Value, body: Value,
         operands: list[Signal], registers: RegisterFile, loops: LoopStack, finished: Signal,
+        wrong: Signal,
     ) -> None:  # fmt: skip
         """An instruction of the sequencer's own that is not suppressed, and may be wrong."""
         source, second = operands[0], operands[1]
@@ -326,11 +335,11 @@ class Sequencer(wiring.Component):
             no_register = (mode == SetMode.ADD) & ((number < 0) | (number >= REGISTERS))
             no_shift = (mode == SetMode.SHIFT_LEFT) & ((number < 0) | (number >= REGISTER_BITS))
             with m.If(no_register | no_shift):
-                m.d.comb += [self.trap.eq(Trap.OPCODE), registers.write.eq(0), finished.eq(0)]
+                m.d.comb += [wrong.eq(Trap.OPCODE), registers.write.eq(0), finished.eq(0)]
         with m.If(header.op == Op.LOOP):
             m.d.comb += loops.push.eq(operands[0].any())
             with m.If(~body.any() | (loops.full & operands[0].any())):
-                m.d.comb += [self.trap.eq(Trap.LOOP), loops.push.eq(0), finished.eq(0)]
+                m.d.comb += [wrong.eq(Trap.LOOP), loops.push.eq(0), finished.eq(0)]
 
 
 def saturated(value: Value, bits: int) -> Value:

@@ -25,6 +25,7 @@ from dyncc_hw.skipopu.interfaces import (
 )
 from dyncc_hw.skipopu.memory.matrix_stream import MatrixStream
 from dyncc_hw.skipopu.memory.rows import SINGLE_BYTES, RowWriter, lane_bits
+from dyncc_hw.skipopu.memory.skid import SkidBuffer
 
 INDEX_BITS = 32
 INDEX_BYTES = INDEX_BITS // 8
@@ -123,7 +124,11 @@ class LoadEngine(wiring.Component):
 
         # One row for all tokens, read once.
         one_row = ~by_number & (work.index == 0)
-        request, answer = self.vectors.request, self.vectors.data
+        request = self.vectors.request
+        # Behind it words are taken apart, which is too much for the cycle in which they come.
+        m.submodules.skid = skid = SkidBuffer(self.vectors.data.payload.shape())
+        wiring.connect(m, wiring.flipped(self.vectors.data), skid.input)
+        answer = skid.output
         wanted = matrices.load.payload
         m.d.comb += [
             *(wanted[name].eq(work[name]) for name in ("type", "rows", "columns")),
@@ -141,8 +146,7 @@ class LoadEngine(wiring.Component):
             for item, layout in GROUPS.items():
                 with m.Case(item):
                     m.d.comb += sizes.eq(layout.bytes(arch.block))
-        end = Signal(COUNT_BITS + 1)
-        m.d.comb += end.eq(work.vector + work.columns)
+        end = Signal(COUNT_BITS + 1, reset_less=True)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.work.start.ready.eq(~done)
@@ -156,13 +160,14 @@ class LoadEngine(wiring.Component):
                     here.eq(1),
                     row_bytes.eq(work.columns * SINGLE_BYTES),
                 ]
+                m.d.sync += end.eq(work.vector + work.columns)
                 with m.If((is_matrix | by_number) & ~whole):
                     finish(Trap.SHAPE)
                 with m.Elif(is_matrix):
                     m.next = "ROW BYTES"
                 with m.Elif(work.vector[: lane_bits(arch)].any()):
                     finish(Trap.SHAPE)
-                with m.Elif((work.columns == 0) | (end > arch.vector_words)):
+                with m.Elif(work.columns == 0):
                     finish(Trap.BUFFER)
                 with m.Elif(by_number):
                     m.next = "ROW BYTES"
@@ -225,7 +230,9 @@ class LoadEngine(wiring.Component):
             with m.State("TOKEN"):
                 m.d.sync += address.eq(place)
                 m.next = "NEXT"
-                with m.If(one_row | tokens[0]):
+                with m.If(end > arch.vector_words):
+                    finish(Trap.BUFFER)
+                with m.Elif(one_row | tokens[0]):
                     m.next = "ROW"
                     with m.If(place[-1]):
                         finish(Trap.MEMORY)

@@ -117,9 +117,8 @@ class StoreEngine(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
         request = self.memory.request
-        end = Signal(COUNT_BITS + 1)
+        end = Signal(COUNT_BITS + 1, reset_less=True)
         m.d.comb += [
-            end.eq(work.vector + work.columns),
             request.payload.address.eq(place),
             request.payload.bytes.eq(work.columns * SINGLE_BYTES),
         ]
@@ -131,15 +130,20 @@ class StoreEngine(wiring.Component):
                 with m.If(self.work.start.valid & ~done):
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [place.eq(work.memory), tokens.eq(work.active), token.eq(0)]
+                m.d.sync += [
+                    place.eq(work.memory), tokens.eq(work.active), token.eq(0),
+                    end.eq(work.vector + work.columns),
+                ]  # fmt: skip
                 m.next = "TOKEN"
                 with m.If(work.vector[: self.lane_bits].any()):
                     finish(Trap.SHAPE)
-                with m.Elif((work.columns == 0) | (end > arch.vector_words)):
+                with m.Elif(work.columns == 0):
                     finish(Trap.BUFFER)
             with m.State("TOKEN"):
                 m.next = "NEXT"
-                with m.If(tokens[0]):
+                with m.If(end > arch.vector_words):
+                    finish(Trap.BUFFER)
+                with m.Elif(tokens[0]):
                     m.next = "ASK"
                     with m.If(place[-1]):
                         finish(Trap.MEMORY)
