@@ -5,10 +5,11 @@ is at first between 0 and 1, then one or the other:
 
 .. math:: g = sigmoid(d / T), \quad\text{later}\quad g = [d > 0]
 
-Its temperature :math:`T` falls, so that gates become hard by and by. In the end they are hard, with
-the slope of the soft ones (Bengio et al., arXiv:1308.3432). Soft ones come first since the slope of
-a loss at a gate that is 0 or 1 tells little about the other end: the divergence below has none
-where every gate is 1.
+Its temperature :math:`T` falls, and a growing share of gates, drawn anew in each step, is hard (as
+Fan et al. do with quantised weights, arXiv:2004.07320); in the end all are. Hard gates have the
+slope of the soft ones (Bengio et al., arXiv:1308.3432). Soft ones come first since the slope of a
+loss at a gate that is 0 or 1 tells little about the other end: the divergence below has none where
+every gate is 1.
 
 Minimised is the mean of the text's negative log likelihood and the divergence from the decoder
 that skips nothing (Hinton et al., arXiv:1503.02531), under the constraint that a given share of
@@ -50,7 +51,7 @@ _DAMPING = 1e-2
 _STIFFNESS, _DUAL_RATE = 50.0, 1.0
 #: Cost of a sublayer, in nats, whose router starts at a difference of one; and the most at start.
 _CHEAP, _MOST = 0.02, 6.0
-#: Temperature when gates become hard; it begins at one.
+#: Temperature when all gates are hard; it begins at one.
 _COLD = 0.1
 #: Share of the goal that holds at the first step.
 _FIRST_GOAL = 0.2
@@ -146,15 +147,16 @@ class Trainer:
         settings, done = self.settings, self.steps / self.settings.steps
         ramp = min(1.0, done / settings.ramp) if settings.ramp else 1.0
         goal = settings.skip * (_FIRST_GOAL + (1 - _FIRST_GOAL) * ramp)
-        hard = done >= settings.soft
-        temperature = _COLD if hard else _COLD ** (done / settings.soft)
+        hard = min(1.0, done / settings.soft) if settings.soft else 1.0
+        temperature = _COLD**hard
+        draw = torch.Generator().manual_seed(settings.seed * 7919 + self.steps)
         for group in self._adam.param_groups:
             group["lr"] = settings.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
         indices = self._batch()
         gates: list[Tensor] = []
 
         def decide(router: nn.Linear | None, x: Tensor) -> Tensor:
-            gate = _gate(router, x, temperature, hard)
+            gate = _gate(router, x, temperature, hard, draw)
             gates.append(gate)
             return gate
 
@@ -394,12 +396,15 @@ def _divergence(found: Tensor, dense: Tensor) -> Tensor:
     return F.kl_div(found, dense, reduction="batchmean", log_target=True)
 
 
-def _gate(router: nn.Linear | None, x: Tensor, temperature: float, hard: bool) -> Tensor:
-    """A gate between 0 and 1; or one that is either, with the slope of the other."""
+def _gate(
+    router: nn.Linear | None, x: Tensor, temperature: float, hard: float, draw: torch.Generator
+) -> Tensor:
+    """Gates between 0 and 1; a share `hard` of them is either, with the slope of the others."""
     if router is None:
         return always(router, x)
     with torch.autocast("cpu", enabled=False):
         logits: Tensor = router(x.float())
     difference = logits[..., EXECUTE:] - logits[..., SKIP:EXECUTE]
     soft = (difference / temperature).sigmoid()
-    return (difference > 0).to(soft) + soft - soft.detach() if hard else soft
+    drawn = torch.rand(soft.shape, generator=draw) < hard
+    return torch.where(drawn, (difference > 0).to(soft) + soft - soft.detach(), soft)
