@@ -78,12 +78,14 @@ class LoopStack(wiring.Component):
         first = Array(Signal(COUNT_BITS, name=f"first_{i}", reset_less=True) for i in levels)
         last = Array(Signal(COUNT_BITS, name=f"last_{i}", reset_less=True) for i in levels)
         left = Array(Signal(REGISTER_BITS, name=f"left_{i}", reset_less=True) for i in levels)
+        # Whether more than one turn is left.
+        more = Array(Signal(name=f"more_{i}", reset_less=True) for i in levels)
         top = Signal(range(LOOP_DEPTH))
         m.d.comb += [
             top.eq(depth - 1),
             self.full.eq(depth == LOOP_DEPTH),
             self.ends.eq(depth.any() & (last[top] == self.at)),
-            self.again.eq(self.ends & (left[top] != 1)),
+            self.again.eq(self.ends & more[top]),
             self.back.eq(first[top]),
         ]
         with m.If(self.push):
@@ -92,10 +94,10 @@ class LoopStack(wiring.Component):
                 with m.If(depth == level):
                     m.d.sync += [
                         first[level].eq(self.first), last[level].eq(self.last),
-                        left[level].eq(self.turns),
+                        left[level].eq(self.turns), more[level].eq(self.turns != 1),
                     ]  # fmt: skip
         with m.If(self.turn & self.ends):
-            m.d.sync += left[top].eq(left[top] - 1)
+            m.d.sync += [left[top].eq(left[top] - 1), more[top].eq(left[top] != 2)]
             with m.If(~self.again):
                 m.d.sync += depth.eq(top)
         with m.If(self.clear):

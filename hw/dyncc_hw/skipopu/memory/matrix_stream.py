@@ -21,6 +21,7 @@ from dyncc_hw.skipopu.interfaces import (
 )
 from dyncc_hw.skipopu.memory.bursts import Geometry
 from dyncc_hw.skipopu.memory.gearbox import Gearbox
+from dyncc_hw.skipopu.memory.skid import SkidBuffer
 
 #: Words that are asked for together at least, so that the port has time to check each request.
 _CHUNK_WORDS = 8
@@ -103,7 +104,10 @@ class MatrixStream(wiring.Component):
         m = Module()
         size = self.geometry.bus_bytes
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=8 * size, depth=self.depth)
+        # Whether a row is taken comes from far away.
+        m.submodules.skid = skid = SkidBuffer(8 * size)
         m.submodules.unpacker = unpacker = Unpacker(self.arch)
+        wiring.connect(m, skid.output, unpacker.input)
         memory, load, given = self.memory, self.load, self.load.payload
 
         # One matrix is taken apart, and the shape of another may wait.
@@ -159,9 +163,9 @@ class MatrixStream(wiring.Component):
             memory.data.ready.eq(1),
             words.w_en.eq(memory.data.valid),
             words.w_data.eq(memory.data.payload.word),
-            unpacker.input.valid.eq(words.r_rdy),
-            unpacker.input.payload.eq(words.r_data),
-            words.r_en.eq(unpacker.input.ready),
+            skid.input.valid.eq(words.r_rdy),
+            skid.input.payload.eq(words.r_data),
+            words.r_en.eq(skid.input.ready),
         ]
         new = Mux(asked, counted, 0)
         m.d.sync += [held.eq(held + new - goes), coming.eq(coming + new - comes)]
