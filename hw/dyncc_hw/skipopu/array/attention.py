@@ -119,6 +119,9 @@ class AttentionEngine(wiring.Component):
         p = [Signal(P_BITS, name=f"p_{i}") for i in range(ATTENTION_TILE)]
         own = [Signal(signed(BASE_BITS), name=f"own_{i}") for i in range(ATTENTION_TILE)]
         w = [Signal(signed(arch.mantissa_bits), name=f"w_{i}") for i in range(ATTENTION_TILE)]
+        # What goes into the blocks: to choose it takes most of a cycle.
+        weighed, picked = blocks.input, Signal()
+        weight = Signal(blocks.input.payload.shape(), reset_less=True)
         m_tile, d_tile = Signal(signed(SCORE_BITS)), Signal(CODE_BITS)
         base_of_sums = Signal(signed(BASE_BITS))
         place = lowest(left)
@@ -145,6 +148,7 @@ class AttentionEngine(wiring.Component):
             items.query_exponent.eq(self.activations.exponents[0]),
             items.mantissas.eq(history.mantissas), items.exponents.eq(history.exponents),
             history.group.eq(tile.payload.group),
+            weighed.valid.eq(picked), weighed.payload.eq(weight),
             scores.mask.eq(mask), scores.scale.eq(scale),
             scores.bases.eq(items.bases),
             Value.cast(scores.sums.payload).eq(Value.cast(self.sums.payload.accumulators)),
@@ -168,6 +172,8 @@ class AttentionEngine(wiring.Component):
         ]  # fmt: skip
         with m.If(self.sums.valid & self.sums.ready):
             m.d.sync += drained.eq(drained + 1)
+        with m.If(weighed.ready):
+            m.d.sync += picked.eq(0)
         key_at = key_word + block * sizes_of_block + at
         value_at = kv_words(arch) // 2 + key_word + block * sizes_of_block + turn
         ends_head = head == sizes.heads - 1
@@ -277,19 +283,15 @@ class AttentionEngine(wiring.Component):
                 m.d.sync += [own[i].eq(history.exponents[i]) for i in range(ATTENTION_TILE)]
                 m.d.sync += [item.eq(0) for item in w]
                 m.next = "WEIGH"
-            with m.State("WEIGH"):
-                into = blocks.input
-                m.d.comb += [
-                    into.valid.eq(1),
-                    into.payload.p.eq(Array(p)[place]),
-                    into.payload.own.eq(Array(own)[place]),
-                    into.payload.last.eq(~others_left.any()),
-                ]
-                with m.If(into.ready):
-                    m.d.sync += left.eq(others_left)
-                    with m.If(~others_left.any()):
-                        m.d.sync += left.eq(mask)
-                        m.next = "WEIGHTS"
+            with m.State("WEIGH"), m.If(weighed.ready | ~picked):
+                m.d.sync += [
+                    picked.eq(1), left.eq(others_left),
+                    weight.p.eq(Array(p)[place]), weight.own.eq(Array(own)[place]),
+                    weight.last.eq(~others_left.any()),
+                ]  # fmt: skip
+                with m.If(~others_left.any()):
+                    m.d.sync += left.eq(mask)
+                    m.next = "WEIGHTS"
             with m.State("WEIGHTS"):
                 # The exponent of the sums before may still be wanted.
                 m.d.comb += blocks.output.ready.eq(drained == wanted)
