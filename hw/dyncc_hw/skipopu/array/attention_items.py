@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from dyncc.arch.skipopu.formats import GUARD, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
-from dyncc_hw.skipopu.array.feed import item_layout
+from dyncc_hw.skipopu.array.feed import HALF_BITS, item_layout
 from dyncc_hw.skipopu.shape import ArrayShape
 
 
@@ -35,7 +35,7 @@ class AttentionItems(wiring.Component):
         positions or of a block; whether its block is the first or last.
     scan, clear
         Find the largest exponents of positions: those of words that were read in the cycle before;
-        begin anew.
+        begin anew. They are found two cycles after the last `scan`.
     query, query_exponent, mantissas, exponents
         Words, in the cycle after they were read.
     weights
@@ -82,12 +82,16 @@ class AttentionItems(wiring.Component):
                     flags["first"].eq(self.at == 0), flags["last"].eq(self.at == final),
                     flags["begins"].eq(self.begins), flags["ends"].eq(self.ends),
                 ]  # fmt: skip
+        # Compared a cycle later, which is early enough: an item is behind by one as well.
+        scans = Signal()
+        m.d.sync += scans.eq(self.scan)
         for place, top in enumerate(tops):
-            found, _ = self._exponent(place)
+            found = Signal(signed(BASE_BITS), name=f"found_{place}", reset_less=True)
+            m.d.sync += found.eq(Mux(self._none(place), ZERO, self._sum(place)))
             m.d.comb += self.bases[place].eq(top - GUARD)
             with m.If(self.clear):
                 m.d.sync += top.eq(ZERO)
-            with m.Elif(self.scan & (found > top)):
+            with m.Elif(scans & (found > top)):
                 m.d.sync += top.eq(found)
         m.d.comb += [
             self.advance.eq(~self.flying | self.item.ready),
@@ -105,12 +109,10 @@ class AttentionItems(wiring.Component):
         for row in range(arch.rows):
             places = range(row, ATTENTION_TILE, arch.rows)
             keys = Array(Value.cast(self.mantissas[place]) for place in places)[turn]
-            exponents = Array(
-                Mux(none, 0, found - tops[place] + GUARD)[:BASE_BITS]
-                for place in places
-                for found, none in [self._exponent(place)]
-            )[turn]
-            m.d.comb += item.scales[row][0].eq(Mux(self.values, 0, exponents.as_signed()))
+            scale = item.scales[row][0]
+            for half, value in ((scale[:HALF_BITS], self._sum), (scale[HALF_BITS:], self._base)):
+                words = Array(Mux(self._none(place), 0, value(place)) for place in places)
+                m.d.comb += half.eq(Mux(self.values, 0, words[turn]))
             for column in range(arch.columns):
                 value = Array(Value.cast(self.mantissas[first + column][row]) for first in firsts)[
                     at
@@ -119,8 +121,14 @@ class AttentionItems(wiring.Component):
                 m.d.comb += item.weights[row][column].eq(Mux(self.values, value, key).as_signed())
         return m
 
-    def _exponent(self, place: int) -> tuple[Value, Value]:
-        """Exponent of a position's products in the block that was read; whether there are none."""
-        own, key = self.query_exponent, self.exponents[place]
-        none = (own == ZERO) | (key == ZERO)
-        return Mux(none, ZERO, own + key)[:BASE_BITS].as_signed(), none
+    def _none(self, place: int) -> Value:
+        """Whether all products of a position are 0 in the block that was read."""
+        none: Value = (self.query_exponent == ZERO) | (self.exponents[place] == ZERO)
+        return none
+
+    def _sum(self, place: int) -> Value:
+        """Exponent of the products otherwise."""
+        return (self.query_exponent + self.exponents[place])[:BASE_BITS].as_signed()
+
+    def _base(self, place: int) -> Value:
+        return self.bases[place]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,8 +27,9 @@ def item_layout(shape: ArrayShape) -> data.StructLayout:
         As of `BlockProducts`.
     scales
         With the `last` slice of a block: of each row and lane (the lane's rows one after the other)
-        and way, scale and minimum as binary16; or where `direct`, in the first lane, an exponent of
-        `EXPONENT_BITS`, with a scale of one.
+        and way, scale and minimum as binary16; or where `direct`, in the first lane, two signed
+        numbers of 16 bits in their places, of which the first less the second is the exponent of a
+        scale of one, in `EXPONENT_BITS`.
     shifts
         The accumulator's exponent less the block's.
     begins, ends
@@ -89,20 +90,31 @@ class ArrayFeed(wiring.Component):
         m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size, depth=_BLOCKS)
         given, item = self.input, self.input.payload
         put, got = data.View(layout, queue.w_data), data.View(layout, queue.r_data)
-        fits = queue.w_rdy | ~item.last
+        # Scales are wanted much later, so they take a cycle of their own.
+        held, waits = Signal(layout, reset_less=True), Signal()
+        room = ~waits | queue.w_rdy
+        fits = room | ~item.last
         m.d.comb += [
             given.ready.eq(array.input.ready & fits),
             array.input.valid.eq(given.valid & fits),
-            queue.w_en.eq(given.valid & array.input.ready & item.last),
+            queue.w_en.eq(waits), queue.w_data.eq(held),
             *(
                 array.input.payload[name].eq(item[name])
                 for name in ("weights", "activations", "wide", "unsigned", "first", "last")
             ),
-            *(Value.cast(put[name]).eq(Value.cast(item[name])) for name in _scales(shape)),
-            put.wide.eq(item.wide),
             array.scales.valid.eq(queue.r_rdy),
             queue.r_en.eq(array.scales.ready),
-        ]
+        ]  # fmt: skip
+        for row in range(shape.arch.rows):
+            for way in range(shape.ways):
+                raw = held.scales[row][way]
+                less = Mux(held.direct, raw[HALF_BITS:][:EXPONENT_BITS], 0)
+                m.d.comb += put.scales[row][way][:EXPONENT_BITS].eq(raw[:EXPONENT_BITS] - less)
+        with m.If(room):
+            m.d.sync += [
+                waits.eq(given.valid & array.input.ready & item.last), held.wide.eq(item.wide),
+                *(Value.cast(held[name]).eq(Value.cast(item[name])) for name in _scales(shape)),
+            ]  # fmt: skip
         scales = array.scales.payload
         m.d.comb += [
             scales.first.eq(got.begins), scales.last.eq(got.ends), scales.wide.eq(got.wide),
