@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.formats import GUARD
-from dyncc_hw.skipopu.arithmetic.f25 import fit
+from dyncc_hw.skipopu.arithmetic.f25 import at_most, fit
 from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed
 from dyncc_hw.skipopu.array.products import BlockProducts
 from dyncc_hw.skipopu.shape import EXPONENT_BITS, NUMBER_BITS, ArrayShape
@@ -149,8 +149,7 @@ class Terms(wiring.Component):
         def multiply(value: Any, number: Any, amount: Any) -> Any:
             # From here on shifts are to the right only; far ones leave nothing.
             down = pipe.wire(amount + GUARD)
-            far = (1 << 6) - 1
-            limited = Mux(down < 0, 0, Mux(down > far, far, down))[:6]
+            limited = Mux(down < 0, 0, at_most(pipe, down, 6))
             return fit(value * number, shape.term_bits), limited
 
         def shift(term: Any, down: Any) -> Any:
@@ -161,23 +160,28 @@ class Terms(wiring.Component):
         return found
 
     def _give(self, m: Module, rows: Any, done: Any, wide: Any, advance: Any) -> None:
-        """Results of all lanes wait here, so that the array can go on."""
+        """Results of all lanes wait here, so that the array can go on.
+
+        The next ones come in a cycle after the last lane was taken, not in the same one: so who
+        takes results is not in the path of what moves the array.
+        """
         lanes = self.shape.arch.products
         kept = [
             Signal.like(self.output.payload.accumulators, name=f"kept_{i}") for i in range(lanes)
         ]
         lane, last = Signal(range(max(2, lanes))), Signal(range(max(2, lanes)))
-        busy, free = Signal(), Signal()
+        busy = Signal()
         m.d.comb += [
             self.output.valid.eq(busy),
             self.output.payload.lane.eq(lane),
             self.output.payload.accumulators.eq(Array(Value.cast(k) for k in kept)[lane]),
-            free.eq(~busy | (self.output.ready & (lane == last))),
-            advance.eq(~done | free),
+            advance.eq(~done | ~busy),
         ]
         with m.If(busy & self.output.ready):
             m.d.sync += lane.eq(lane + 1)
-        with m.If(free):
+            with m.If(lane == last):
+                m.d.sync += busy.eq(0)
+        with m.If(~busy):
             m.d.sync += [busy.eq(done), lane.eq(0), last.eq(Mux(wide, 0, lanes - 1))]
             for number, word in enumerate(kept):
                 for row, totals in enumerate(rows):
