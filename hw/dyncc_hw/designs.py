@@ -7,7 +7,7 @@ from typing import Any
 from dyncc.arch.link import LinkSpec
 from dyncc.arch.neurocorex import CoreSpec
 from dyncc.core.errors import ConfigError
-from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
+from dyncc_hw.neurocorex.implementation import Implementation
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,18 @@ class Design:
         What it is.
     sizes
         Its sizes with their defaults.
+    choices
+        How it can be built: what each of them may be, the default first.
     make
-        Makes its component from sizes, link and implementation.
+        Makes its component from sizes, choices and link.
     serial
         Whether it has a serial line, so that it can be put on a board.
     """
 
     summary: str
     sizes: dict[str, int]
-    make: Callable[[dict[str, int], LinkSpec, Implementation], Any]
+    choices: dict[str, tuple[str, ...]]
+    make: Callable[[dict[str, int], dict[str, str], LinkSpec], Any]
     serial: bool
 
 
@@ -46,16 +49,16 @@ def spec_of(sizes: dict[str, int]) -> CoreSpec:
     return CoreSpec(**values)
 
 
-def _device(sizes: dict[str, int], link: LinkSpec, implementation: Implementation) -> Any:
+def _device(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
     from dyncc_hw.neurocorex.device import Device
 
-    return Device(spec_of(sizes), link, implementation)
+    return Device(spec_of(sizes), link, Implementation(**choices))
 
 
-def _core(sizes: dict[str, int], link: LinkSpec, implementation: Implementation) -> Any:
+def _core(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
     from dyncc_hw.neurocorex.core import Core
 
-    return Core(spec_of(sizes), implementation)
+    return Core(spec_of(sizes), Implementation(**choices))
 
 
 _SIZES = {
@@ -71,8 +74,12 @@ _SIZES = {
     "classes": 0,
 }
 DESIGNS = {
-    "neurocorex": Design("spiking core behind a serial line", _SIZES, _device, True),
-    "neurocorex-core": Design("spiking core alone, with its bus", _SIZES, _core, False),
+    "neurocorex": Design(
+        "spiking core behind a serial line", _SIZES, Implementation.CHOICES, _device, True
+    ),
+    "neurocorex-core": Design(
+        "spiking core alone, with its bus", _SIZES, Implementation.CHOICES, _core, False
+    ),
 }
 
 
@@ -92,17 +99,40 @@ def design(name: str) -> Design:
 def build(
     name: str,
     sizes: dict[str, int],
+    choices: dict[str, str],
     link: LinkSpec | None = None,
-    implementation: Implementation = STANDARD,
 ) -> Any:
-    """The Amaranth component of a design; sizes that are not given are its defaults.
+    """The Amaranth component of a design; what is not given is as its defaults.
 
     Raises
     ------
     ConfigError
-        If there is no such design, it has no such size, or a size is out of range.
+        If there is no such design, it has no such size or choice, or a size is out of range.
     """
-    return design(name).make(all_sizes(name, sizes), link or LinkSpec(), implementation)
+    return design(name).make(all_sizes(name, sizes), all_choices(name, choices), link or LinkSpec())
+
+
+def all_choices(name: str, *given: dict[str, str]) -> dict[str, str]:
+    """How a design is built: its defaults, and what is given in their place.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such design, or it has no such choice.
+    """
+    known = design(name).choices
+    found = {choice: options[0] for choice, options in known.items()}
+    for choices in given:
+        for choice, option in choices.items():
+            if choice not in known:
+                raise ConfigError(
+                    f"{name} has no choice of {choice!r}",
+                    hint=f"It has {', '.join(known) or 'none'}.",
+                )
+            if option not in known[choice]:
+                raise ConfigError(f"{choice} must be {' or '.join(known[choice])}, not {option!r}")
+            found[choice] = option
+    return found
 
 
 def all_sizes(name: str, *given: dict[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +101,27 @@ def _list() -> None:
 
     print("designs:")
     for name, design in DESIGNS.items():
-        print(f"  {name:<18}{design.summary}\n{'':<20}{_sizes(design.sizes)}")
+        print(f"  {name:<18}{design.summary}")
+        for text in (_given(design.sizes), *map(_options, design.choices.items())):
+            print(f"{'':<20}{text}")
     print("boards:")
     for name, board in BOARDS.items():
-        choice = board.implementation
-        print(f"  {name:<18}{board.summary}; {_sizes(board.sizes)}")
         print(
-            f"{'':<20}clock {board.clock_mhz:g} MHz (board: {board.oscillator_hz / 1e6:g}), "
-            f"{choice.multipliers} multipliers, {choice.memories}-ported weights"
+            f"  {name:<18}{board.summary}, {board.oscillator_hz / 1e6:g} MHz, "
+            f"serial line on {board.serial}"
         )
-        print(f"{'':<20}serial line at {board.baud} baud on {board.serial}")
+        for of, setup in board.setups.items():
+            given = ", ".join(filter(None, (_given(setup.sizes), _given(setup.choices))))
+            print(f"{'':<20}{of}: {setup.clock_mhz:g} MHz, {setup.baud} baud, {given}")
 
 
-def _sizes(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{size}={number}" for size, number in sizes.items())
+def _given(values: Mapping[str, int | str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _options(choice: tuple[str, tuple[str, ...]]) -> str:
+    name, options = choice
+    return f"{name}={'|'.join(options)}"
 
 
 def _emit(arguments: argparse.Namespace) -> None:
@@ -121,13 +129,10 @@ def _emit(arguments: argparse.Namespace) -> None:
 
     from dyncc.arch.link import LinkSpec
     from dyncc_hw.designs import build
-    from dyncc_hw.neurocorex.implementation import Implementation
 
     given = {"clk_hz": arguments.clock and round(arguments.clock * 1e6), "baud": arguments.baud}
     link = LinkSpec(**{name: value for name, value in given.items() if value is not None})
-    component = build(
-        arguments.design, _chosen_sizes(arguments), link, Implementation(**_choices(arguments))
-    )
+    component = build(arguments.design, _chosen_sizes(arguments), _choices(arguments), link)
     _write(verilog.convert(component, name="top", emit_src=False), arguments.output)
 
 

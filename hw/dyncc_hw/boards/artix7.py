@@ -7,7 +7,7 @@ from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from dyncc_hw.boards.board import Board, boards_module, leds
+from dyncc_hw.boards.board import Board, Setup, boards_module, leds
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ CMOD_A7_35T = Board(
     pll=Mmcm.nearest,
     lights=leds(("led", 0), ("led", 1)),
     serial="USB (FT2232H)",
-    sizes={"neurons": 96, "inputs": 96, "learning": 1},
-    clock_mhz=50,
+    setups={"neurocorex": Setup(50, sizes={"neurons": 96, "inputs": 96, "learning": 1})},
     estimate="synth_xilinx -family xc7 -flatten -top top",
 )

@@ -1,4 +1,4 @@
-"""What a board is: its platform, its clock, its pins, and the core that it has by default."""
+"""What a board is: its platform, its clock, its pins, and the designs that it can have."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,11 +6,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from amaranth import ClockDomain, Elaboratable, Module
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 
-from dyncc.arch.neurocorex import CoreSpec
 from dyncc.core.errors import ConfigError, MissingToolError
-from dyncc_hw.neurocorex.implementation import STANDARD, Implementation
 
 #: Command of yosys that counts cells.
 STATISTICS = "tee -q -o stat.json stat -json"
@@ -35,6 +33,28 @@ class Pll(Protocol):
 
 
 @dataclass(frozen=True)
+class Setup:
+    """A design as a board has it by default.
+
+    Attributes
+    ----------
+    clock_mhz, baud
+        Clock of the design, and rate of the serial line.
+    sizes, choices
+        Where they are not those of the design.
+    check
+        Raises ConfigError if all sizes and choices cannot fit, where the tools would say it less
+        plainly.
+    """
+
+    clock_mhz: float
+    baud: int = 1_000_000
+    sizes: dict[str, int] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    check: Callable[[dict[str, int], dict[str, str]], None] = lambda sizes, choices: None
+
+
+@dataclass(frozen=True)
 class Board:
     """A board.
 
@@ -52,20 +72,17 @@ class Board:
         The pins of two LEDs of a platform, for `busy` and `fault`.
     serial
         Where the serial line is.
-    sizes
-        Sizes of the core that it has by default, where they are not those of the design.
-    clock_mhz, baud
-        Clock of the core and rate of the serial line that it has by default.
-    implementation
-        How the core is built by default.
+    setups
+        The designs that it can have.
     products
         Files that the tools make; the first one is the bitstream.
     options
         Options for the tools, as the platform's `prepare` takes them.
-    check
-        Raises ConfigError if a core cannot fit, where the tools would say it less plainly.
     estimate
         Command of yosys that synthesises for the device, where the flow is not an open one.
+    memory
+        Makes what joins a design's bursts (`dyncc_hw.skipopu.memory.bursts`) to the board's memory,
+        its member `port`, from the platform and the clock in Hz; None if there is no memory.
     """
 
     name: str
@@ -75,14 +92,25 @@ class Board:
     pll: Callable[[int, float], Pll | None]
     lights: Callable[[Any], tuple[Any, ...]]
     serial: str
-    sizes: dict[str, int]
-    clock_mhz: float
-    baud: int = 1_000_000
-    implementation: Implementation = STANDARD
+    setups: dict[str, Setup]
     products: tuple[str, ...] = ("top.bit",)
     options: dict[str, Any] = field(default_factory=dict)
-    check: Callable[[CoreSpec, Implementation], None] = lambda spec, implementation: None
     estimate: str | None = None
+    memory: Callable[[Any, int], Any] | None = None
+
+    def setup(self, design: str) -> Setup:
+        """The defaults of a design.
+
+        Raises
+        ------
+        ConfigError
+            If the board cannot have it.
+        """
+        if design not in self.setups:
+            raise ConfigError(
+                f"{self.name} has no {design}", hint=f"It has {', '.join(self.setups)}."
+            )
+        return self.setups[design]
 
     def clock(self, wanted_mhz: float) -> tuple[int, Pll | None]:
         """The core's clock in Hz, and the settings that make it; None for the board's own clock.
@@ -101,7 +129,7 @@ class Board:
             raise ConfigError(
                 f"{self.name} cannot make {wanted_mhz:g} MHz of its "
                 f"{self.oscillator_hz / 1e6:g} MHz{nearest}",
-                hint=f"Choose another --clock, for example {self.clock_mhz:g}.",
+                hint=f"Choose another --clock, for example {self.oscillator_hz / 1e6:g}.",
             )
         return round(found.output_hz), found
 
@@ -112,13 +140,13 @@ class Top(Elaboratable):
     Parameters
     ----------
     device
-        Has the members `rx`, `tx`, `busy` and `fault`.
-    pll
-        Settings for its clock; None for the board's own.
+        Has the members `rx`, `tx`, `busy` and `fault`; with `memory` it is joined to the board's.
+    clock_hz, pll
+        Its clock, and settings for it; None for the board's own.
     """
 
-    def __init__(self, board: Board, device: Any, pll: Pll | None) -> None:
-        self._board, self._device, self._pll = board, device, pll
+    def __init__(self, board: Board, device: Any, clock_hz: int, pll: Pll | None) -> None:
+        self._board, self._device, self._clock_hz, self._pll = board, device, clock_hz, pll
 
     def elaborate(self, platform: Any) -> Module:
         """Ask the platform for pins, and connect them."""
@@ -135,6 +163,10 @@ class Top(Elaboratable):
         for name, pin in outputs.items():
             m.submodules[name] = buffer = io.Buffer("o", pin)
             m.d.comb += buffer.o.eq(getattr(device, name))
+        if "memory" in device.signature.members:
+            assert self._board.memory is not None, "boards without memory have no such setup"
+            m.submodules.memory = memory = self._board.memory(platform, self._clock_hz)
+            wiring.connect(m, device.memory, memory.port)
         return m
 
 

@@ -8,7 +8,7 @@ from amaranth.build import Attrs
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, boards_module, leds
+from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, Setup, boards_module, leds
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,10 @@ def _rgb(platform: Any) -> tuple[Any, Any]:
     return light.g, light.r
 
 
+#: Spiking cores of devices with 84k and with 24k look-up tables.
+_LARGE = {"neurons": 512, "inputs": 64, "lanes": 4, "max_delay": 8, "classes": 16}
+_MEDIUM = _LARGE | {"neurons": 256}
+
 ULX3S_85F = Board(
     name="ulx3s_85f",
     summary="ULX3S, ECP5 LFE5U-85F",
@@ -128,8 +132,7 @@ ULX3S_85F = Board(
     pll=Ecp5Pll.nearest,
     lights=leds(("led", 0), ("led", 1)),
     serial="USB (FT231X)",
-    sizes={"neurons": 512, "inputs": 64, "lanes": 4, "max_delay": 8, "classes": 16},
-    clock_mhz=50,
+    setups={"neurocorex": Setup(50, sizes=_LARGE)},
     products=("top.bit", *OPEN_PRODUCTS),
     options=OPEN_FLOW,
 )
@@ -141,8 +144,7 @@ ORANGECRAB_85F = Board(
     pll=Ecp5Pll.nearest,
     lights=_rgb,
     serial="pins 0 (to the board) and 1 (from it), 3.3 V",
-    sizes={"neurons": 512, "inputs": 64, "lanes": 4, "max_delay": 8, "classes": 16},
-    clock_mhz=48,
+    setups={"neurocorex": Setup(48, sizes=_LARGE)},
     products=("top.bit", *OPEN_PRODUCTS),
     options=OPEN_FLOW,
 )
@@ -154,8 +156,7 @@ ORANGECRAB_25F = Board(
     pll=Ecp5Pll.nearest,
     lights=_rgb,
     serial="pins 0 (to the board) and 1 (from it), 3.3 V",
-    sizes={"neurons": 256, "inputs": 64, "lanes": 4, "max_delay": 8, "classes": 16},
-    clock_mhz=48,
+    setups={"neurocorex": Setup(48, sizes=_MEDIUM)},
     products=("top.bit", *OPEN_PRODUCTS),
     options=OPEN_FLOW,
 )

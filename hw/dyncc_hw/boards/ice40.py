@@ -16,8 +16,9 @@ from amaranth import (
 )
 from amaranth.lib.cdc import FFSynchronizer
 
-from dyncc.arch.neurocorex import CoreSpec, Space, memory_bits, memory_depth
-from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, boards_module, leds
+from dyncc.arch.neurocorex import Space, memory_bits, memory_depth
+from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, Setup, boards_module, leds
+from dyncc_hw.designs import spec_of
 from dyncc_hw.neurocorex.implementation import Implementation
 from dyncc_hw.neurocorex.memories import sprams
 
@@ -100,8 +101,9 @@ class _Clocking(Elaboratable):
         return m
 
 
-def _weights_fit(spec: CoreSpec, implementation: Implementation) -> None:
-    if implementation.single:
+def _weights_fit(sizes: dict[str, int], choices: dict[str, str]) -> None:
+    spec = spec_of(sizes)
+    if Implementation(**choices).single:
         sprams(memory_bits(spec, Space.WEIGHTS), memory_depth(spec, Space.WEIGHTS))
 
 
@@ -113,10 +115,14 @@ ICEBREAKER = Board(
     pll=Ice40Pll.nearest,
     lights=leds(("led_g", 0), ("led_r", 0)),
     serial="USB (second port of the FT2232H)",
-    sizes={"neurons": 256, "inputs": 16, "lanes": 2},
-    clock_mhz=18,
-    implementation=Implementation("shared", "single"),
+    setups={
+        "neurocorex": Setup(
+            18,
+            sizes={"neurons": 256, "inputs": 16, "lanes": 2},
+            choices={"multipliers": "shared", "memories": "single"},
+            check=_weights_fit,
+        )
+    },
     products=("top.bin", *OPEN_PRODUCTS),
     options=OPEN_FLOW | {"synth_opts": "-dsp"},
-    check=_weights_fit,
 )

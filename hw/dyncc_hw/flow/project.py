@@ -1,14 +1,13 @@
 """What is built: a design of some sizes on a board, as files and commands."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dyncc.arch.link import LinkSpec
 from dyncc.core.errors import ConfigError
 from dyncc_hw.boards import board
 from dyncc_hw.boards.board import STATISTICS, Board, Pll, Top
-from dyncc_hw.designs import all_sizes, build, design, spec_of
-from dyncc_hw.neurocorex.implementation import Implementation
+from dyncc_hw.designs import all_choices, all_sizes, build, design
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,13 @@ class Project:
     design, board
         Name of the design, and the board.
     sizes
-        All sizes of the core.
+        All sizes of the design.
     clock_hz, pll
-        The core's clock, and what makes it.
+        Its clock, and what makes it.
     baud
         Rate of the serial line.
-    implementation
-        How the core is built.
+    choices
+        How it is built.
     """
 
     design: str
@@ -54,7 +53,7 @@ class Project:
     clock_hz: int
     pll: Pll | None
     baud: int
-    implementation: Implementation
+    choices: dict[str, str]
 
     @staticmethod
     def of(
@@ -63,14 +62,14 @@ class Project:
         sizes: dict[str, int] | None = None,
         clock_mhz: float | None = None,
         baud: int | None = None,
-        implementation: dict[str, str] | None = None,
+        choices: dict[str, str] | None = None,
     ) -> "Project":
         """A project from what a user gave; the rest is as the board has it by default.
 
         Raises
         ------
         ConfigError
-            If there is no such design, board, size or clock, or the weights do not fit.
+            If there is no such design, board, size, choice or clock, or it cannot fit.
         """
         chosen, target = design(name), board(board_name)
         if not chosen.serial:
@@ -78,12 +77,13 @@ class Project:
                 f"{name} has no serial line, so that a board cannot hold it alone",
                 hint="Write its Verilog with dyncc hw emit, or build neurocorex.",
             )
-        clock_hz, pll = target.clock(target.clock_mhz if clock_mhz is None else clock_mhz)
-        chosen_sizes = all_sizes(name, target.sizes, sizes or {})
-        built = replace(target.implementation, **(implementation or {}))
-        target.check(spec_of(chosen_sizes), built)
-        chosen_baud = target.baud if baud is None else baud
-        return Project(name, target, chosen_sizes, clock_hz, pll, chosen_baud, built)
+        setup = target.setup(name)
+        clock_hz, pll = target.clock(setup.clock_mhz if clock_mhz is None else clock_mhz)
+        chosen_sizes = all_sizes(name, setup.sizes, sizes or {})
+        chosen_ways = all_choices(name, setup.choices, choices or {})
+        setup.check(chosen_sizes, chosen_ways)
+        chosen_baud = setup.baud if baud is None else baud
+        return Project(name, target, chosen_sizes, clock_hz, pll, chosen_baud, chosen_ways)
 
     def plan(self) -> Plan:
         """Files and commands for the tools of the board.
@@ -96,10 +96,9 @@ class Project:
             If amaranth-boards is missing.
         """
         link = LinkSpec(clk_hz=self.clock_hz, baud=self.baud)
-        device = build(self.design, self.sizes, link, self.implementation)
-        found = self.board.platform().prepare(
-            Top(self.board, device, self.pll), "top", emit_src=False, **self.board.options
-        )
+        device = build(self.design, self.sizes, self.choices, link)
+        top = Top(self.board, device, self.clock_hz, self.pll)
+        found = self.board.platform().prepare(top, "top", emit_src=False, **self.board.options)
         unused = (".bat", ".json", ".debug.v")
         files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
         commands = json.loads(found.files["build_top.json"])["commands"]

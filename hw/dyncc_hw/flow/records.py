@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def described(project: Project) -> dict[str, Any]:
         "sizes": project.sizes,
         "clock_mhz": project.clock_hz / 1e6,
         "baud": project.baud,
-        "implementation": asdict(project.implementation),
+        "implementation": project.choices,
     }
 
 
