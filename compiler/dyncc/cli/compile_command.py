@@ -242,5 +242,5 @@ def _core(board: str, given: dict[str, Any]) -> CoreSpec:
         raise MissingToolError(
             f"--board needs {error.name}", hint="Install it: pip install 'dyncc[hw]'"
         ) from error
-    sizes = designs.all_sizes("neurocorex", boards.board(board).setup("neurocorex").sizes, given)
-    return CoreSpec(**sizes | {"learning": bool(sizes["learning"])})
+    setup = boards.board(board).setup("neurocorex")
+    return designs.spec_of(designs.all_sizes("neurocorex", setup.sizes, given))
