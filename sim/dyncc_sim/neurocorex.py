@@ -1,36 +1,17 @@
-"""The hardware of a device in a simulator, as a line that a program speaks over."""
+"""The hardware of a NeuroCoreX device in a simulator, as a line that a program speaks over."""
 
 from __future__ import annotations
 
-import socket
-import struct
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
-from threading import Thread
-
 from dyncc.arch.link import LinkSpec
 from dyncc.arch.neurocorex import CoreSpec
-from dyncc.core.errors import DynccError, ToolError
-from dyncc.link import Transport
 from dyncc_hw.neurocorex.device import Device
-from dyncc_sim.runner import run_bench
+from dyncc_sim.simulated_line import FASTEST, SimulatedLine
 
-#: What the program says to the simulation: send so many bytes, or listen for so many cycles.
-SEND, LISTEN = b"S", b"L"
-COMMAND = struct.Struct("<cQ")
-#: What it answers to LISTEN: cycles that passed since the start, and how many bytes follow.
-HEARD = struct.Struct("<QQ")
-#: As few cycles of simulation for a bit as a receiver needs.
-FASTEST = LinkSpec(clk_hz=12_000_000, baud=3_000_000)
+__all__ = ["FASTEST", "SimulatedDevice"]
 
 
-class SimulatedDevice(Transport):
-    """A device in Verilator; bytes reach it as waveforms on its pins.
-
-    The clock stands still but while the program listens, and skips what is left of that time when
-    the device has nothing more to do. So a run is the same each time, and waiting costs nothing.
-    A device that was not built before takes about 20 seconds to build.
+class SimulatedDevice(SimulatedLine):
+    """A device in Verilator. One that was not built before takes about 20 seconds to build.
 
     Parameters
     ----------
@@ -46,88 +27,7 @@ class SimulatedDevice(Transport):
     """
 
     def __init__(self, spec: CoreSpec, link: LinkSpec = FASTEST, limit: int | None = None) -> None:
-        self.name, self.baud = "simulated device", link.baud
-        self._device, self._link = Device(spec, link, limit=limit), link
-        self._cycles = 0
-        self._error: DynccError | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="dyncc.")
-        self._thread = Thread(target=self._simulate, daemon=True)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self._path)
-            listener.listen()
-            listener.settimeout(0.1)
-            self._thread.start()
-            try:
-                self._line = self._accept(listener)
-            except BaseException:
-                self._folder.cleanup()
-                raise
-
-    @property
-    def _path(self) -> str:
-        return str(Path(self._folder.name) / "line")
-
-    def _simulate(self) -> None:
-        """Build and run the simulator, until the program hangs up."""
-        options = {
-            "spec": asdict(self._device.spec),
-            "link": asdict(self._link),
-            "path": self._path,
-        }
-        try:
-            run_bench(self._device, "dyncc_sim.neurocorex_run_bench", options)
-        except DynccError as error:
-            self._error = error
-
-    def _accept(self, listener: socket.socket) -> socket.socket:
-        while True:
-            try:
-                line, _ = listener.accept()
-            except TimeoutError:
-                if not self._thread.is_alive():
-                    raise self._failure() from None
-            else:
-                line.settimeout(None)
-                return line
-
-    def _failure(self) -> DynccError:
-        self._thread.join()
-        return self._error or ToolError("the simulation ended")
-
-    def write(self, content: bytes) -> None:
-        """Send bytes, when time passes."""
-        try:
-            self._line.sendall(COMMAND.pack(SEND, len(content)) + content)
-        except OSError as error:
-            raise self._failure() from error
-
-    def read(self, timeout: float) -> bytes:
-        """Let time pass until a frame came, or it is over."""
-        cycles = max(1, round(timeout * self._link.clk_hz))
-        try:
-            self._line.sendall(COMMAND.pack(LISTEN, cycles))
-            self._cycles, size = HEARD.unpack(receive(self._line, HEARD.size))
-            return receive(self._line, size)
-        except OSError as error:
-            raise self._failure() from error
-
-    def now(self) -> float:
-        """Seconds of the device."""
-        return self._cycles / self._link.clk_hz
-
-    def close(self) -> None:
-        """End the simulation."""
-        self._line.close()
-        self._thread.join()
-        self._folder.cleanup()
-
-
-def receive(line: socket.socket, size: int) -> bytes:
-    """So many bytes; raises ConnectionError if the other side hung up before."""
-    found = bytearray()
-    while len(found) < size:
-        part = line.recv(size - len(found))
-        if not part:
-            raise ConnectionError("the other side hung up")
-        found += part
-    return bytes(found)
+        # Requests are carried out in less than this, but for those that wait for the end of a step,
+        # and then the device is busy.
+        silence = 4096 + 8 * spec.sources
+        super().__init__(Device(spec, link, limit=limit), link, silence)

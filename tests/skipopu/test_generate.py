@@ -104,7 +104,7 @@ def test_contexts_and_slots_that_are_too_small() -> None:
     with pytest.raises(TrapError, match="all 9 slots are taken") as trapped:
         decoder.feed([3])
     assert trapped.value.trap == Trap.SLOTS
-    with pytest.raises(ConfigError, match="engine must be one of simulator, not 'rtl'"):
+    with pytest.raises(ConfigError, match="engine must be one of simulator, link, serial:"):
         Decoder(overlay, "rtl")
 
 

@@ -12,19 +12,26 @@ if TYPE_CHECKING:
     from dyncc_models.skipopu.tokens import Tokenizer
     from dyncc_sim.skipopu.decoder import Decoder, Speed
 
-HELP = "let a language model write on the simulated overlay"
+HELP = "let a language model write on the overlay, simulated or on a board"
 DESCRIPTION = """\
 Let a language model write, the most likely token each time, on the bit-exact simulator of the
-overlay that it was compiled for.
+overlay that it was compiled for, or on a board with that overlay.
 
 MODEL is what `dyncc compile --target skipopu` wrote, or a model file, which is compiled first.
 Tokens appear as they come; then what was skipped in each layer, how many slots keys and values
-took, and what the model of time says."""
+took, and what the model of time says, or what a board counted."""
 EPILOG = """\
+engines:
+  simulator          the bit-exact simulator (the default)
+  serial:PORT[@BAUD] a board at a serial port; 1000000 baud unless said. Only what its memory does
+                     not hold yet is loaded
+  link               the twin of a board, spoken to as one over a line
+
 examples:
   dyncc generate smollm2.dyncc --prompt "What is the capital of France?" --chat
   dyncc generate models/dyncc_models/skipopu/smollm2_decoder.py --arch ecp5_85f --prompt "Once"
-  dyncc generate toy.dyncc --prompt-tokens 3,17,5 --tokens 20"""
+  dyncc generate toy.dyncc --prompt-tokens 3,17,5 --tokens 20
+  dyncc generate small.dyncc --prompt "Once" --engine serial:/dev/ttyUSB0@3000000"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--untimed", action="store_true", help="leave out the model of time, which is faster"
     )
+    parser.add_argument(
+        "--engine", default="simulator", metavar="NAME", help="what runs the model, see below"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dyncc.backends.skipopu.artifact import load
     from dyncc.cli.compile_command import arch_named, overlay
+    from dyncc.cli.progress import progress
     from dyncc.core.errors import ConfigError, MissingToolError
 
     try:
@@ -88,18 +99,22 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.chat:
             raise ConfigError("--chat needs --prompt")
         prompt = _numbers(arguments.prompt_tokens)
-    decoder = Decoder(found, timed=not arguments.untimed)
     end = found.text.end if found.text is not None else None
-    tokens = decoder.generate(prompt, arguments.tokens, end)
-    show = _shown(tokenizer, prompt, arguments.chat)
-    started = time.perf_counter()
-    count = 0
-    for token in tokens:
-        print(show(token), end="", flush=True)
-        count += 1
-    print("\n")
-    seconds = time.perf_counter() - started
-    _report(decoder, len(prompt), count, seconds)
+    with progress() as report:
+        decoder = Decoder(found, arguments.engine, not arguments.untimed, report)
+    with decoder:
+        tokens = decoder.generate(prompt, arguments.tokens, end)
+        show = _shown(tokenizer, prompt, arguments.chat)
+        started = time.perf_counter()
+        count = 0
+        for token in tokens:
+            print(show(token), end="", flush=True)
+            count += 1
+        print("\n")
+        seconds = time.perf_counter() - started
+        _report(decoder, len(prompt), count)
+        what = "simulated" if arguments.engine == "simulator" else "ran"
+        print(f"{what} in {seconds:.1f} s, {decoder.position / seconds:.2f} tokens/s")
     return 0
 
 
@@ -124,19 +139,21 @@ def _shown(tokenizer: Tokenizer | None, prompt: list[int], chat: bool) -> Callab
     return step
 
 
-def _report(decoder: Decoder, prompt: int, count: int, seconds: float) -> None:
+def _report(decoder: Decoder, prompt: int, count: int) -> None:
     """What happened on the overlay."""
     overlay = decoder.overlay
     plan, arch = overlay.plan, overlay.arch
     print(f"{prompt} tokens read, {count} written, on {arch.name}")
-    if overlay.routers:
+    if not overlay.routers:
+        print(f"skipping is off: the model has no routers, all {len(plan.layers)} layers ran")
+    elif not decoder.told:
+        print("a board does not tell which sublayers it skipped")
+    else:
         rates = 100 * decoder.skip_rates()
         print("skipped      attention      MLP")
         for layer, (attention, mlp) in enumerate(rates):
             print(f"  layer {layer:<4}{attention:>9.1f} % {mlp:>6.1f} %")
         print(f"  all       {rates[:, 0].mean():>9.1f} % {rates[:, 1].mean():>6.1f} %")
-    else:
-        print(f"skipping is off: the model has no routers, all {len(plan.layers)} layers ran")
     dense = decoder.position * len(plan.layers)
     read = decoder.kv.resident + decoder.kv.fetched
     print(
@@ -147,13 +164,12 @@ def _report(decoder: Decoder, prompt: int, count: int, seconds: float) -> None:
     for name, first in (("prompt", True), ("tokens one by one", False)):
         speed = decoder.speed(first)
         if speed is not None:
-            print(_speed(name, speed, arch.clk_hz, arch.memory_bytes_s))
-    print(f"simulated in {seconds:.1f} s, {decoder.position / seconds:.2f} tokens/s")
+            print(_speed(name, speed, arch.memory_bytes_per_cycle))
 
 
-def _speed(name: str, speed: Speed, clk_hz: int, bytes_s: float) -> str:
+def _speed(name: str, speed: Speed, bytes_per_cycle: float) -> str:
     return (
-        f"{name}: {speed.cycles} cycles at {clk_hz / 1e6:g} MHz, {speed.tokens_s:.4g} tokens/s, "
-        f"{speed.moved_bytes / 1e6:.1f} MB moved, {100 * speed.bandwidth_used:.1f} % of "
-        f"{bytes_s / 1e9:g} GB/s"
+        f"{name}: {speed.cycles} cycles at {speed.clk_hz / 1e6:g} MHz, "
+        f"{speed.tokens_s:.4g} tokens/s, {speed.moved_bytes / 1e6:.1f} MB moved, "
+        f"{100 * speed.bandwidth_used:.1f} % of {bytes_per_cycle * speed.clk_hz / 1e9:g} GB/s"
     )

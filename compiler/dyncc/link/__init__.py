@@ -8,9 +8,16 @@ from __future__ import annotations
 from dyncc.link.faults import FaultyTransport
 from dyncc.link.protocol import Protocol, Request, Statistics
 from dyncc.link.session import Session
-from dyncc.link.transport import DirectTransport, SerialTransport, Transport
+from dyncc.link.transport import (
+    SERIAL,
+    DirectTransport,
+    SerialTransport,
+    Transport,
+    serial_port,
+)
 
 __all__ = [
+    "SERIAL",
     "DirectTransport",
     "FaultyTransport",
     "Protocol",
@@ -19,4 +26,5 @@ __all__ = [
     "Session",
     "Statistics",
     "Transport",
+    "serial_port",
 ]

@@ -14,6 +14,21 @@ from serial.tools import list_ports
 from dyncc.core.errors import ConfigError, LinkError
 
 BITS_OF_A_BYTE = 10  # 8N1: with start and stop bit
+#: What an engine at a serial port is called, before the port; and its rate unless said.
+SERIAL, BAUD = "serial:", 1_000_000
+
+
+def serial_port(engine: str) -> tuple[str, int]:
+    """Port and baud rate of ``serial:PORT@BAUD`` or ``serial:PORT``; raises ConfigError."""
+    text = engine.removeprefix(SERIAL)
+    port, at, baud = text.rpartition("@")
+    if not at:
+        port, baud = text, str(BAUD)
+    if not port:
+        raise ConfigError(f"{engine!r} names no port", hint="Such as serial:/dev/ttyUSB0@1000000.")
+    if not baud.isdecimal() or not int(baud):
+        raise ConfigError(f"the baud rate must be a positive integer, not {baud!r}")
+    return port, int(baud)
 
 
 class Transport(ABC):
@@ -69,7 +84,7 @@ class SerialTransport(Transport):
         If it cannot be opened.
     """
 
-    def __init__(self, port: str, baud: int = 1_000_000) -> None:
+    def __init__(self, port: str, baud: int = BAUD) -> None:
         self.name, self.baud = port, baud
         try:
             self._port: Any = serial.serial_for_url(port, do_not_open=True)

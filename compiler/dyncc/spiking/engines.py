@@ -7,13 +7,10 @@ from importlib import import_module
 
 from dyncc.arch.neurocorex import CoreImage, CoreSpec
 from dyncc.core.errors import ConfigError
-from dyncc.link import DirectTransport, SerialTransport
+from dyncc.link import SERIAL, DirectTransport, SerialTransport, serial_port
 from dyncc.spiking.core import Core, Progress, check_size, quiet
 from dyncc.spiking.device_core import DeviceCore
 from dyncc.spiking.twin_core import TwinCore
-
-SERIAL = "serial:"
-BAUD = 1_000_000
 
 
 def open_core(
@@ -64,8 +61,7 @@ def open_core(
 
 def _open(engine: str, spec: CoreSpec | None, progress: Progress) -> Core:
     if engine.startswith(SERIAL):
-        port, baud = _port(engine)
-        return DeviceCore(SerialTransport(port, baud), progress)
+        return DeviceCore(SerialTransport(*serial_port(engine)), progress)
     engines: dict[str, Callable[[CoreSpec, Progress], Core]] = {
         "twin": TwinCore,
         "link": _linked_twin,
@@ -78,19 +74,6 @@ def _open(engine: str, spec: CoreSpec | None, progress: Progress) -> Core:
     if spec is None:
         raise ConfigError(f"the engine {engine} needs the size of the core, or an image")
     return engines[engine](spec, progress)
-
-
-def _port(engine: str) -> tuple[str, int]:
-    """Port and baud rate of ``serial:PORT@BAUD``."""
-    text = engine.removeprefix(SERIAL)
-    port, at, baud = text.rpartition("@")
-    if not at:
-        port, baud = text, str(BAUD)
-    if not port:
-        raise ConfigError(f"{engine!r} names no port", hint="Such as serial:/dev/ttyUSB0@1000000.")
-    if not baud.isdecimal() or not int(baud):
-        raise ConfigError(f"the baud rate must be a positive integer, not {baud!r}")
-    return port, int(baud)
 
 
 # By name, since the compiler does not depend on models or benches.

@@ -1,10 +1,10 @@
-"""A decoder that runs on the simulated overlay: what the host does around its programs."""
+"""A decoder that runs on the overlay, simulated or on a board: what the host does around it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import numpy
 from numpy.typing import NDArray
@@ -15,37 +15,17 @@ from dyncc.arch.skipopu.isa import (
     R_POSITION,
     R_SLOT_LIMIT,
     R_TOKENS,
-    Op,
 )
 from dyncc.backends.skipopu.artifact import Overlay
+from dyncc.backends.skipopu.board import Progress, quiet
 from dyncc.core.errors import ConfigError, InputError
 from dyncc_sim.skipopu.executor import KvCount
-from dyncc_sim.skipopu.machine import Machine
-from dyncc_sim.skipopu.memory import Memory
-from dyncc_sim.skipopu.outcomes import Computed
-from dyncc_sim.skipopu.sequencer import Work
-from dyncc_sim.skipopu.timing import Timing, simulate
-from dyncc_sim.skipopu.trace import Trace
-
-ENGINES = ("simulator",)
-
-
-class _RouteLog(Trace):
-    """Predicates that each layer's `Op.ROUTE` set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers: list[NDArray[numpy.bool_]] = []
-
-    def add(self, work: Work, written: Any) -> None:
-        """Keep what a ROUTE wrote, but for its scalar: A and M of each token."""
-        if work.instruction.op == Op.ROUTE:
-            self.layers.append(written[1:].astype(bool))
+from dyncc_sim.skipopu.runners import Ran, Runner, open_runner
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time of some programs in the model of time.
+    """Time of some programs: in the model of time, or as a board counted it.
 
     Attributes
     ----------
@@ -53,8 +33,10 @@ class Speed:
         That were worked on.
     cycles
         In all.
+    clk_hz
+        The clock of the instance, or of the board.
     seconds
-        At the clock of the instance.
+        At that clock.
     moved_bytes
         Through the memory port.
     bandwidth_used
@@ -63,6 +45,7 @@ class Speed:
 
     tokens: int
     cycles: int
+    clk_hz: int
     seconds: float
     moved_bytes: int
     bandwidth_used: float
@@ -81,9 +64,11 @@ class Decoder:
     overlay
         What was compiled.
     engine
-        ``simulator``, the only one so far.
+        What runs it: one of `runners.ENGINES`, such as ``serial:/dev/ttyUSB0``, or a runner.
     timed
-        Whether the model of time runs beside it.
+        Whether the model of time runs beside the simulator.
+    progress
+        Called while a board is loaded.
 
     Attributes
     ----------
@@ -91,39 +76,50 @@ class Decoder:
         Tokens so far.
     slots
         Slots of keys and values that are taken.
+    kv
+        Keys and values that attention read.
 
     Raises
     ------
     ConfigError
-        If the engine is unknown.
+        If the engine is unknown, or the decoder does not fit the board.
+    LinkError
+        If a board does not answer, or not as it should.
     """
 
-    def __init__(self, overlay: Overlay, engine: str = "simulator", timed: bool = False) -> None:
-        if engine not in ENGINES:
-            raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    def __init__(
+        self, overlay: Overlay, engine: str | Runner = "simulator", timed: bool = False,
+        progress: Progress = quiet,
+    ) -> None:  # fmt: skip
         self.overlay = overlay
         self.position = self.slots = 0
+        self.kv = KvCount()
         self._prompt = True
-        places = overlay.memory
-        self._memory = Memory(places.size, places.writable)
-        self._memory.load(overlay.image_address, overlay.image)
-        self._machine = Machine(overlay.arch, self._memory)
-        self._timed = timed
         self._always = numpy.array(
             [
                 (layer.router_attention is None, layer.router_mlp is None)
                 for layer in overlay.plan.layers
             ]
         )
-        self._ran: list[NDArray[numpy.bool_]] = []
-        #: Of each program, and whether it was one of a prompt: of the first call.
-        self._times: list[tuple[bool, Timing]] = []
+        self._runs: list[tuple[bool, Ran]] = []
+        if isinstance(engine, str):
+            engine = open_runner(overlay, engine, timed, progress)
+        self._runner = engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of a board's line."""
+        self._runner.close()
 
     def reset(self) -> None:
         """Forget all tokens, and what was counted."""
         self.position = self.slots = 0
-        self._ran, self._times = [], []
-        self._machine.executor.kv = KvCount()
+        self._runs, self.kv = [], KvCount()
 
     # --- running ------------------------------------------------------------------------------
 
@@ -211,8 +207,9 @@ class Decoder:
             )
 
     def _run(self, name: str, batch: list[int]) -> None:
-        overlay, executor = self.overlay, self._machine.executor
-        self._memory.load(overlay.memory.address("tokens"), numpy.array(batch, "<u4").tobytes())
+        overlay = self.overlay
+        tokens = numpy.array(batch, "<u4").tobytes()
+        self._runner.put(overlay.memory.address("tokens"), tokens)
         registers = {
             R_TOKENS: len(batch),
             R_POSITION: self.position,
@@ -220,53 +217,57 @@ class Decoder:
             R_SLOT_LIMIT: overlay.memory.slots,
             R_NEXT_SLOT: self.slots,
         }
-        log, program = _RouteLog(), overlay.programs[name]
-        if self._timed:
-            timing = simulate(overlay.arch, program, registers, Computed(executor, log))
-            self._times.append((self._prompt, timing))
-            left = timing.registers
-        else:
-            self._machine.trace = log
-            left = self._machine.run(program, registers)
-        self.slots = left[R_NEXT_SLOT]
+        ran = self._runner.run(name, registers)
+        self._runs.append((self._prompt, ran))
+        self.slots = ran.next_slot
         self.position += len(batch)
-        # From (layers, 2, tokens). What has no router of its own runs, whatever A and M say.
-        self._ran.append(numpy.stack(log.layers).transpose(2, 0, 1) | self._always)
+        self.kv.resident += ran.resident
+        self.kv.fetched += ran.fetched
 
     def _numbers(self, region: str, count: int) -> NDArray[numpy.float32]:
-        first = self.overlay.memory.address(region)
-        return self._memory.content[first : first + 4 * count].view("<f4")
+        found = self._runner.get(self.overlay.memory.address(region), 4 * count)
+        return found.view("<f4")
 
     # --- what it did --------------------------------------------------------------------------
 
     @property
+    def told(self) -> bool:
+        """Whether it is known which sublayers ran; a board does not tell."""
+        return all(ran.routes is not None for _, ran in self._runs)
+
+    @property
     def ran(self) -> NDArray[numpy.bool_]:
-        """Which sublayers ran: bool of shape (tokens, layers, 2), attention and MLP."""
-        layers = len(self.overlay.plan.layers)
-        return numpy.concatenate([numpy.ones((0, layers, 2), bool), *self._ran])
+        """Which sublayers ran: bool of shape (tokens, layers, 2), attention and MLP.
+
+        Raises
+        ------
+        ConfigError
+            If that is not known.
+        """
+        found = [numpy.ones((0, *self._always.shape), bool)]
+        for _, ran in self._runs:
+            if ran.routes is None:
+                raise ConfigError("a board does not tell which sublayers ran")
+            # What has no router of its own runs, whatever A and M say.
+            found.append(ran.routes.transpose(2, 0, 1) | self._always)
+        return numpy.concatenate(found)
 
     def skip_rates(self) -> NDArray[numpy.float64]:
         """Part of the tokens that skipped a sublayer: shape (layers, 2); needs tokens."""
         rates: NDArray[numpy.float64] = 1 - self.ran.mean(axis=0)
         return rates
 
-    @property
-    def kv(self) -> KvCount:
-        """Keys and values that attention read."""
-        return self._machine.executor.kv
-
     def speed(self, prompt: bool) -> Speed | None:
         """Time of the first tokens that were given, or of those after; None if there were none.
 
-        Needs ``timed``.
+        Needs ``timed``, or a board.
         """
-        times = [timing for first, timing in self._times if first == prompt]
-        if not times:
+        cycles, tokens, moved = 0.0, 0, 0
+        for first, ran in self._runs:
+            if first == prompt and ran.cycles is not None:
+                cycles, tokens, moved = cycles + ran.cycles, tokens + ran.tokens, moved + ran.moved
+        if not cycles:
             return None
-        cycles = sum(item.cycles for item in times)
-        moved = sum(item.bytes_read + item.bytes_written for item in times)
-        arch = self.overlay.arch
-        return Speed(
-            sum(item.tokens for item in times), round(cycles), cycles / arch.clk_hz, moved,
-            moved / (cycles * arch.memory_bytes_per_cycle),
-        )  # fmt: skip
+        clk_hz = self._runner.clk_hz
+        used = moved / (cycles * self.overlay.arch.memory_bytes_per_cycle)
+        return Speed(tokens, round(cycles), clk_hz, cycles / clk_hz, moved, used)
