@@ -64,8 +64,10 @@ def mantissas(design: Design) -> None:
     largest = design.input(EXPONENT_BITS, "largest")
     stored = f25.stored(code)
     design.assume((stored <= largest) & (stored.any() | (code == 0)))
+    amount = normaliser.apart(pipe, code, largest)
+    shifted = f25.shift_right_sticky(pipe, f25.significand(code), amount)
     for bits in (8, 12, 16):
-        found = normaliser.mantissa(pipe, bits, *normaliser.line_up(pipe, code, largest))
+        found = normaliser.mantissa(pipe, bits, shifted, code[-1])
         limit = (1 << (bits - 1)) - 1
         size = f25.sign_and_size(found)[1]
         design.claim(size <= limit, "a mantissa is within its symmetric range")

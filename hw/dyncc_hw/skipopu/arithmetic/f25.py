@@ -50,8 +50,9 @@ def exponent(code: Any) -> Value:
 
 
 def order(code: Any) -> Value:
-    """A signed number that compares as the number does."""
-    return fit(Mux(is_negative(code), -magnitude(code), magnitude(code)), CODE_BITS)
+    """A signed number that compares as the number does, and of which it is the `order` again."""
+    # There is no negative zero, so magnitudes of negative numbers need not be negated.
+    return Cat(magnitude(code) ^ is_negative(code).replicate(CODE_BITS - 1), code[-1]).as_signed()
 
 
 def negate(code: Any) -> Value:
@@ -72,14 +73,22 @@ def sign_and_size(value: Any) -> tuple[Value, Value]:
     return value[-1], Mux(value[-1], -value, value)[: len(value)]
 
 
+def at_most(pipe: Pipe, value: Any, bits: int) -> Value:
+    """An unsigned value, or the largest of so many bits if it has more."""
+    value = pipe.wire(value)
+    over = value[bits:].any()
+    return Cat(bit | over for bit in value[:bits])
+
+
 def shift_right_sticky(pipe: Pipe, value: Any, amount: Any) -> Value:
     """``value >> amount`` with two more bits below: the next one, and whether any below is set."""
-    found = Cat(Const(0, 2), value)
-    for step, bit in enumerate(pipe.wire(amount)):
-        size = min(1 << step, len(found) - 1)
-        shifted = Cat(found[: size + 1].any(), found[size + 1 :])
-        found = pipe.wire(Mux(bit, shifted, found)[: len(value) + 2])
-    return found
+    found, lost = Cat(Const(0, 1), value), []
+    # Large steps first: their bits that are lost are many, and wait for no other step.
+    for step, bit in reversed(list(enumerate(pipe.wire(amount)))):
+        size = min(1 << step, len(found))
+        lost.append(bit & found[:size].any())
+        found = pipe.wire(Mux(bit, found[size:], found)[: len(found)])
+    return Cat(Cat(lost).any(), found)
 
 
 def round_even(value: Any) -> Value:
@@ -93,14 +102,29 @@ def normalise(pipe: Pipe, value: Any, steps: Any) -> tuple[Value, Value]:
     Parameters
     ----------
     steps
-        Powers of two of the shifts that are tried, falling.
+        Powers of two of the shifts that are tried, falling by one.
     """
+    steps, size = list(steps), len(value)
+    # Whether there are bits in what may be the highest part by then, for all shifts before: so a
+    # step does not wait for what the steps before it have shifted.
+    parts = {
+        step: [
+            value[max(0, size - begin - (1 << step)) : max(0, size - begin)].any()
+            for begin in range(0, 1 << (steps[0] + 1), 2 << step)
+        ]
+        for step in steps
+    }
     shifts: list[Any] = []
     for step in steps:
-        size = 1 << step
-        zeros = pipe.wire(~value[-size:].any())
-        value = pipe.wire(Mux(zeros, Cat(Const(0, size), value[:-size]), value))
+        zeros = pipe.wire(~parts[step][0])
+        value = pipe.wire(Mux(zeros, (value << (1 << step))[:size], value))
         shifts.insert(0, zeros)
+        for later in steps[len(shifts) :]:
+            half = len(parts[later]) // 2
+            parts[later] = [
+                Mux(zeros, low, high)
+                for high, low in zip(parts[later][:half], parts[later][half:], strict=True)
+            ]
     return value, Cat(shifts)
 
 
@@ -148,21 +172,26 @@ def compose(pipe: Pipe, negative: Timed, value: Timed, weight: Timed) -> Timed:
     wide = max(given, SIGNIFICAND_BITS)
     biased_bits = max(len(weight.value), EXPONENT_BITS + 2) + 1
 
-    def shift(part: list[int], value: Any, power: Any) -> Any:
-        found, count = normalise(pipe, value, part)
-        return found, fit(power - (count << part[-1]), biased_bits)
-
-    def begin(part: list[int], value: Any, power: Any) -> Any:
-        # From the weight of the lowest bit to that of the highest.
-        return shift(part, Cat(value, Const(0, wide - given)), power + (wide - 1 + BIAS))
+    def less(part: list[int], power: Any, count: Any) -> Value:
+        return fit(power - (count << part[-1]), biased_bits)
 
     steps = list(reversed(range((wide - 1).bit_length())))
     first, *others = _parts(steps, compose_stages(given) - 1)
-    value, weight = pipe.stage(partial(begin, first), value, weight)
+    value = pipe.now(lambda value: Cat(value, Const(0, wide - given)), value)
+    shifted, count = pipe.stage(lambda value: normalise(pipe, value, first), value)
+    # From the weight of the lowest bit to that of the highest.
+    power = pipe.stage(lambda power: fit(power + (wide - 1 + BIAS), biased_bits), weight)
     for part in others:
-        value, weight = pipe.stage(partial(shift, part), value, weight)
-    result: Timed = pipe.stage(partial(rounded, pipe), negative, value, weight)
-    return result
+        power = pipe.stage(partial(less, first), power, count)
+        shifted, count = pipe.stage(lambda value, part=part: normalise(pipe, value, part), shifted)
+        first = part
+
+    def result(negative: Any, value: Any, power: Any, count: Any) -> Value:
+        # What the last shift takes from the exponent is known late, so it is taken here.
+        return rounded(pipe, negative, value, pipe.wire(less(first, power, count)))
+
+    found: Timed = pipe.stage(result, negative, shifted, power, count)
+    return found
 
 
 def _parts(steps: list[int], count: int) -> list[list[int]]:
@@ -175,13 +204,16 @@ def multiply(pipe: Pipe, a: Timed, b: Timed) -> Timed:
 
     def product(a: Any, b: Any) -> Any:
         biased = fit(stored(a) + stored(b) - BIAS, EXPONENT_BITS + 2)
-        return is_negative(a) ^ is_negative(b), significand(a) * significand(b), biased
+        some = stored(a).any() & stored(b).any()
+        # Zeros are multiplied as if they had the hidden bit, which takes time to know.
+        whole = Cat(a[:FRACTION_BITS], Const(1, 1)) * Cat(b[:FRACTION_BITS], Const(1, 1))
+        return is_negative(a) ^ is_negative(b), whole, biased, some
 
-    def result(negative: Any, product: Any, biased: Any) -> Any:
+    def result(negative: Any, product: Any, biased: Any, some: Any) -> Any:
         # The product of two significands is in [1, 4).
         high = product[-1]
         value = pipe.wire(Mux(high, product, Cat(Const(0, 1), product[:-1])))
-        return rounded(pipe, negative, value, biased + high)
+        return rounded(pipe, negative, Cat(value[:-1], some), biased + high)
 
     found: Timed = pipe.stage(result, *pipe.stage(product, a, b))
     return found
@@ -194,9 +226,8 @@ def add(pipe: Pipe, a: Timed, b: Timed) -> Timed:
         turned = pipe.wire(magnitude(a) < magnitude(b))
         large, small = pipe.wire(Mux(turned, b, a)), pipe.wire(Mux(turned, a, b))
         apart = pipe.wire(stored(large) - stored(small))
-        # Beyond this the smaller one is nothing but sticky.
-        limit = 31
-        shift = Mux(apart[:EXPONENT_BITS] > limit, limit, apart)[:5]
+        # Beyond 31 the smaller one is nothing but sticky.
+        shift = at_most(pipe, apart[:EXPONENT_BITS], 5)
         return large, significand(small), shift, is_negative(a) ^ is_negative(b)
 
     def line_up(large: Any, small: Any, shift: Any, differ: Any) -> Any:

@@ -18,6 +18,7 @@ from dyncc_hw.skipopu.arithmetic.f25 import (
     LARGEST,
     MULTIPLY,
     add,
+    at_most,
     compose,
     fit,
     is_negative,
@@ -80,8 +81,7 @@ def to_fixed(pipe: Pipe, code: Timed, fraction_bits: int, bits: int) -> Timed:
 
     def shift(code: Any) -> Any:
         down = pipe.wire((bits + BIAS - 2 - fraction_bits) - stored(code))
-        far = (1 << 6) - 1
-        amount = Mux(down > far, far, down)[:6]
+        amount = at_most(pipe, down, 6)
         value = shift_right_sticky(pipe, Cat(Const(0, room), significand(code)), amount)
         return value, down < 0, is_negative(code)
 
@@ -112,7 +112,7 @@ def probability(pipe: Pipe, fixed: Timed) -> Timed:
     def amount(fixed: Any) -> Any:
         # One less than what is dropped, so that the bit below decides.
         down = pipe.wire((OUTPUT_BITS - PROBABILITY_BITS - 1) - (fixed >> INPUT_BITS))
-        return Mux(down > 31, 31, down)[:5]
+        return at_most(pipe, down, 5)
 
     fraction = Timed(fixed.value[:INPUT_BITS], fixed.time)
     mantissa = interpolate(pipe, ("exp2",), fraction, _FIRST)

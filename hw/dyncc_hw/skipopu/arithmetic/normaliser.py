@@ -13,6 +13,7 @@ from dyncc_hw.skipopu.arithmetic.f25 import (
     BIAS,
     CODE_BITS,
     SIGNIFICAND_BITS,
+    at_most,
     fit,
     round_even,
     shift_right_sticky,
@@ -117,11 +118,9 @@ class TurnBuffer(wiring.Component):
         return m
 
 
-def line_up(pipe: Pipe, code: Any, largest: Any) -> tuple[Value, Value]:
-    """A significand shifted by how much smaller a number is than the largest; and its sign."""
-    apart = pipe.wire((largest - stored(code))[:STORED_BITS])
-    # Beyond this nothing but the sticky bit is left.
-    return shift_right_sticky(pipe, significand(code), Mux(apart > 31, 31, apart)[:5]), code[-1]
+def apart(pipe: Pipe, code: Any, largest: Any) -> Value:
+    """How much smaller a number is than the largest, in 5 bits: beyond that all is sticky."""
+    return at_most(pipe, (largest - stored(code))[:STORED_BITS], 5)
 
 
 def mantissa(pipe: Pipe, bits: int, value: Any, negative: Any) -> Value:
@@ -138,7 +137,7 @@ def limited(size: Any, limit: int) -> Value:
 
 
 class _Rounder(Unit):
-    """Numbers of a block to mantissas, in 2 cycles."""
+    """Numbers of a block to mantissas, in 3 cycles."""
 
     def __init__(self, bits: int, lanes: int) -> None:
         self.bits = bits
@@ -151,18 +150,21 @@ class _Rounder(Unit):
                 "mantissas": data.ArrayLayout(signed(bits), lanes),
                 "exponent": signed(BASE_BITS), "ends": 1, "last": 1,
             },
-            2,
+            3,
         )  # fmt: skip
 
     def compute(self, pipe: Pipe, **given: Timed) -> dict[str, Timed]:
         """Shift by how much smaller a number is than the largest; round."""
         largest = given["largest"]
-        codes = given["codes"].value
         to_mantissa = partial(mantissa, pipe, self.bits)
-        found = [
-            pipe.stage(to_mantissa, *pipe.stage(partial(line_up, pipe), Timed(code), largest))
-            for code in codes
-        ]
+        shift = partial(shift_right_sticky, pipe)
+        found = []
+        for number in given["codes"].value:
+            # Numbers come out of a memory, late in their cycle.
+            code = Timed(number)
+            amount = pipe.stage(partial(apart, pipe), code, largest)
+            size, negative = pipe.stage(lambda code: (significand(code), code[-1]), code)
+            found.append(pipe.stage(to_mantissa, pipe.stage(shift, size, amount), negative))
         exponent = pipe.stage(
             lambda top: Mux(top.any(), fit(top - (BIAS - 2 + self.bits), BASE_BITS), ZERO), largest
         )
@@ -176,7 +178,7 @@ class Normaliser(wiring.Component):
     """F25 numbers to blocks of block floating point, in one pass.
 
     Twin: `dyncc_models.skipopu.numerics.bfp.to_bfp`. Throughput: `lanes` numbers a cycle; the
-    mantissas of a block come while the next block goes in. Latency: 4 cycles from the last numbers
+    mantissas of a block come while the next block goes in. Latency: 5 cycles from the last numbers
     of a block to its first mantissas.
 
     Parameters

@@ -20,6 +20,7 @@ from dyncc_hw.skipopu.arithmetic.f25 import (
     CODE_BITS,
     MULTIPLY,
     add,
+    at_most,
     compose,
     compose_stages,
     fit,
@@ -244,8 +245,8 @@ class Reducer(wiring.Component):
 
 def _limited(pipe: Pipe, down: Any) -> Any:
     """A shift by which nothing is left, or less."""
-    down, far = pipe.wire(down), (1 << 6) - 1
-    return Mux(down > far, far, Mux(down < 0, 0, down))[:6]
+    down = pipe.wire(down)
+    return Mux(down < 0, 0, at_most(pipe, down, 6))
 
 
 class InverseRms(Unit):

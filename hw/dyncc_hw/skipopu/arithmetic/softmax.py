@@ -12,7 +12,16 @@ from dyncc.arch.skipopu.formats import PROBABILITY_BITS, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc.arch.skipopu.tables import OUTPUT_BITS, table
 from dyncc.core.errors import InternalError
-from dyncc_hw.skipopu.arithmetic.f25 import ADD, CODE_BITS, MULTIPLY, add, compose, fit, multiply
+from dyncc_hw.skipopu.arithmetic.f25 import (
+    ADD,
+    CODE_BITS,
+    MULTIPLY,
+    add,
+    at_most,
+    compose,
+    fit,
+    multiply,
+)
 from dyncc_hw.skipopu.arithmetic.functions import (
     ONE,
     POWER,
@@ -129,21 +138,22 @@ class _Weigher(Unit):
     def __init__(self, bits: int) -> None:
         self.bits = bits
         super().__init__(
-            {"p": P_BITS, "own": signed(BASE_BITS), "shared": signed(BASE_BITS), "last": 1},
+            {"p": P_BITS, "own": signed(BASE_BITS), "top": signed(BASE_BITS), "last": 1},
             {"weight": signed(bits), "shared": signed(BASE_BITS), "last": 1},
             2,
         )
 
     def compute(
-        self, pipe: Pipe, p: Timed, own: Timed, shared: Timed, last: Timed
+        self, pipe: Pipe, p: Timed, own: Timed, top: Timed, last: Timed
     ) -> dict[str, Timed]:
         """Shift; round to nearest, halves up; saturate."""
+        # One bit more than the mantissa has without its sign.
         room, limit = self.bits - 2, (1 << (self.bits - 1)) - 1
 
-        def shift(p: Any, own: Any, shared: Any) -> Any:
-            far = (1 << 6) - 1
-            down = pipe.wire(shared - own + room)
-            amount = Mux(down > far, far, Mux(down < 0, 0, down))[:6]
+        def shift(p: Any, own: Any, top: Any) -> Any:
+            # By the block's exponent less the own one, and up by the room.
+            down = pipe.wire(top - own - 1)
+            amount = Mux(down < 0, 0, at_most(pipe, down, 6))
             # One more bit below, which rounds.
             value = Cat(Const(0, room + 1), Mux(own == ZERO, 0, p)) >> amount
             return value[: P_BITS + room + 1]
@@ -152,7 +162,8 @@ class _Weigher(Unit):
             size = pipe.wire((value + 1) >> 1)
             return fit(Mux(size > limit, limit, size), self.bits)
 
-        weight = pipe.stage(finish, pipe.stage(shift, p, own, shared))
+        weight = pipe.stage(finish, pipe.stage(shift, p, own, top))
+        shared = pipe.stage(lambda top: fit(top - (self.bits - 1), BASE_BITS), top)
         return {"weight": weight, "shared": shared, "last": last}
 
 
@@ -198,10 +209,12 @@ class ProbabilityBlocks(wiring.Component):
         for bit in range(P_BITS):
             with m.If(p[bit]):
                 m.d.comb += length.eq(bit + 1)
-        before = Mux(begins, ZERO, best)
+        # The highest exponents of numbers: that of a block is less by its mantissas' bits.
+        none = ZERO + (self._bits - 1)
+        before = Mux(begins, none, best)
         nothing = (p == 0) | (own == ZERO)
         m.d.comb += [
-            needed.eq(Mux(nothing, ZERO, own + length + (1 - self._bits))),
+            needed.eq(Mux(nothing, none, own + length)),
             into.valid.eq(given.valid),
             given.ready.eq(into.ready),
             into.payload.item.p.eq(p),
@@ -212,7 +225,7 @@ class ProbabilityBlocks(wiring.Component):
             out.ready.eq(weigher.input.ready),
             weigher.input.payload.p.eq(out.payload.item.p),
             weigher.input.payload.own.eq(out.payload.item.own),
-            weigher.input.payload.shared.eq(out.payload.summary),
+            weigher.input.payload.top.eq(out.payload.summary),
             weigher.input.payload.last.eq(out.payload.last),
         ]
         with m.If(given.valid & given.ready):

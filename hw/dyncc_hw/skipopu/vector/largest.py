@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import COUNT_BITS
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_hw.skipopu.arithmetic.f25 import CODE_BITS, compose, compose_stages, fit, order
+from dyncc_hw.skipopu.arithmetic.f25 import CODE_BITS, compose, compose_stages, order
 from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed, Unit
 from dyncc_hw.skipopu.interfaces import numbers, place_layout, vector_read_signature
 
@@ -160,7 +160,6 @@ class Largest(wiring.Component):
                 ]  # fmt: skip
         place = best_index if lanes == 1 else Cat(best_lane, best_index)
         before, out = self.before, self.output
-        size = Mux(best < 0, -best, best)[: CODE_BITS - 1]
         wins = Signal()
         m.d.comb += [
             number.input.payload.first.eq(self.first),
@@ -168,7 +167,7 @@ class Largest(wiring.Component):
             before.place.payload.eq(self.place),
             out.payload.keep.eq(Mux(wins, 3 if lanes > 1 else 1, 0)),
         ]
-        code = Cat(size, best < 0)
+        code = order(best)
         result = number.output.payload.result
         if lanes > 1:
             m.d.comb += [out.payload.numbers[0].eq(code), out.payload.numbers[1].eq(result)]
@@ -183,7 +182,7 @@ class Largest(wiring.Component):
             with m.State("COMPARE"):
                 m.d.comb += before.numbers.ready.eq(1)
                 with m.If(before.numbers.valid):
-                    old = fit(order(before.numbers.payload[0]), CODE_BITS)
+                    old = order(before.numbers.payload[0])
                     m.d.sync += wins.eq((self.first == 0) | (best > old))
                     m.next = "WRITE"
             with m.State("WRITE"):
