@@ -74,12 +74,18 @@ class Checks(wiring.Component):
             norms & (columns > arch.route_columns),
         ]
         # What has several faults has the trap of the twin's first.
-        found = Mux(blocks & (last_block > arch.blocks), Trap.BUFFER, Trap.NONE)
-        for conditions, trap in (
-            (sizes, Trap.SHAPE), ([columns == 0, *outside], Trap.BUFFER), (shape, Trap.SHAPE),
-        ):  # fmt: skip
-            found = Mux(_any(conditions), trap, found)
-        m.d.sync += self.trap.eq(found)
+        faults = [
+            (shape, Trap.SHAPE),
+            ([columns == 0, *outside], Trap.BUFFER),
+            (sizes, Trap.SHAPE),
+            ([blocks & (last_block > arch.blocks)], Trap.BUFFER),
+        ]
+        found: Any = Trap.NONE
+        for number, (conditions, trap) in reversed(list(enumerate(faults))):
+            is_so = Signal(name=f"fault_{number}")
+            m.d.sync += is_so.eq(_any(conditions))
+            found = Mux(is_so, trap, found)
+        m.d.comb += self.trap.eq(found)
         return m
 
 

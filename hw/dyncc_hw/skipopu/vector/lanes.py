@@ -198,14 +198,19 @@ class Lanes(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """SiLU is left out by all others."""
+        """SiLU is left out by all others. A result that is not taken waits behind the lanes.
+
+        So who takes results is not in the path of what moves operands: a word of the buffer may be
+        refused late in a cycle.
+        """
         m = Module()
         m.submodules.silu = silu_lanes = self._silu
         m.submodules.operands = operands = self._operands
         m.submodules.sums = sums = self._sums
         given, into, out = self.input, operands.input, self.output
         gates = self.function == Function.SWIGLU
-        between = silu_lanes.output
+        between, found = silu_lanes.output, sums.output
+        waits, kept = Signal(), Signal.like(out.payload, reset_less=True)
         wiring.connect(m, operands.turn, wiring.flipped(self.turn))
         wiring.connect(m, operands.output, sums.input)
         m.d.comb += [
@@ -219,8 +224,12 @@ class Lanes(wiring.Component):
             into.payload.a.eq(Mux(gates, between.payload.a, given.payload.a)),
             into.payload.b.eq(Mux(gates, between.payload.b, given.payload.b)),
             into.payload.last.eq(given.payload.last),
-            out.valid.eq(sums.output.valid),
-            sums.output.ready.eq(out.ready),
-            out.payload.eq(sums.output.payload.result),
+            out.valid.eq(waits | found.valid),
+            found.ready.eq(~waits),
+            out.payload.eq(Mux(waits, Value.cast(kept), Value.cast(found.payload.result))),
         ]
+        with m.If(out.ready):
+            m.d.sync += waits.eq(0)
+        with m.Elif(found.valid & ~waits):
+            m.d.sync += [waits.eq(1), kept.eq(found.payload.result)]
         return m
