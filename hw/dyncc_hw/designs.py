@@ -6,6 +6,7 @@ from typing import Any
 
 from dyncc.arch.link import LinkSpec
 from dyncc.arch.neurocorex import CoreSpec
+from dyncc.arch.skipopu.spec import ARCHS
 from dyncc.core.errors import ConfigError
 from dyncc_hw.neurocorex.implementation import Implementation
 
@@ -61,6 +62,13 @@ def _core(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any
     return Core(spec_of(sizes), Implementation(**choices))
 
 
+def _overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
+    from dyncc_hw.skipopu.device import Device
+
+    arch, memory = ARCHS[choices["arch"]], sizes["memory_mib"] << 20
+    return Device(arch, choices["multiplier"], link, memory)
+
+
 _SIZES = {
     "neurons": 64,
     "inputs": 16,
@@ -76,6 +84,16 @@ _SIZES = {
 DESIGNS = {
     "neurocorex": Design(
         "spiking core behind a serial line", _SIZES, Implementation.CHOICES, _device, True
+    ),
+    "skipopu": Design(
+        "overlay for language models behind a serial line, with its memory",
+        {"memory_mib": 32},
+        {
+            "arch": ("ecp5_85f", *(name for name in ARCHS if name != "ecp5_85f")),
+            "multiplier": ("MULT18X18D", "DSP48E2", "SB_MAC16"),
+        },
+        _overlay,
+        True,
     ),
     "neurocorex-core": Design(
         "spiking core alone, with its bus", _SIZES, Implementation.CHOICES, _core, False

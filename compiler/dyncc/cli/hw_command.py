@@ -25,6 +25,7 @@ examples:
   dyncc hw emit neurocorex --board cmod_a7_35t -o vivado
   dyncc hw build neurocorex --board icebreaker -o out
   dyncc hw build neurocorex --board ulx3s_85f --size neurons=256 --size learning=1 --clock 40
+  dyncc hw build skipopu --board ulx3s_85f -o out
   dyncc hw report neurocorex --board ulx3s_85f -o hw/reports/ulx3s_85f.json
   dyncc hw report --refresh hw/reports
   dyncc hw report --table hw/reports"""
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memories", choices=("dual", "single"), help="ports of the memory of weights"
     )
+    parser.add_argument("--arch", metavar="NAME", help="instance of the overlay (see list)")
+    parser.add_argument("--multiplier", metavar="NAME", help="multiplier of the device (see list)")
     parser.add_argument("--table", type=Path, metavar="DIR", help="the folder of reports to show")
     parser.add_argument(
         "--refresh", type=Path, metavar="DIR", help="the folder of reports to renew"
@@ -206,7 +209,8 @@ def _project(arguments: argparse.Namespace) -> Any:
 
 
 def _choices(arguments: argparse.Namespace) -> dict[str, str]:
-    given = {"multipliers": arguments.multipliers, "memories": arguments.memories}
+    names = ("multipliers", "memories", "arch", "multiplier")
+    given = {name: getattr(arguments, name) for name in names}
     return {name: choice for name, choice in given.items() if choice is not None}
 
 

@@ -81,8 +81,8 @@ class Board:
     estimate
         Command of yosys that synthesises for the device, where the flow is not an open one.
     memory
-        Makes what joins a design's bursts (`dyncc_hw.skipopu.memory.bursts`) to the board's memory,
-        its member `port`, from the platform and the clock in Hz; None if there is no memory.
+        Makes what joins a device with a member `memory` to the board's memory by its own member
+        `port`, from the platform, the device and the clock in Hz; None if there is no memory.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Board:
     products: tuple[str, ...] = ("top.bit",)
     options: dict[str, Any] = field(default_factory=dict)
     estimate: str | None = None
-    memory: Callable[[Any, int], Any] | None = None
+    memory: Callable[[Any, Any, int], Any] | None = None
 
     def setup(self, design: str) -> Setup:
         """The defaults of a design.
@@ -165,7 +165,7 @@ class Top(Elaboratable):
             m.d.comb += buffer.o.eq(getattr(device, name))
         if "memory" in device.signature.members:
             assert self._board.memory is not None, "boards without memory have no such setup"
-            m.submodules.memory = memory = self._board.memory(platform, self._clock_hz)
+            m.submodules.memory = memory = self._board.memory(platform, device, self._clock_hz)
             wiring.connect(m, device.memory, memory.port)
         return m
 

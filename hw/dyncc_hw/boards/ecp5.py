@@ -5,10 +5,16 @@ from typing import Any
 
 from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.build import Attrs
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import In
 
+from dyncc.core.errors import ConfigError
 from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, Setup, boards_module, leds
+from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
+from dyncc_hw.skipopu.memory.sdram import SdramController
+from dyncc_hw.skipopu.memory.sdram_chip import ULX3S_32MB, ULX3S_64MB, SdramChip
+from dyncc_hw.skipopu.memory.sdram_pins import SdramPins
 
 
 @dataclass(frozen=True)
@@ -124,15 +130,53 @@ def _rgb(platform: Any) -> tuple[Any, Any]:
 _LARGE = {"neurons": 512, "inputs": 64, "lanes": 4, "max_delay": 8, "classes": 16}
 _MEDIUM = _LARGE | {"neurons": 256}
 
+
+class _Sdram(wiring.Component):
+    """The SDRAM of a board, behind its controller."""
+
+    def __init__(self, geometry: Geometry, chip: SdramChip, clock_hz: int, ports: Any) -> None:
+        self._pins = SdramPins(chip, ports)
+        self._controller = SdramController(geometry, chip, clock_hz, SdramPins.latency)
+        super().__init__({"port": In(burst_signature(geometry))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.pins, m.submodules.controller = self._pins, self._controller
+        wiring.connect(m, wiring.flipped(self.port), self._controller.port)
+        wiring.connect(m, self._controller.sdram, self._pins.sdram)
+        return m
+
+
+#: Chips of the ULX3S by the size of memory in MiB.
+_ULX3S_CHIPS = {chip.bytes >> 20: chip for chip in (ULX3S_32MB, ULX3S_64MB)}
+
+
+def _ulx3s_memory(platform: Any, device: Any, clock_hz: int) -> _Sdram:
+    chip = _ULX3S_CHIPS[device.memory_bytes >> 20]
+    return _Sdram(Geometry.of(device.arch), chip, clock_hz, SdramPins.request(platform))
+
+
+def _ulx3s_has(sizes: dict[str, int], choices: dict[str, str]) -> None:
+    if sizes["memory_mib"] not in _ULX3S_CHIPS:
+        raise ConfigError(
+            f"a ULX3S has {' or '.join(map(str, _ULX3S_CHIPS))} MiB of memory, "
+            f"not {sizes['memory_mib']}"
+        )
+
+
 ULX3S_85F = Board(
     name="ulx3s_85f",
     summary="ULX3S, ECP5 LFE5U-85F",
     platform=lambda: boards_module("ulx3s").ULX3S_85F_Platform(),
     oscillator_hz=25_000_000,
+    memory=_ulx3s_memory,
     pll=Ecp5Pll.nearest,
     lights=leds(("led", 0), ("led", 1)),
     serial="USB (FT231X)",
-    setups={"neurocorex": Setup(50, sizes=_LARGE)},
+    setups={
+        "neurocorex": Setup(50, sizes=_LARGE),
+        "skipopu": Setup(50, sizes={"memory_mib": 32}, check=_ulx3s_has),
+    },
     products=("top.bit", *OPEN_PRODUCTS),
     options=OPEN_FLOW,
 )
