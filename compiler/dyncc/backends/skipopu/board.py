@@ -92,6 +92,8 @@ class Board:
         self._progress = progress
         self._sent: list[Request] = []
         self._upper: tuple[int, int] | None = None
+        #: Errors of memory that were told already.
+        self._errors = self._own(self._ask_own())["errors"]
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +140,7 @@ class Board:
                 f"{name} needs {size} bytes of memory ({size / 1e6:.1f} MB), and the board has "
                 f"{memory} ({memory / 1e6:.1f} MB)",
                 where=self.name,
-                hint="Nothing was sent. Choose a smaller model, or a shorter context.",
+                hint="Nothing was written. Choose a smaller model, or a shorter context.",
             )
 
     # --- registers --------------------------------------------------------------------------
@@ -190,29 +192,23 @@ class Board:
             does not answer.
         """
         self.settle()
-        before = self._own()
         sent = [
             self.session.send(Opcode.GET, place(first, min(MAX_BYTES, address + count - first)))
             for first in range(address, address + count, MAX_BYTES)
         ]
-        content = b"".join(self.session.wait(request) for request in sent)
-        self._compare(before)
-        return numpy.frombuffer(content, numpy.uint8)
+        return numpy.frombuffer(self._finish(sent), numpy.uint8)
 
     def put(self, address: int, content: Any) -> None:
         """Write bytes, without comparing them; raises LinkError as `get`."""
         self.settle()
-        before = self._own()
-        self._put(address, bytes(content))
-        self._compare(before)
+        self._finish(self._put(address, bytes(content)))
 
-    def _put(self, address: int, content: bytes) -> None:
+    def _put(self, address: int, content: bytes) -> list[Request]:
         sent = []
         for first in range(0, len(content), MAX_BYTES):
             part = content[first : first + MAX_BYTES]
             sent.append(self.session.send(Opcode.PUT, place(address + first, len(part)) + part))
-        for request in sent:
-            self.session.wait(request)
+        return sent
 
     def load(self, address: int, content: NDArray[numpy.uint8], what: str = "loading") -> int:
         """Write what is not there yet, and make sure that all of it is.
@@ -238,14 +234,13 @@ class Board:
             If memory does not hold what was written, or as `get`.
         """
         self.settle()
-        before, written = self._own(), 0
+        written = 0
         pieces = list(range(0, len(content), PIECE))
         wrong = self._differing(address, content, pieces, "comparing")
         for _ in range(_ROUNDS):
             if not wrong:
                 break
             written += self._write_pieces(address, content, wrong, what)
-            self._compare(before)
             wrong = self._differing(address, content, wrong, "verifying")
         if not wrong:
             return written
@@ -261,9 +256,11 @@ class Board:
     ) -> int:
         """Write pieces; returns their bytes."""
         parts = {first: content[first : first + PIECE].tobytes() for first in pieces}
+        sent = []
         for done, (first, part) in enumerate(parts.items()):
             self._progress(what, done, len(parts))
-            self._put(address + first, part)
+            sent += self._put(address + first, part)
+        self._finish(sent)
         return sum(map(len, parts.values()))
 
     def _differing(
@@ -284,20 +281,25 @@ class Board:
                 found.append(first)
         return found
 
-    def _own(self) -> dict[str, int]:
-        """What memory did to the host."""
-        content = self.session.ask(Opcode.READ, place(OWN_WORD, 1))
-        return unpack(OWN, int.from_bytes(content, "little"))
+    def _ask_own(self) -> Request:
+        return self.session.send(Opcode.READ, place(OWN_WORD, 1))
 
-    def _compare(self, before: dict[str, int]) -> None:
-        """Whether memory answered as it should since then."""
-        found = self._own()
-        if found["silent"]:
+    def _own(self, request: Request) -> dict[str, int]:
+        """What memory did to the host."""
+        return unpack(OWN, int.from_bytes(self.session.wait(request), "little"))
+
+    def _finish(self, sent: Sequence[Request]) -> bytes:
+        """All answers; raises LinkError if memory did not answer as it should."""
+        request = self._ask_own()
+        content = b"".join(self.session.wait(item) for item in sent)
+        own = self._own(request)
+        if own["silent"]:
             raise LinkError(
                 "the board's memory does not answer",
                 where=self.name,
                 hint="Its controller hangs, or was never ready. Reset the board.",
             )
-        if found["errors"] != before["errors"]:
-            count = (found["errors"] - before["errors"]) % (1 << 16)
+        if count := (own["errors"] - self._errors) % (1 << OWN[0].bits):
+            self._errors = own["errors"]
             raise LinkError(f"the board's memory answered with {count} errors", where=self.name)
+        return content

@@ -246,7 +246,8 @@ class Bench:
             range(middle // word, self.high // word), self.draw, self.coverage,
         )  # fmt: skip
         self.turns = Turns(dut, options["turns"], self.coverage)
-        self.words, self.read_next = Board(), None
+        self.words = Board()
+        self.read_next: int | None = None
         self.answer: list[int] = []
         self.answers: list[tuple[dict[str, int], bytes]] = []
         self.source = Source(dut, "requests", self.draw, False)
