@@ -48,7 +48,8 @@ def test_commands_of_the_readme(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("neurocorex-tutorial.md", 5), ("neurocorex-cluster.md", 1)]
+    ("page", "least"),
+    [("neurocorex-tutorial.md", 5), ("neurocorex-cluster.md", 1), ("skipopu-board.md", 3)],
 )
 def test_tutorials(folder: Path, page: str, least: int) -> None:
     """Commands and programs of a page, in their order."""

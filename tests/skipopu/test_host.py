@@ -278,7 +278,7 @@ def test_a_board_that_was_reset() -> None:
 
 def test_something_else_at_the_line() -> None:
     other = OtherTwin(CoreSpec(4, 4))
-    with pytest.raises(LinkError, match="calls itself b'NCX1', not b'SKO1'"):
+    with pytest.raises(LinkError, match="calls itself b'NCX1', not b'SOP1'"):
         Board(DirectTransport(other.receive))
 
 

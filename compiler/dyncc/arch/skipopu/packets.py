@@ -30,8 +30,8 @@ from dyncc.arch.skipopu.formats import KvType
 from dyncc.arch.skipopu.isa import COUNT_BITS, REGISTER_BITS
 from dyncc.arch.skipopu.spec import ArchSpec
 
-#: "SKO1" as bytes on the line.
-MAGIC = 0x314F4B53
+#: "SOP1" as bytes on the line.
+MAGIC = 0x31504F53
 VERSION = 1
 
 
@@ -82,7 +82,7 @@ PARAMETERS = tuple(item.name for item in fields(ArchSpec) if item.name not in (*
 
 #: What a board says of itself.
 INFO = (
-    Field("magic", 32, False, "0x314F4B53, SKO1"),
+    Field("magic", 32, False, "0x31504F53, SOP1"),
     Field("version", 32, False, "of this protocol"),
     Field("clk_hz", 32, False, "clock"),
     Field("receive_bytes", 32, False, "bytes of request bodies that it holds"),

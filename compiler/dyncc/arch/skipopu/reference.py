@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from dyncc.arch.reference import code_table, layout_table, table
-from dyncc.arch.skipopu import csr, formats, isa
+from dyncc.arch.reference import byte_table, code_table, layout_table, table
+from dyncc.arch.skipopu import csr, formats, isa, packets
 from dyncc.arch.skipopu.packing import SCHEMES
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 
@@ -73,6 +73,21 @@ def page() -> str:
         layout_table(csr.SEMAPHORE_COUNTS),
         "`engine_...`:",
         layout_table(csr.ENGINE),
+        "## Requests of a host",
+        (
+            "Frames, headers and their order are those of the link, which the "
+            "[reference of NeuroCoreX](neurocorex-reference.md) shows. Numbers are little-endian."
+        ),
+        code_table(packets.Opcode),
+        (
+            "`PLACE`, with which all but `PING` begin; at most "
+            f"{packets.MAX_WORDS} words or {packets.MAX_BYTES} bytes are read or written at once:"
+        ),
+        byte_table(packets.PLACE),
+        f"Word {packets.OWN_WORD}, behind those of the registers:",
+        layout_table(packets.OWN),
+        "Answer to `PING`, after the nonce:",
+        byte_table(packets.INFO),
         "## Packing",
         table(
             ("Scheme", "Multiplier", "Weights at", "Activations at", "Weights", "Activations",
