@@ -5,23 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import cocotb
-from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, Event
-
-from dyncc.arch.link import DELIMITER, LinkSpec
+from dyncc.arch.link import LinkSpec
 from dyncc.core.errors import DynccError, ToolError
 from dyncc.link import Transport
-from dyncc_sim.runner import run_bench, settings
-from dyncc_sim.uart import UartLine
+from dyncc_sim.runner import run_bench
 
-CLOCK_NS = 10
 #: What the program says to the simulation: send so many bytes, or listen for so many cycles.
 SEND, LISTEN = b"S", b"L"
 COMMAND = struct.Struct("<cQ")
@@ -45,10 +38,6 @@ class SimulatedLine(Transport):
         The device's side of the link.
     silence
         Cycles after which a device that is not busy, and has not answered, will not.
-    options
-        More for a bench.
-    bench
-        Module with a test that calls `serve`.
 
     Raises
     ------
@@ -56,17 +45,12 @@ class SimulatedLine(Transport):
         If the simulator is missing or fails.
     """
 
-    def __init__(
-        self, device: Any, link: LinkSpec, silence: int, options: Mapping[str, Any] | None = None,
-        bench: str = "dyncc_sim.line_bench",
-    ) -> None:  # fmt: skip
+    def __init__(self, device: Any, link: LinkSpec, silence: int) -> None:
         self.name, self.baud = "simulated device", link.baud
-        self._device, self._link, self._bench = device, link, bench
+        self._device, self._link = device, link
         self._folder = tempfile.TemporaryDirectory(prefix="dyncc.")
         path = str(Path(self._folder.name) / "line")
-        self._options = {
-            **(options or {}), "link": asdict(link), "path": path, "silence": silence,
-        }  # fmt: skip
+        self._options = {"link": asdict(link), "path": path, "silence": silence}
         self._cycles = 0
         self._error: DynccError | None = None
         self._thread = Thread(target=self._simulate, daemon=True)
@@ -84,7 +68,7 @@ class SimulatedLine(Transport):
     def _simulate(self) -> None:
         """Build and run the simulator, until the program hangs up."""
         try:
-            run_bench(self._device, self._bench, self._options)
+            run_bench(self._device, "dyncc_sim.line_bench", self._options)
         except DynccError as error:
             self._error = error
 
@@ -140,78 +124,3 @@ def receive(line: socket.socket, size: int) -> bytes:
             raise ConnectionError("the other side hung up")
         found += part
     return bytes(found)
-
-
-class Server:
-    """The device's end: sends and listens as it is told."""
-
-    def __init__(self, dut: Any, line: socket.socket) -> None:
-        options = settings()
-        self._dut, self._line, self._link = dut, line, LinkSpec(**options["link"])
-        self._uart = UartLine(dut.rx, dut.tx, 1000 * CLOCK_NS * self._link.divisor)
-        self._silence = options["silence"]
-        self._cycles = 0
-        self._to_send = bytearray()
-        self._sending, self._more = False, Event()
-
-    async def start(self) -> None:
-        """Clock and reset, and what sends and listens."""
-        dut = self._dut
-        Clock(dut.clk, CLOCK_NS, "ns").start()
-        dut.rst.value = 1
-        await ClockCycles(dut.clk, 3)
-        dut.rst.value = 0
-        await ClockCycles(dut.clk, 3)
-        self._uart.listen()
-        cocotb.start_soon(self._send())
-
-    async def serve(self) -> None:
-        """Carry out commands until the program hangs up."""
-        while True:
-            try:
-                command, size = COMMAND.unpack(receive(self._line, COMMAND.size))
-                if command == SEND:
-                    self._to_send += receive(self._line, size)
-                    self._more.set()
-                elif command == LISTEN:
-                    content = await self._listen(size)
-                    self._line.sendall(HEARD.pack(self._cycles, len(content)) + content)
-            except ConnectionError:
-                return
-
-    async def _send(self) -> None:
-        while True:
-            while self._to_send:
-                self._sending = True
-                content, self._to_send = bytes(self._to_send), bytearray()
-                await self._uart.send(content)
-            self._sending = False
-            self._more.clear()
-            await self._more.wait()
-
-    async def _listen(self, cycles: int) -> bytes:
-        """What came within so many cycles; returns when a frame is complete."""
-        end, quiet = self._cycles + cycles, 0
-        byte_cycles = 10 * self._link.divisor
-        received = self._uart.received
-        while DELIMITER not in received and self._cycles < end:
-            before = len(received)
-            step = min(byte_cycles, end - self._cycles)
-            await self._uart.idle(step / self._link.divisor)
-            self._cycles += step
-            active = self._sending or self._to_send or self._dut.busy.value
-            quiet = 0 if active or len(received) != before else quiet + step
-            if quiet >= self._silence:
-                self._cycles = end
-        found = bytes(received)
-        received.clear()
-        return found
-
-
-async def serve(dut: Any) -> None:
-    """Let the program that waits at the other end of the options' ``path`` speak with a device."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(settings()["path"])
-        server = Server(dut, line)
-        await server.start()
-        await server.serve()

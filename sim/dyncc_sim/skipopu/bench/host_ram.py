@@ -78,6 +78,11 @@ class BurstRam(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
         return m
 
 
+def first_words(words: int, size: int) -> list[int]:
+    """What memory holds at first: nothing that anybody may rely on."""
+    return [(7919 * number + 12345) % (1 << 8 * size) for number in range(words)]
+
+
 class DeviceRig(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
     """A device and a memory.
 
@@ -92,10 +97,8 @@ class DeviceRig(wiring.Component):  # type: ignore[misc]  # Amaranth has no type
     ) -> None:
         self._device = Device(arch, target, link, memory_bytes, turns=turns)
         geometry = Geometry.of(arch)
-        # What memory holds at first is nothing that anybody may rely on.
         words = memory_bytes // geometry.bus_bytes
-        noise = [(7919 * i + 12345) % (1 << 8 * geometry.bus_bytes) for i in range(words)]
-        self._ram = BurstRam(geometry, words, noise)
+        self._ram = BurstRam(geometry, words, first_words(words, geometry.bus_bytes))
         super().__init__(
             {"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), "fault": Out(1)}
         )
