@@ -85,6 +85,7 @@ class KvEngine(wiring.Component):
         address, beyond = Signal(REGISTER_BITS), Signal()
         count, size = Signal(range(arch.kv_width + 1)), Signal(shape.slot_bits)
         slot = Signal(SLOT_BITS)
+        too_wide, outside = Signal(), Signal()
         appends, has_place, trap = Signal(), Signal(), Signal.like(work.trap)
         awaited = Signal(2)
         asks = Signal()
@@ -151,23 +152,23 @@ class KvEngine(wiring.Component):
                     product.result[: COUNT_BITS + 1] + place > arch.vector_words
                     for place in (kept.k, kept.v)
                 ]
-                m.d.sync += count.eq(product.result)
+                m.d.sync += [
+                    count.eq(product.result), outside.eq(ends[0] | ends[1]),
+                    too_wide.eq(product.result > arch.kv_width),
+                ]  # fmt: skip
                 with m.If(~product.busy):
                     m.next = "SLOT"
-                    with m.If(product.result > arch.kv_width):
-                        m.d.sync += trap.eq(Trap.SHAPE)
-                        m.next = "DONE"
-                    with m.Elif(ends[0] | ends[1]):
-                        m.d.sync += trap.eq(Trap.BUFFER)
-                        m.next = "DONE"
             with m.State("SLOT"):
                 m.d.comb += [
-                    product.start.eq(1),
+                    product.start.eq(~too_wide & ~outside),
                     product.a.eq(self.next_slot),
                     product.b.eq(size),
                     product.base.eq(kept.pool),
                 ]
                 m.next = "ADDRESS"
+                with m.If(too_wide | outside):
+                    m.d.sync += trap.eq(Mux(too_wide, Trap.SHAPE, Trap.BUFFER))
+                    m.next = "DONE"
             with m.State("ADDRESS"):
                 m.d.sync += [address.eq(product.result), beyond.eq(product.overflow)]
                 with m.If(~product.busy):

@@ -90,7 +90,7 @@ async def aborts(dut: Any) -> None:
     options = settings()
     bench = await begin(dut, options)
     draw, arch, coverage = bench.random, bench.arch, bench.coverage
-    for _ in range(options["aborts"]):
+    for number in range(options["aborts"]):
         position = draw.choice([0, 3, 15, 20, 40])
         tokens = draw.randint(1, arch.tokens)
         layer = draw.randrange(LAYERS)
@@ -108,7 +108,7 @@ async def aborts(dut: Any) -> None:
         coverage["reset while appending"] += not whole and kv
         coverage["reset while fetching"] += not whole and attention
         # Numbers of slots are not used again: some may be in the table by now.
-        forget = draw.random() < 0.3
+        forget = number % 3 == 2
         coverage["forgotten"] += forget
         await bench.restart(bench.executor.next_slot + tokens, SLOTS, forget)
         bench.executor.memory.content[:] = bench.content
