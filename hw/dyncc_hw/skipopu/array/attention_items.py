@@ -109,10 +109,15 @@ class AttentionItems(wiring.Component):
         for row in range(arch.rows):
             places = range(row, ATTENTION_TILE, arch.rows)
             keys = Array(Value.cast(self.mantissas[place]) for place in places)[turn]
-            scale = item.scales[row][0]
-            for half, value in ((scale[:HALF_BITS], self._sum), (scale[HALF_BITS:], self._base)):
-                words = Array(Mux(self._none(place), 0, value(place)) for place in places)
-                m.d.comb += half.eq(Mux(self.values, 0, words[turn]))
+            sums, bases, nones = (
+                Array(value(place) for place in places)[turn]
+                for value in (self._sum, self._base, self._none)
+            )
+            m.d.comb += [
+                item.scales[row][0][: HALF_BITS - 1].eq(sums),
+                item.scales[row][0][HALF_BITS - 1].eq(self.values | nones),
+                item.scales[row][0][HALF_BITS:].eq(bases),
+            ]
             for column in range(arch.columns):
                 value = Array(Value.cast(self.mantissas[first + column][row]) for first in firsts)[
                     at

@@ -54,9 +54,10 @@ class HeadShape(wiring.Component):
         size, heads, kv_heads = work.head_size, work.heads, work.kv_heads
         left, shared, number = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(COUNT_BITS)
         width, keys = Signal(COUNT_BITS), Signal(COUNT_BITS)
-        trap = Signal(TRAP_BITS)
+        fits, inside = Signal(), Signal()
         m.d.comb += [
-            self.trap.eq(trap), self.heads.eq(heads), self.shared.eq(shared),
+            self.trap.eq(Mux(~fits, Trap.SHAPE, Mux(~inside, Trap.BUFFER, Trap.NONE))),
+            self.heads.eq(heads), self.shared.eq(shared),
             self.blocks.eq(size >> (arch.block.bit_length() - 1)),
             self.key_words.eq(size // arch.columns),
             self.state_words.eq(size // arch.merge_lanes),
@@ -71,7 +72,7 @@ class HeadShape(wiring.Component):
         with m.FSM():
             with m.State("IDLE"), m.If(self.begin):
                 m.d.sync += [
-                    trap.eq(Mux(wrong, Trap.SHAPE, Trap.NONE)), left.eq(heads), shared.eq(0),
+                    fits.eq(~wrong), inside.eq(1), left.eq(heads), shared.eq(0),
                     number.eq(0), width.eq(0), keys.eq(0),
                 ]  # fmt: skip
                 m.next = "ADD"
@@ -81,17 +82,19 @@ class HeadShape(wiring.Component):
                     m.d.sync += keys.eq(keys + size)
                 with m.If(left >= kv_heads):
                     m.d.sync += [left.eq(left - kv_heads), shared.eq(shared + 1)]
-                with m.If(trap.any()):
+                with m.If(~fits):
                     m.next = "DONE"
                 with m.Elif(number == heads):
                     m.d.sync += width.eq(width)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                fits = (width <= arch.route_columns) & (keys <= arch.kv_width) & ~left.any()
-                inside = (work.vector + width <= arch.vector_words) & (
-                    work.blocks + (width >> (arch.block.bit_length() - 1)) <= arch.blocks
-                )
-                m.d.sync += trap.eq(Mux(~fits, Trap.SHAPE, Mux(~inside, Trap.BUFFER, Trap.NONE)))
+                m.d.sync += [
+                    fits.eq((width <= arch.route_columns) & (keys <= arch.kv_width) & ~left.any()),
+                    inside.eq(
+                        (work.vector + width <= arch.vector_words)
+                        & (work.blocks + (width >> (arch.block.bit_length() - 1)) <= arch.blocks)
+                    ),
+                ]
                 m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)

@@ -28,8 +28,8 @@ def item_layout(shape: ArrayShape) -> data.StructLayout:
     scales
         With the `last` slice of a block: of each row and lane (the lane's rows one after the other)
         and way, scale and minimum as binary16; or where `direct`, in the first lane, two signed
-        numbers of 16 bits in their places, of which the first less the second is the exponent of a
-        scale of one, in `EXPONENT_BITS`.
+        numbers in their places, of which the first less the second is the exponent of a scale of
+        one, in `EXPONENT_BITS`; unless the highest bit of the first is set, whose exponent is 0.
     shifts
         The accumulator's exponent less the block's.
     begins, ends
@@ -109,7 +109,9 @@ class ArrayFeed(wiring.Component):
             for way in range(shape.ways):
                 raw = held.scales[row][way]
                 less = Mux(held.direct, raw[HALF_BITS:][:EXPONENT_BITS], 0)
-                m.d.comb += put.scales[row][way][:EXPONENT_BITS].eq(raw[:EXPONENT_BITS] - less)
+                apart = (raw[:EXPONENT_BITS] - less)[:EXPONENT_BITS]
+                nothing = held.direct & raw[HALF_BITS - 1]
+                m.d.comb += put.scales[row][way][:EXPONENT_BITS].eq(Mux(nothing, 0, apart))
         with m.If(room):
             m.d.sync += [
                 waits.eq(given.valid & array.input.ready & item.last), held.wide.eq(item.wide),

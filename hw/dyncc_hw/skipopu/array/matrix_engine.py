@@ -26,12 +26,15 @@ _RESULTS = 4
 
 
 def lowest(mask: Any) -> Value:
-    """Number of the lowest bit that is set."""
+    """Number of the lowest bit that is set; any number if none is."""
     mask = Value.cast(mask)
-    found: Any = 0
-    for bit in reversed(range(len(mask))):
-        found = Mux(mask[bit], bit, found)
-    return Value.cast(found)
+    if len(mask) == 1:
+        return Value.cast(Const(0, 1))
+    # Halves side by side: a chain of all bits would be long.
+    bits = (len(mask) - 1).bit_length() - 1
+    low, high = mask[: 1 << bits], mask[1 << bits :]
+    found = Mux(low.any(), lowest(low), lowest(high)) if bits else Const(0, 0)
+    return Cat(found[:bits], ~low.any())
 
 
 class MatrixEngine(wiring.Component):
@@ -106,7 +109,7 @@ class MatrixEngine(wiring.Component):
         group, at = Signal(len(self.activations.block)), Signal(len(self.activations.slice))
         rows_left, word = Signal(COUNT_BITS), Signal(COUNT_BITS)
         line, begins = Signal(self.line.shape()), Signal()
-        trap = Signal(TRAP_BITS)
+        trap, bad_shape, outside = Signal(TRAP_BITS), Signal(), Signal()
         is_wide = work.type == WeightType.Q8_0
         tile_rows = Mux(is_wide, arch.rows, shape.outputs)
         rows_here = Mux(rows_left > tile_rows, tile_rows, rows_left)[: len(self.about.payload.rows)]
@@ -167,7 +170,10 @@ class MatrixEngine(wiring.Component):
                     m.d.comb += self.tile.ready.eq(1)
         with m.FSM():
             with m.State("IDLE"), m.If(self.begin):
-                m.d.sync += trap.eq(self._wrong())
+                m.d.sync += [
+                    flag.eq(value)
+                    for flag, value in zip((bad_shape, outside), self._wrong(), strict=True)
+                ]
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.comb += self.starved.eq(~self.tile.valid)
@@ -178,7 +184,12 @@ class MatrixEngine(wiring.Component):
                     *(item.eq(ZERO) for item in largest),
                 ]  # fmt: skip
                 with m.If(self.tile.valid):
-                    m.d.sync += trap.eq(Mux(self._fits(), trap, Trap.SHAPE))
+                    m.d.sync += trap.eq(
+                        Mux(
+                            bad_shape | ~self._fits(), Trap.SHAPE,
+                            Mux(outside, Trap.BUFFER, Trap.NONE),
+                        )
+                    )  # fmt: skip
                     m.next = "SCAN"
             with m.State("SCAN"):
                 # Results of the instruction before may not be written with this one's scalar.
@@ -211,20 +222,15 @@ class MatrixEngine(wiring.Component):
         self._stage(m, issue, advance, flying, at, group, last_group, base, slices_of_part)
         return m
 
-    def _wrong(self) -> Value:
-        """Why an instruction cannot be carried out, whatever the matrix."""
+    def _wrong(self) -> tuple[Value, Value]:
+        """Whether sizes are wrong whatever the matrix; whether places are outside of buffers."""
         arch, work, shape = self.shape.arch, self.work, self.shape
         several = ((work.tokens > 1) & (work.op == Op.GEMV)) if arch.tokens > 1 else Const(0)
         count = work.columns >> (arch.block.bit_length() - 1)
-        return Mux(
+        return (
             several | (work.columns % (arch.block * shape.ways) != 0) | ~work.columns.any()
             | (work.vector % arch.vector_lanes != 0),
-            Trap.SHAPE,
-            Mux(
-                (work.blocks + count > arch.blocks)
-                | (work.vector + work.rows > arch.vector_words),
-                Trap.BUFFER, Trap.NONE,
-            ),
+            (work.blocks + count > arch.blocks) | (work.vector + work.rows > arch.vector_words),
         )  # fmt: skip
 
     def _fits(self) -> Value:
