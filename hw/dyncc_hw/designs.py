@@ -25,15 +25,12 @@ class Design:
         How it can be built: what each of them may be, the default first.
     make
         Makes its component from sizes, choices and link.
-    serial
-        Whether it has a serial line, so that it can be put on a board.
     """
 
     summary: str
     sizes: dict[str, int]
     choices: dict[str, tuple[str, ...]]
     make: Callable[[dict[str, int], dict[str, str], LinkSpec], Any]
-    serial: bool
 
 
 def spec_of(sizes: dict[str, int]) -> CoreSpec:
@@ -69,6 +66,12 @@ def _overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> 
     return Device(arch, choices["multiplier"], link, memory)
 
 
+def _axi_overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
+    from dyncc_hw.skipopu.axi_device import AxiDevice
+
+    return AxiDevice(ARCHS[choices["arch"]], choices["multiplier"])
+
+
 _SIZES = {
     "neurons": 64,
     "inputs": 16,
@@ -83,7 +86,7 @@ _SIZES = {
 }
 DESIGNS = {
     "neurocorex": Design(
-        "spiking core behind a serial line", _SIZES, Implementation.CHOICES, _device, True
+        "spiking core behind a serial line", _SIZES, Implementation.CHOICES, _device
     ),
     "skipopu": Design(
         "overlay for language models behind a serial line, with its memory",
@@ -93,10 +96,15 @@ DESIGNS = {
             "multiplier": ("MULT18X18D", "DSP48E2", "SB_MAC16"),
         },
         _overlay,
-        True,
+    ),
+    "skipopu-axi": Design(
+        "overlay for language models on AXI buses",
+        {},
+        {"arch": tuple(ARCHS), "multiplier": ("DSP48E2", "MULT18X18D", "SB_MAC16")},
+        _axi_overlay,
     ),
     "neurocorex-core": Design(
-        "spiking core alone, with its bus", _SIZES, Implementation.CHOICES, _core, False
+        "spiking core alone, with its bus", _SIZES, Implementation.CHOICES, _core
     ),
 }
 

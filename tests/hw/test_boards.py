@@ -83,7 +83,7 @@ def test_ice40_pll_is_that_of_icepll(wanted: int) -> None:
 # --- plans ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", [item.name for item in BOARDS.values() if item.serial])
 def test_a_plan_names_only_pins_that_are_there(name: str) -> None:
     plan = Project.of("neurocorex", name, SMALL).plan()
     (constraints,) = (
@@ -126,6 +126,40 @@ def test_the_vivado_project_is_complete(tmp_path: Path, capsys: pytest.CaptureFi
     ports = set(header.group(1).split(", "))
     assert constrained == ports
     assert "LOC L17" in (tmp_path / "top.xdc").read_text()
+
+
+@pytest.mark.parametrize("name", [item.name for item in BOARDS.values() if not item.serial])
+def test_a_system_of_vivado_is_complete(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["hw", "emit", "skipopu-axi", "--board", name, "--arch", "ice40_2x2"]
+    assert main([*arguments, "-o", str(tmp_path)]) == 0
+    written = {Path(line).name for line in capsys.readouterr().out.split()}
+    assert written == {"top.v", "top.il", "overlay.v", "top.xdc", "top.tcl"}
+    # The wrapper has each port of the design, and nothing else.
+    header = re.search(r"^module top\((.*?)\);", (tmp_path / "top.v").read_text(), re.M | re.S)
+    assert header is not None
+    ports = {item.strip() for item in header.group(1).split(",")}
+    wrapper = (tmp_path / "overlay.v").read_text()
+    assert set(re.findall(r"^    \.(\w+)\(", wrapper, re.M)) == ports
+    declared = set(re.findall(r"^  (?:input|output) wire \[\d+:0\] (\w+)", wrapper, re.M))
+    assert declared == ports - {"clk", "rst"}
+    # The script names only what it made, and all its brackets are closed.
+    script = (tmp_path / "top.tcl").read_text()
+    assert script.startswith(f"set PART {BOARDS[name].part}\nset CLOCK_MHZ ")
+    added = re.findall(r"^add_files (?:-fileset constrs_1 )?\{?([\w. ]+)\}?$", script, re.M)
+    assert set(added) == {
+        "top.v overlay.v", "top.xdc"
+    }  # fmt: skip
+    made = set(re.findall(r"^ *create_bd_cell .* (\w+)$", script, re.M))
+    loops = re.findall(r"^foreach (?:\w+|\{\w+ \w+\}) \{([^}]+)\} \{$", script, re.M)
+    made |= {word for words in loops for word in words.split()}
+    used = set(re.findall(r"get_bd_cells (\w+)\]", script))
+    used |= set(re.findall(r"get_bd_(?:intf_)?pins (\w+)/", script))
+    assert {"overlay", "memory", "control"} <= used <= made
+    for opening, closing in ("{}", "[]"):
+        assert script.count(opening) == script.count(closing)
+    assert set(re.findall(r"-file (\S+)\n", script)) >= {"timing.rpt", "utilization.rpt"}
 
 
 def test_a_fingerprint_depends_on_logic_and_not_on_names() -> None:

@@ -109,13 +109,12 @@ def _list() -> None:
             print(f"{'':<20}{text}")
     print("boards:")
     for name, board in BOARDS.items():
-        print(
-            f"  {name:<18}{board.summary}, {board.oscillator_hz / 1e6:g} MHz, "
-            f"serial line on {board.serial}"
-        )
+        line = "" if board.serial is None else f", serial line on {board.serial}"
+        print(f"  {name:<18}{board.summary}{line}")
         for of, setup in board.setups.items():
             given = ", ".join(filter(None, (_given(setup.sizes), _given(setup.choices))))
-            print(f"{'':<20}{of}: {setup.clock_mhz:g} MHz, {setup.baud} baud, {given}")
+            rate = "" if board.serial is None else f"{setup.baud} baud, "
+            print(f"{'':<20}{of}: {setup.clock_mhz:g} MHz, {rate}{given}")
 
 
 def _given(values: Mapping[str, int | str]) -> str:

@@ -5,13 +5,15 @@ from dyncc_hw.boards.artix7 import CMOD_A7_35T
 from dyncc_hw.boards.board import Board
 from dyncc_hw.boards.ecp5 import ORANGECRAB_25F, ORANGECRAB_85F, ULX3S_85F
 from dyncc_hw.boards.ice40 import ICEBREAKER
+from dyncc_hw.boards.systems import ALVEO_U280, KV260, SystemBoard
 
-BOARDS = {
-    item.name: item for item in (ICEBREAKER, ULX3S_85F, ORANGECRAB_85F, ORANGECRAB_25F, CMOD_A7_35T)
-}
+_ALL: tuple[Board | SystemBoard, ...] = (
+    ICEBREAKER, ULX3S_85F, ORANGECRAB_85F, ORANGECRAB_25F, CMOD_A7_35T, KV260, ALVEO_U280,
+)  # fmt: skip
+BOARDS = {item.name: item for item in _ALL}
 
 
-def board(name: str) -> Board:
+def board(name: str) -> Board | SystemBoard:
     """The board of a name.
 
     Raises

@@ -1,5 +1,6 @@
 """What a board is: its platform, its clock, its pins, and the designs that it can have."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,25 @@ OPEN_FLOW: dict[str, Any] = {
     "nextpnr_opts": "--report report.json --timing-allow-fail --seed 1",
 }
 OPEN_PRODUCTS = ("report.json", "stat.json")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tools get.
+
+    Attributes
+    ----------
+    files
+        Content by name.
+    commands
+        Programs with their arguments, in order.
+    products
+        Files that they make.
+    """
+
+    files: dict[str, str]
+    commands: tuple[tuple[str, ...], ...]
+    products: tuple[str, ...]
 
 
 class Pll(Protocol):
@@ -132,6 +152,21 @@ class Board:
                 hint=f"Choose another --clock, for example {self.oscillator_hz / 1e6:g}.",
             )
         return round(found.output_hz), found
+
+    def plan(self, device: Any, clock_hz: int, pll: Pll | None) -> Plan:
+        """Files and commands for the tools, with a clock that `clock` returned.
+
+        Raises
+        ------
+        MissingToolError
+            If amaranth-boards is missing.
+        """
+        top = Top(self, device, clock_hz, pll)
+        found = self.platform().prepare(top, "top", emit_src=False, **self.options)
+        unused = (".bat", ".json", ".debug.v")
+        files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
+        commands = json.loads(found.files["build_top.json"])["commands"]
+        return Plan(files, tuple(tuple(command) for command in commands), self.products)
 
 
 class Top(Elaboratable):

@@ -1,32 +1,12 @@
 """What is built: a design of some sizes on a board, as files and commands."""
 
-import json
 from dataclasses import dataclass
 
 from dyncc.arch.link import LinkSpec
-from dyncc.core.errors import ConfigError
 from dyncc_hw.boards import board
-from dyncc_hw.boards.board import STATISTICS, Board, Pll, Top
-from dyncc_hw.designs import all_choices, all_sizes, build, design
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the tools get.
-
-    Attributes
-    ----------
-    files
-        Content by name.
-    commands
-        Programs with their arguments, in order.
-    products
-        Files that they make.
-    """
-
-    files: dict[str, str]
-    commands: tuple[tuple[str, ...], ...]
-    products: tuple[str, ...]
+from dyncc_hw.boards.board import STATISTICS, Board, Plan, Pll
+from dyncc_hw.boards.systems import SystemBoard
+from dyncc_hw.designs import all_choices, all_sizes, build
 
 
 @dataclass(frozen=True)
@@ -48,7 +28,7 @@ class Project:
     """
 
     design: str
-    board: Board
+    board: Board | SystemBoard
     sizes: dict[str, int]
     clock_hz: int
     pll: Pll | None
@@ -71,12 +51,7 @@ class Project:
         ConfigError
             If there is no such design, board, size, choice or clock, or it cannot fit.
         """
-        chosen, target = design(name), board(board_name)
-        if not chosen.serial:
-            raise ConfigError(
-                f"{name} has no serial line, so that a board cannot hold it alone",
-                hint="Write its Verilog with dyncc hw emit, or build neurocorex.",
-            )
+        target = board(board_name)
         setup = target.setup(name)
         clock_hz, pll = target.clock(setup.clock_mhz if clock_mhz is None else clock_mhz)
         chosen_sizes = all_sizes(name, setup.sizes, sizes or {})
@@ -97,12 +72,7 @@ class Project:
         """
         link = LinkSpec(clk_hz=self.clock_hz, baud=self.baud)
         device = build(self.design, self.sizes, self.choices, link)
-        top = Top(self.board, device, self.clock_hz, self.pll)
-        found = self.board.platform().prepare(top, "top", emit_src=False, **self.board.options)
-        unused = (".bat", ".json", ".debug.v")
-        files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
-        commands = json.loads(found.files["build_top.json"])["commands"]
-        return Plan(files, tuple(tuple(command) for command in commands), self.board.products)
+        return self.board.plan(device, self.clock_hz, self.pll)
 
     def measured(self) -> Plan:
         """The plan that figures are taken from: that of yosys alone, if the flow is Vivado's."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dyncc.core.errors import ArtifactError, InternalError
+from dyncc_hw.boards.board import Plan
 from dyncc_hw.flow.fingerprint import fingerprint
-from dyncc_hw.flow.project import Plan, Project
+from dyncc_hw.flow.project import Project
 from dyncc_hw.flow.run import TOOLS
 
 #: What the columns of the table are called by the tools; LUTs of the last family are counted.

@@ -11,8 +11,8 @@ from typing import Any
 
 from dyncc.core.errors import ConfigError, ToolError
 from dyncc.core.tools import FPGA_TOOLS, program
+from dyncc_hw.boards.board import Plan
 from dyncc_hw.flow import cache
-from dyncc_hw.flow.project import Plan
 
 #: Called about every second with what is done, the step, and the number of steps.
 Progress = Callable[[str, int, int], None]

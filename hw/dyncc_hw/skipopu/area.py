@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from dyncc.core.errors import ConfigError
-from dyncc_hw.flow.project import Plan
+from dyncc_hw.boards.board import Plan
 from dyncc_hw.flow.run import execute
 from dyncc_hw.skipopu.arithmetic.f25 import ADD, CODE_BITS, MULTIPLY, add, multiply
 from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed, Unit
