@@ -233,7 +233,6 @@ def _spiking(arguments: argparse.Namespace) -> int:
 
 def _core(board: str, given: dict[str, Any]) -> CoreSpec:
     """The core of a board, as `dyncc hw build` builds it with the sizes given."""
-    from dyncc.arch.neurocorex import CoreSpec
     from dyncc.core.errors import MissingToolError
 
     try:
