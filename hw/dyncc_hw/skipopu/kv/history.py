@@ -97,7 +97,7 @@ class History(wiring.Component):
             self.history.mantissas.eq(places.mantissas),
             self.history.exponents.eq(places.exponents),
             scanner.slot_limit.eq(self.slot_limit),
-            scanner.room.eq(misses.level < _MISSES - ATTENTION_TILE),
+            scanner.room.eq(misses.level < _MISSES - ATTENTION_TILE - 1),
             self.resident.eq(scanner.resident),
             self.fetched.eq(scanner.fetched),
             misses.w_en.eq(scanner.miss.valid),

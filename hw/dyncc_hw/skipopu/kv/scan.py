@@ -56,7 +56,8 @@ class TableScanner(wiring.Component):
     product
         For addresses; used only before the first `miss` of a request.
     room
-        Whether all misses of a tile, and its end, will be taken at once.
+        Whether all misses of a tile, and its end, will be taken at once, and one that may come in
+        this cycle.
     miss
         Stream of `MISS`, in order.
     tiles
@@ -103,12 +104,12 @@ class TableScanner(wiring.Component):
         place, left = Signal(TILE_BITS), Signal(range(ATTENTION_TILE + 1))
         present, slot = Signal(ATTENTION_TILE), Signal(SLOT_BITS)
         open_tiles, opens = Signal(2), Signal()
+        # Positions from the tile's first one on.
         position, rest = Signal(COUNT_BITS), Signal(COUNT_BITS + 1)
         size, ends = Signal(range(ATTENTION_TILE + 1)), Signal()
         product = self.product
         m.d.comb += [
             position.eq(first + place),
-            rest.eq(kept.last - first + 1),
             ends.eq(rest <= ATTENTION_TILE),
             size.eq(Mux(ends, rest, ATTENTION_TILE)),
             self.ask.payload.address.eq(entry),
@@ -117,8 +118,6 @@ class TableScanner(wiring.Component):
             self.look.slot.eq(slot),
             self.pool.eq(kept.pool),
             self.miss.payload.slot.eq(slot),
-            self.miss.payload.place.eq(place),
-            self.miss.payload.odd.eq(odd),
         ]
         m.d.sync += open_tiles.eq(open_tiles + opens - self.taken)
         # Entries come in pieces, low half first.
@@ -128,7 +127,19 @@ class TableScanner(wiring.Component):
         in_history = position < shape.places
         there = slot != NO_SLOT
         beyond = there & (slot >= self.slot_limit)
-        resident = there & in_history & self.look.hit
+        # Whether a place has the slot is known late, so what is missing is told a cycle later.
+        looks, counts, good, hit, over = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            looks.eq(0), over.eq(0), counts.eq(there & ~beyond), good.eq(~bad),
+            hit.eq(in_history & self.look.hit),
+            self.miss.payload.place.eq(place), self.miss.payload.odd.eq(odd),
+        ]  # fmt: skip
+        m.d.comb += [
+            self.resident.eq(looks & counts & hit),
+            self.fetched.eq(looks & counts & ~hit),
+            self.miss.valid.eq((self.fetched & good) | over),
+            self.miss.payload.ends.eq(over),
+        ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.request.ready.eq(1)
@@ -142,6 +153,7 @@ class TableScanner(wiring.Component):
                     product.a.eq(kept.kv_heads),
                     product.b.eq(kept.head_size),
                 ]
+                m.d.sync += rest.eq(kept.last + 1)
                 m.next = "COUNT"
                 with m.If(kept.last >= kept.context):
                     m.d.sync += bad.eq(1)
@@ -182,24 +194,16 @@ class TableScanner(wiring.Component):
                     with m.If(upper):
                         m.next = "LOOK"
             with m.State("LOOK"):
-                m.d.comb += [
-                    self.resident.eq(resident & ~beyond),
-                    self.fetched.eq(there & ~resident & ~beyond),
-                    self.miss.valid.eq(self.fetched & ~bad),
-                ]
                 m.d.sync += [
-                    present.bit_select(place, 1).eq(there), bad.eq(bad | beyond),
+                    looks.eq(1), present.bit_select(place, 1).eq(there), bad.eq(bad | beyond),
                     place.eq(place + 1), left.eq(left - 1),
                 ]  # fmt: skip
                 m.next = "ENTRIES"
                 with m.If(left == 1):
                     m.next = "END"
             with m.State("END"):
-                m.d.comb += [
-                    self.miss.valid.eq(1),
-                    self.miss.payload.ends.eq(1),
-                    opens.eq(self.miss.ready),
-                ]
+                m.d.comb += opens.eq(1)
+                m.d.sync += over.eq(1)
                 for number in range(2):
                     with m.If(odd == number):
                         tile = self.tiles[number]
@@ -208,14 +212,14 @@ class TableScanner(wiring.Component):
                             tile.last.eq(ends | bad),
                             tile.trap.eq(Mux(bad, Trap.MEMORY, Trap.NONE)),
                         ]  # fmt: skip
-                with m.If(self.miss.ready):
-                    m.d.sync += [
-                        odd.eq(~odd), first.eq(first + ATTENTION_TILE),
-                        entry.eq(entry + ATTENTION_TILE * ENTRY_BYTES),
-                    ]  # fmt: skip
-                    m.next = "TILE"
-                    with m.If(ends | bad):
-                        m.next = "DRAIN"
+                m.d.sync += [
+                    odd.eq(~odd), first.eq(first + ATTENTION_TILE),
+                    rest.eq(rest - ATTENTION_TILE),
+                    entry.eq(entry + ATTENTION_TILE * ENTRY_BYTES),
+                ]  # fmt: skip
+                m.next = "TILE"
+                with m.If(ends | bad):
+                    m.next = "DRAIN"
             with m.State("DRAIN"), m.If(open_tiles == 0):
                 m.next = "IDLE"
         return m
