@@ -46,7 +46,7 @@ def host(name: str, simulator: str = "verilator", **options: Any) -> None:
     arch = INSTANCES[name]
     settings = {
         "name": name, "memory_bytes": MEMORY_BYTES, "turns": TURNS, "patience": PATIENCE,
-        "link": asdict(LINK), "seed": 1, "latency": 4, "requests": 300, "cover": COVER,
+        "link": asdict(LINK), "seed": 1, "latency": 4, "requests": 60, "cover": COVER,
     }  # fmt: skip
     rig = HostRig(arch, LINK, MEMORY_BYTES, TURNS, PATIENCE)
     run_bench(rig, BENCH, settings | options, simulator=simulator)
@@ -62,7 +62,7 @@ def test_requests_beside_a_machine_that_leaves_no_gap() -> None:
 
 @pytest.mark.parametrize("simulator", [ICARUS])
 def test_requests_on_icarus(simulator: str) -> None:
-    host("batched", simulator, seed=2, requests=60, cover=["memories compared"])
+    host("batched", simulator, seed=2, requests=30, cover=["memories compared"])
 
 
 # --- the whole device, through its pins ---------------------------------------------------------
