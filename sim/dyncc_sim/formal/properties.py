@@ -13,6 +13,7 @@ from dyncc_sim.formal import (
     skipopu,
     skipopu_front,
     skipopu_memory,
+    skipopu_sdram,
     synapses,
     vector_buffer,
 )
@@ -30,4 +31,5 @@ PROPERTIES = [
     *kv_places.PROPERTIES,
     *vector_buffer.PROPERTIES,
     *skipopu_memory.PROPERTIES,
+    *skipopu_sdram.PROPERTIES,
 ]

@@ -178,7 +178,7 @@ class SdramController(wiring.Component):
         )  # fmt: skip
         m.d.sync += [ahead_open.eq(holds & ~is_open), ahead_close.eq(holds & is_open & ~same)]
 
-        may_write = waits(m, (reads, self.cycles.turn))
+        may_write = waits(m, "to_write", (reads, self.cycles.turn))
         room, words = self._answer(m, moves & ~current.write, current.beyond), self._words(m)
         m.d.comb += [
             ready.eq(Mux(current.write, words.r_rdy & may_write, room)),

@@ -9,11 +9,13 @@ from amaranth.lib.wiring import In, Out
 from dyncc_hw.skipopu.memory.sdram_chip import SdramChip, SdramCycles
 
 
-def waits(m: Module, *causes: tuple[Any, int]) -> Value:
+def waits(m: Module, name: str, *causes: tuple[Any, int]) -> Value:
     """Whether enough cycles have passed since the last of some events.
 
     Parameters
     ----------
+    name
+        Of the register.
     causes
         An event, and how many cycles after it at the earliest something may happen.
 
@@ -23,7 +25,7 @@ def waits(m: Module, *causes: tuple[Any, int]) -> Value:
         From a register, or constant. In the cycle of an event it does not know of it.
     """
     # As many ones as cycles are left: of two waits the longer one is their union.
-    left = Signal(max(cycles for _, cycles in causes) - 1)
+    left = Signal(max(cycles for _, cycles in causes) - 1, name=name)
     if not len(left):
         return Value.cast(1)
     more = left >> 1
@@ -83,18 +85,13 @@ class Banks(wiring.Component):
         for bank in range(self._chip.banks):
             opens, closes = self.opens[bank], self.closes[bank]
             others = Cat(bit for other, bit in enumerate(self.opens) if other != bank).any()
+            before_open = ((opens, cycles.rc), (others, cycles.rrd), (closes, cycles.rp))
+            before_close = ((opens, cycles.ras), (self.writes[bank], cycles.wr))
             m.d.comb += [
-                self.may_open[bank].eq(
-                    waits(
-                        m, (opens, cycles.rc), (others, cycles.rrd), (closes, cycles.rp),
-                        *everywhere,
-                    )
-                ),
-                self.may_close[bank].eq(
-                    waits(m, (opens, cycles.ras), (self.writes[bank], cycles.wr), *everywhere)
-                ),
-                self.may_move[bank].eq(waits(m, (opens, cycles.rcd))),
-            ]  # fmt: skip
+                self.may_open[bank].eq(waits(m, f"to_open_{bank}", *before_open, *everywhere)),
+                self.may_close[bank].eq(waits(m, f"to_close_{bank}", *before_close, *everywhere)),
+                self.may_move[bank].eq(waits(m, f"to_move_{bank}", (opens, cycles.rcd))),
+            ]
             with m.If(opens):
                 m.d.sync += [self.open[bank].eq(1), self.rows[bank].eq(self.row)]
             with m.If(closes):

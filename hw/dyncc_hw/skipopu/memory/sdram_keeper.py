@@ -36,17 +36,11 @@ class Keeper(wiring.Component):
         The mode is set.
     """
 
-    may_close: In(1)
-    may_go_on: In(1)
-    stop: Out(1)
-    close: Out(1)
-    refresh: Out(1)
-    set_mode: Out(1)
-    ready: Out(1)
-
     def __init__(self, cycles: SdramCycles) -> None:
         self._cycles = cycles
-        super().__init__()
+        inputs = dict.fromkeys(("may_close", "may_go_on"), In(1))
+        outputs = dict.fromkeys(("stop", "close", "refresh", "set_mode", "ready"), Out(1))
+        super().__init__(inputs | outputs)
 
     def elaborate(self, platform: Any) -> Module:
         """One counter for the pause and for the period."""

@@ -193,8 +193,20 @@ class SdramModel(Agent):
             if bank.row is not None:
                 self._wait("a row is closed", bank.opened, self._chip.ras, "it was opened")
                 self._wait("a row is closed", bank.written, self._chip.wr, "it was written")
-                assert not self._after(bank.opened, ROW_NS), "a row was open for too long"
+                if self._after(bank.opened, ROW_NS):
+                    self._lose(self.banks.index(bank))
             bank.row, bank.closed = None, self.now
+
+    def _lose(self, number: int) -> None:
+        """A row was open for too long, which may be in the pause after a reset."""
+        bank, columns = self.banks[number], self._chip.columns
+        assert bank.row is not None
+        assert bank.opened < self._begun, "a row was open for too long"
+        first = (bank.row * self._chip.banks + number) * columns
+        for place in range(first, first + columns):
+            self.content.pop(place, None)
+            self.known.pop(place, None)
+        self._coverage["rows lost"] += 1
 
     def _open(self, number: int, address: int) -> None:
         assert self.ready, "a row is opened before the chip is ready"
