@@ -292,6 +292,16 @@ async def measured(bench: Bench, name: str, places: list[int], write: bool = Fal
     coverage[f"{name}: lost to refreshes"] = model.lost
 
 
+async def latency(bench: Bench) -> int:
+    """Cycles from a burst to its first word, if it goes to an open row and nothing is to do."""
+    for _ in range(2):
+        bench.read(0, 1)
+        await bench.until(lambda: not bench.commands.queue)
+        begun = bench.cycles
+        await bench.until(lambda: not bench.wanted)
+    return bench.cycles - begun
+
+
 def load(bench: Bench, address: int, words: int) -> None:
     """Words in the chip that nobody wrote."""
     content = [bench.draw.getrandbits(16) for _ in range(words)]
@@ -313,6 +323,8 @@ async def rates(dut: Any) -> None:
     # Everything again from an open row.
     per_row = chip.columns // burst
     await measured(bench, "reads in a row", [burst * (i % per_row) for i in range(2 * per_row)])
+    coverage["latency: cycles"] = await latency(bench)
+    assert coverage["latency: cycles"] == 4 + (bench.model.cas or 0) + bench.options["latency"]
     anywhere = [burst * bench.draw.randrange(chip.words // burst) for _ in range(256)]
     for place in anywhere:
         load(bench, place, burst)
