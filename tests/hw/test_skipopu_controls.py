@@ -18,7 +18,7 @@ from dyncc.arch.skipopu import csr
 from dyncc.arch.skipopu.csr import Place, State
 from dyncc.arch.skipopu.isa import Engine, Op, Trap
 from dyncc.core.errors import ConfigError, ToolError
-from dyncc_hw.skipopu.control.control import Registers
+from dyncc_hw.skipopu.control.control import READ_CYCLES, Registers
 from dyncc_hw.skipopu.control.counters import check
 from dyncc_hw.skipopu.control.front import State as HardwareState
 from dyncc_sim.skipopu.bench.instances import BATCHED
@@ -82,11 +82,15 @@ class Simulated:
             ctx.set(bus.read, value is None)
             ctx.set(bus.write, value is not None)
             ctx.set(bus.write_data, value or 0)
+            await self._tick(ctx)
+            # A counter is read a cycle after it was asked for.
             if value is None and not address % 2:
                 self.seen = Counter(self.wanted)
-            await self._tick(ctx)
             ctx.set(bus.read, 0)
             ctx.set(bus.write, 0)
+            for _ in range(READ_CYCLES - 1 if value is None else 0):
+                self._drive(ctx)
+                await self._tick(ctx)
             self._answers.put(ctx.get(bus.read_data))
 
     def _drive(self, ctx: Any) -> None:

@@ -16,6 +16,8 @@ from dyncc_hw.skipopu.control.front import State
 from dyncc_hw.skipopu.machine import Machine, machine_members
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 
+#: Cycles from `read` to a word.
+READ_CYCLES = 4
 #: Members of a machine that belong to its registers.
 _TOLD = (
     "start", "base", "length", "watchdog", "number", "value", "write", "memory_bytes", "windows",
@@ -37,8 +39,8 @@ def register_signature() -> wiring.Signature:
     write, write_data
         Write a word in this cycle.
     read, read_data
-        Read a word in this cycle; it is there in the next one, and stays until the next `read`. In
-        every other cycle at most. Not together with `write`.
+        Read a word: it is there `READ_CYCLES` cycles later, and stays until the next `read`, which
+        may come then. Not together with `write`.
     """
     return wiring.Signature(
         {
@@ -79,11 +81,17 @@ class Registers(wiring.Component):
         m = Module()
         bus = self.registers
         number, upper = bus.address[1:], bus.address[0]
+        # What is read: its place a cycle later, its value after three, when counters have theirs.
+        asked, wants_upper = Signal.like(number), Signal()
+        steps = Signal(READ_CYCLES - 1)
+        m.d.sync += steps.eq(Cat(bus.read, steps))
+        with m.If(bus.read):
+            m.d.sync += [asked.eq(number), wants_upper.eq(upper)]
         lower_word, upper_word = Signal(csr.WORD_BITS), Signal(csr.WORD_BITS)
         stopped = Signal()
         m.d.comb += [
             stopped.eq((self.state != State.STARTING) & (self.state != State.RUNNING)),
-            self.number.eq(number),
+            self.number.eq(Mux(bus.write, number, asked)),
         ]
         writes = bus.write & stopped
         with m.If(bus.write & ~upper):
@@ -103,23 +111,23 @@ class Registers(wiring.Component):
                 m.d.sync += kept[place].eq(whole if bits > csr.WORD_BITS else bus.write_data)
 
         m.submodules.counters = counters = self._count(m)
-        counted = self._within(number, Place.COUNTERS, len(csr.COUNTERS))
+        counted = self._within(asked, Place.COUNTERS, len(csr.COUNTERS))
         m.d.comb += [
-            counters.number.eq(number - Place.COUNTERS),
-            counters.read.eq(bus.read & ~upper & counted),
+            counters.number.eq(asked - Place.COUNTERS),
+            counters.read.eq(steps[0] & ~wants_upper & counted),
         ]
         found = Signal(2 * csr.WORD_BITS)
-        with m.Switch(number):
+        with m.Switch(asked):
             for place, value in self._readable(kept).items():
                 with m.Case(int(place)):
                     m.d.comb += found.eq(value)
-        with m.If(self._within(number, Place.REGISTERS, REGISTERS)):
+        with m.If(self._within(asked, Place.REGISTERS, REGISTERS)):
             m.d.comb += found.eq(self.read)
         with m.If(counted):
             m.d.comb += found.eq(counters.value)
-        with m.If(bus.read):
-            m.d.sync += bus.read_data.eq(Mux(upper, upper_word, found))
-            with m.If(~upper):
+        with m.If(steps[-1]):
+            m.d.sync += bus.read_data.eq(Mux(wants_upper, upper_word, found))
+            with m.If(~wants_upper):
                 m.d.sync += upper_word.eq(found[csr.WORD_BITS :])
         return m
 

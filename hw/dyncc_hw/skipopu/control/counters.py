@@ -28,7 +28,7 @@ class Counters(wiring.Component):
 
     Events go to small counters, amounts to a register. In each cycle one of these is added to its
     total in memory, in turn; amounts come before events, and what is read before both. So what is
-    read is exact: all that happened before that cycle.
+    read is exact: all that happened before the cycle of `read`.
 
     A total may be read in every other cycle at most, and amounts may come in every fourth.
 
@@ -48,7 +48,7 @@ class Counters(wiring.Component):
     events
         Add one to the totals of events, by bits.
     number, read, value
-        A total, in the same cycle.
+        Two cycles after `read` the total `number` is there, for a cycle.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Counters(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
-        """A step in each cycle."""
+        """A total in each cycle: chosen in one, changed in the next."""
         m = Module()
         sums, count = self.sums, self.count
         m.submodules.store = store = memory.Memory(shape=TOTAL_BITS, depth=count, init=[])
@@ -79,15 +79,19 @@ class Counters(wiring.Component):
         small = [Signal(_EVENT_BITS, name=f"small_{number}") for number in range(count - sums)]
         added = Signal(max(self.bits, _EVENT_BITS))
         hit = pending.valid & (pending.client == step)
-        m.d.comb += [
-            step.eq(Mux(self.read, self.number, Mux(pending.valid, pending.client, scan))),
+        place, known, changes = Signal.like(step), Signal(), Signal()
+        m.d.comb += step.eq(Mux(self.read, self.number, Mux(pending.valid, pending.client, scan)))
+        m.d.sync += [
             added.eq(Mux(step < sums, Mux(hit, pending.bytes, 0), Array([0] * sums + small)[step])),
-            out.addr.eq(step), into.addr.eq(step), into.en.eq(1),
             # Memory holds anything after a clear.
-            self.value.eq(Mux(valid.bit_select(step, 1), out.data, 0) + added),
-            into.data.eq(self.value),
+            place.eq(step), known.eq(valid.bit_select(step, 1)), changes.eq(1),
+            valid.eq(valid | (1 << step)),
+            self.value.eq(into.data),
         ]  # fmt: skip
-        m.d.sync += valid.eq(valid | (1 << step))
+        m.d.comb += [
+            out.addr.eq(place), into.addr.eq(place), into.en.eq(changes),
+            into.data.eq(Mux(known, out.data, 0) + added),
+        ]  # fmt: skip
         for number, counter in enumerate(small):
             kept = Mux(step == sums + number, 0, counter)
             m.d.sync += counter.eq(kept + self.events[number])

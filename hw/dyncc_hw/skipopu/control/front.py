@@ -172,11 +172,6 @@ class Front(wiring.Component):
             fetch.enable.eq(self.state == State.RUNNING),
             semaphores.asks.eq(Cat(asks)),
             *(semaphores.wait[i].eq(wait) for i, wait in enumerate(waits)),
-            semaphores.releases.eq(Cat(sequencer.releases, finished)),
-            *(
-                semaphores.release[i].eq(release)
-                for i, release in enumerate([sequencer.release, *releases])
-            ),
             sequencer.granted.eq(semaphores.granted[0]),
             *(queue.granted.eq(semaphores.granted[1 + i]) for i, queue in enumerate(queues)),
             self.begun.eq(Cat(queue.begun for queue in queues)), self.finished.eq(finished),
@@ -186,6 +181,14 @@ class Front(wiring.Component):
                 & (sequencer.put_vector.payload.work.op == Op.ROUTE)
             ),
         ]  # fmt: skip
+        # A cycle later: who finishes is known late in a cycle.
+        m.d.sync += [
+            semaphores.releases.eq(Mux(stopped, 0, Cat(sequencer.releases, finished))),
+            *(
+                semaphores.release[i].eq(release)
+                for i, release in enumerate([sequencer.release, *releases])
+            ),
+        ]
         puts = Cat(
             getattr(sequencer, f"put_{engine.name.lower()}").valid
             & getattr(sequencer, f"put_{engine.name.lower()}").ready

@@ -123,6 +123,8 @@ class Sequencer(wiring.Component):
         engine, count = Signal(range(len(Engine))), Signal(range(OPERANDS + 1))
         operands = [Signal(REGISTER_BITS, name=f"operand_{i}") for i in range(OPERANDS)]
         step, asked = Signal(range(OPERANDS + 1)), Signal()
+        # Whether the first operand is other than 0.
+        some = Signal()
         pc, at = self.pc, Signal(COUNT_BITS)
         special = self._special(m, registers)
         active, batch_fits = self._active(m, header, special[R_TOKENS])
@@ -173,6 +175,8 @@ class Sequencer(wiring.Component):
                 for index, operand in enumerate(operands):
                     with m.If(step == index):
                         m.d.sync += operand.eq(registers.read)
+                with m.If(step == 0):
+                    m.d.sync += some.eq(registers.read.any())
                 with m.If(step == count - 1):
                     m.next = "DISPATCH"
                     with m.If((header.op == Op.SETR) & (mode == SetMode.ADD)):
@@ -199,13 +203,13 @@ class Sequencer(wiring.Component):
                     with m.If(may):
                         m.d.comb += finished.eq(1)
                         with m.If(header.op == Op.LOOP):
-                            m.d.comb += skips.eq(suppressed | ~operands[0].any())
+                            m.d.comb += skips.eq(suppressed | ~some)
                             m.d.comb += stays.eq(~skips)
                             m.d.sync += at.eq(pc + body)
                         with m.If(~suppressed):
                             self._carry_out(
-                                m, word, header, mode, number, body, operands, registers, loops,
-                                finished, wrong,
+                                m, word, header, mode, number, body, operands, some, registers,
+                                loops, finished, wrong,
                             )  # fmt: skip
                 with m.Elif(~waits & ~batch_fits):
                     m.d.comb += wrong.eq(Trap.SHAPE)
@@ -310,8 +314,8 @@ class Sequencer(wiring.Component):
 
     def _carry_out(
         self, m: Module, word: Value, header: Any, mode: Value, number: Value, body: Value,
-        operands: list[Signal], registers: RegisterFile, loops: LoopStack, finished: Signal,
-        wrong: Signal,
+        operands: list[Signal], some: Signal, registers: RegisterFile, loops: LoopStack,
+        finished: Signal, wrong: Signal,
     ) -> None:  # fmt: skip
         """An instruction of the sequencer's own that is not suppressed, and may be wrong."""
         source, second = operands[0], operands[1]
@@ -337,8 +341,8 @@ class Sequencer(wiring.Component):
             with m.If(no_register | no_shift):
                 m.d.comb += [wrong.eq(Trap.OPCODE), registers.write.eq(0), finished.eq(0)]
         with m.If(header.op == Op.LOOP):
-            m.d.comb += loops.push.eq(operands[0].any())
-            with m.If(~body.any() | (loops.full & operands[0].any())):
+            m.d.comb += loops.push.eq(some)
+            with m.If(~body.any() | (loops.full & some)):
                 m.d.comb += [wrong.eq(Trap.LOOP), loops.push.eq(0), finished.eq(0)]
 
 

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu import csr
-from dyncc_hw.skipopu.control.control import register_signature
+from dyncc_hw.skipopu.control.control import READ_CYCLES, register_signature
 
 #: Bits of addresses of bytes.
 ADDRESS_BITS = csr.ADDRESS_BITS + 2
@@ -32,7 +32,8 @@ class AxiLiteSlave(wiring.Component):
     """Words of the registers, at four times their numbers.
 
     A word is written as a whole: with other strobes nothing is, and the answer is an error. One
-    access at a time, reads and writes in turn if both wait; an access takes two cycles.
+    access at a time, reads and writes in turn if both wait; a write takes two cycles, a read takes
+    what the registers do and two more.
 
     Members
     -------
@@ -49,7 +50,7 @@ class AxiLiteSlave(wiring.Component):
         """Take an access, then answer it."""
         m = Module()
         bus, registers = self.bus, self.registers
-        wrote, refused = Signal(), Signal()
+        wrote, refused, waits = Signal(), Signal(), Signal(range(READ_CYCLES))
         writes, reads, whole = Signal(), Signal(), Signal()
         m.d.comb += [
             writes.eq(bus.awvalid & bus.wvalid & ~(wrote & bus.arvalid)),
@@ -72,12 +73,16 @@ class AxiLiteSlave(wiring.Component):
                     m.next = "WRITTEN"
                 with m.Elif(reads):
                     m.d.comb += [bus.arready.eq(1), registers.read.eq(1)]
-                    m.d.sync += wrote.eq(0)
-                    m.next = "READ"
+                    m.d.sync += [wrote.eq(0), waits.eq(READ_CYCLES - 1)]
+                    m.next = "READING"
             with m.State("WRITTEN"):
                 m.d.comb += bus.bvalid.eq(1)
                 with m.If(bus.bready):
                     m.next = "IDLE"
+            with m.State("READING"):
+                m.d.sync += waits.eq(waits - 1)
+                with m.If(waits == 0):
+                    m.next = "READ"
             with m.State("READ"):
                 m.d.comb += bus.rvalid.eq(1)
                 with m.If(bus.rready):

@@ -27,7 +27,7 @@ from dyncc.arch.skipopu.packets import (
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
 from dyncc_hw.link.framer import CONTENT
-from dyncc_hw.skipopu.control.control import register_signature
+from dyncc_hw.skipopu.control.control import READ_CYCLES, register_signature
 from dyncc_hw.skipopu.host.access import MemoryAccess
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 
@@ -114,6 +114,7 @@ class CommandProcessor(wiring.Component):
         end = Signal(ADDRESS_BITS + 1)
         # A word that comes in or goes out; bytes of the answer, and those that are through.
         word, size, index = Signal(csr.WORD_BITS), Signal(8), Signal(8)
+        waits = Signal(range(READ_CYCLES))
         header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected, Const(0, 16))
 
         kind = opcode[: (len(Opcode) - 1).bit_length()]
@@ -267,11 +268,14 @@ class CommandProcessor(wiring.Component):
                             m.next = "IDLE"
             with m.State("FETCH"):
                 m.d.comb += registers.read.eq(asks(Opcode.READ))
-                m.next = "LATCH"
-            with m.State("LATCH"):
-                with m.If(asks(Opcode.READ)):
-                    m.d.sync += word.eq(self._read(address))
+                m.d.sync += waits.eq(READ_CYCLES - 1)
                 m.next = "SEND"
+                with m.If(asks(Opcode.READ)):
+                    m.next = "LATCH"
+            with m.State("LATCH"):
+                m.d.sync += [waits.eq(waits - 1), word.eq(self._read(address))]
+                with m.If(waits == 0):
+                    m.next = "SEND"
             with m.State("SEND"):
                 from_memory = asks(Opcode.GET)
                 byte = Signal(8)

@@ -243,11 +243,8 @@ class Unpacker(wiring.Component):
             none.eq((shape.rows == 0) | (columns == 0)),
             Value.cast(item).eq(Value.cast(out.payload)),
         ]
-        length = Signal(range(most // 2 + 1))
-        with m.Switch(shape.type):
-            for kind, size in self.lengths.items():
-                with m.Case(kind):
-                    m.d.comb += length.eq(size // 2)
+        # Pairs of bytes of a group.
+        length = Signal(range(most // 2 + 1), reset_less=True)
         final = Mux(header, none, one_column & one_row)
         m.d.comb += [
             box.enable.eq(active),
@@ -268,6 +265,10 @@ class Unpacker(wiring.Component):
                 active.eq(1),
                 header.eq(1),
             ]
+            with m.Switch(self.shape.payload.type):
+                for kind, size in self.lengths.items():
+                    with m.Case(kind):
+                        m.d.sync += length.eq(size // 2)
         with m.If(box.moves):
             m.d.sync += [header.eq(0), active.eq(~final)]
             with m.If(header):

@@ -163,7 +163,7 @@ class Bench:
         self.started = {engine.name: 0 for engine in WORKERS}
         self.begun = {engine.name: 0 for engine in WORKERS}
         self.ended = {engine.name: 0 for engine in WORKERS}
-        self.counts = [0] * SEMAPHORES
+        self.counts, self.released = [0] * SEMAPHORES, list[int]()
         self.routes = self.step = self.still = 0
         self.masks = (-1, -1)
         self.last = self.cycle = self.grants = 0
@@ -253,7 +253,9 @@ class Bench:
             if taken >> bit & 1:
                 assert self.counts[bit], f"semaphore {bit} is taken from at zero"
                 self.counts[bit] -= 1
-            self.counts[bit] += sum(mask >> bit & 1 for mask in added)
+            self.counts[bit] += sum(mask >> bit & 1 for mask in self.released)
+        # What is released is counted a cycle later.
+        self.released = added
         # An engine that starts may make the sequencer's own instruction wait for two cycles.
         self.grants += bool(begun)
         if begun or finished:

@@ -34,6 +34,7 @@ from dyncc.arch.skipopu.packets import (
     PLACE_BYTES,
     Opcode,
 )
+from dyncc_hw.skipopu.control.control import READ_CYCLES
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
@@ -247,7 +248,8 @@ class Bench:
         )  # fmt: skip
         self.turns = Turns(dut, options["turns"], self.coverage)
         self.words = Board()
-        self.read_next: int | None = None
+        #: What was read, and cycles until it is there; until then it may be anything.
+        self.found, self.until = 0, 0
         self.answer: list[int] = []
         self.answers: list[tuple[dict[str, int], bytes]] = []
         self.source = Source(dut, "requests", self.draw, False)
@@ -285,7 +287,7 @@ class Bench:
             agent.clear()
         self.memory.forget()
         dut.bus__answer__valid.value = dut.bus__written.value = 0
-        self.answer, self.answers, self.read_next = [], [], None
+        self.answer, self.answers, self.until = [], [], 0
         await RisingEdge(dut.clk)
         await RisingEdge(dut.clk)
         dut.rst.value = 0
@@ -299,17 +301,19 @@ class Bench:
         agents = (self.source, self.sink, self.machine, self.memory)
         for agent in agents:
             agent.drive()
-        if self.read_next is not None:
-            dut.registers__read_data.value = self.read_next
+        if self.until:
+            self.until -= 1
+            dut.registers__read_data.value = self.draw.getrandbits(32) if self.until else self.found
         await ReadOnly()
         self.source.look()
         self.sink.look()
         self.machine.look()
         self.memory.look(self.command)
         self.turns.look()
-        self.read_next = None
         if int(dut.registers__read.value):
-            self.read_next = self.words.read(int(dut.registers__address.value))
+            assert not self.until, "a word is read before the last one is there"
+            self.found = self.words.read(int(dut.registers__address.value))
+            self.until = READ_CYCLES
         if int(dut.registers__write.value):
             address = int(dut.registers__address.value)
             self.words.write(address, int(dut.registers__write_data.value))
