@@ -135,7 +135,14 @@ class AttentionEngine(wiring.Component):
         of_values = Signal()
         drained, wanted = Signal(COUNT_BITS), Signal(COUNT_BITS)
         sizes_of_block = arch.block // arch.columns
-        ends_block = block == sizes.blocks - 1
+        # They follow from the instruction, and stay.
+        last_block, last_head = Signal.like(sizes.blocks), Signal.like(sizes.heads)
+        last_shared = Signal.like(sizes.shared)
+        m.d.sync += [
+            last_block.eq(sizes.blocks - 1), last_head.eq(sizes.heads - 1),
+            last_shared.eq(sizes.shared - 1),
+        ]  # fmt: skip
+        ends_block = block == last_block
         m.d.comb += [
             sizes.begin.eq(self.begin), sizes.work.eq(work), self.trap.eq(trap),
             self.activations.token.eq(token),
@@ -176,7 +183,7 @@ class AttentionEngine(wiring.Component):
             m.d.sync += picked.eq(0)
         key_at = key_word + block * sizes_of_block + at
         value_at = kv_words(arch) // 2 + key_word + block * sizes_of_block + turn
-        ends_head = head == sizes.heads - 1
+        ends_head = head == last_head
 
         def restart_head() -> list[Any]:
             return [
@@ -185,7 +192,7 @@ class AttentionEngine(wiring.Component):
             ]  # fmt: skip
 
         def next_head() -> list[Any]:
-            ends_shared = shared == sizes.shared - 1
+            ends_shared = shared == last_shared
             return [
                 head.eq(head + 1), shared.eq(Mux(ends_shared, 0, shared + 1)),
                 key_word.eq(Mux(ends_shared, key_word + sizes.key_words, key_word)),

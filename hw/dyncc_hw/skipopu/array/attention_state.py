@@ -13,6 +13,7 @@ from dyncc_hw.skipopu.arithmetic.softmax import SCORE_BITS
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
 from dyncc_hw.skipopu.array.attention_units import MergeLanes
 from dyncc_hw.skipopu.interfaces import place_layout, vector_write_signature
+from dyncc_hw.skipopu.kv.store import ANY_ON_COLLISION
 from dyncc_hw.skipopu.shape import ArrayShape
 
 
@@ -94,13 +95,14 @@ class AttentionState(wiring.Component):
         shape, arch = self.shape, self.shape.arch
         lanes, narrow = arch.merge_lanes, arch.vector_lanes
         m.submodules.outputs = outputs = memory.Memory(
-            shape=data.ArrayLayout(CODE_BITS, lanes), depth=arch.tokens * self._words, init=[]
-        )
+            shape=data.ArrayLayout(CODE_BITS, lanes), depth=arch.tokens * self._words, init=[],
+            attrs=ANY_ON_COLLISION,
+        )  # fmt: skip
         kept = data.StructLayout({"m": signed(SCORE_BITS), "d": CODE_BITS})
         m.submodules.sums_so_far = summary = memory.Memory(
             shape=kept, depth=arch.tokens * arch.heads, init=[]
         )
-        into, read = outputs.write_port(), outputs.read_port()
+        into, read = outputs.write_port(), outputs.read_port(domain="comb")
         kept_into, kept_read = summary.write_port(), summary.read_port()
         known = Signal(arch.tokens * arch.heads)
         places = max(arch.tokens * max(self._words, arch.heads), 1 << len(self.place))
@@ -129,7 +131,7 @@ class AttentionState(wiring.Component):
             fresh.eq(~known.bit_select(which, 1)),
             kept_read.addr.eq(which), kept_read.en.eq(1),
             next_word.eq(word),
-            read.en.eq(1), read.addr.eq(owner + next_word),
+            read.addr.eq(owner + next_word),
             power.input.payload.fixed.eq(Mux(larger, mine_m - self.m, self.m - mine_m)),
             power.output.ready.eq(1),
             reciprocal.input.payload.a.eq(mine_d),
@@ -145,7 +147,9 @@ class AttentionState(wiring.Component):
             Cat(Value.cast(item) for item in list(rows)[first : first + lanes])
             for first in range(0, arch.rows, lanes)
         )
-        read_word = Value.cast(read.data)
+        # Synthesis takes it into the block RAM. Words that are written were read long before.
+        read_word = Signal(lanes * CODE_BITS, reset_less=True)
+        m.d.sync += read_word.eq(read.data)
         parts = Array(
             read_word[first * CODE_BITS : (first + narrow) * CODE_BITS]
             for first in range(0, lanes, narrow)

@@ -117,7 +117,7 @@ class MatrixEngine(wiring.Component):
         # Stage 1: what was read in the cycle before.
         advance, issue, flying = Signal(), Signal(), Signal()
         scanned, scanning = Signal(range(max(2, arch.tokens))), Signal()
-        m.submodules.about = about = fifo.SyncFIFO(
+        m.submodules.about = about = fifo.SyncFIFOBuffered(
             width=len(Value.cast(self.about.payload)), depth=_RESULTS
         )
         m.d.comb += [
@@ -209,7 +209,7 @@ class MatrixEngine(wiring.Component):
                     run.eq(rows_left.any()), self.activations.enable.eq(issue),
                     self.starved.eq(run & ~self.tile.valid & ~flying),
                 ]  # fmt: skip
-                with m.If(~rows_left.any() & ~flying & self.idle & ~about.r_rdy):
+                with m.If(~rows_left.any() & ~flying & self.idle & (about.level == 0)):
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += self.ends.eq(1)

@@ -18,7 +18,7 @@ KV_BLOCK, KV_BITS = 32, 8
 #: Exponents on chip are signed bytes, as those of `KvType.BFP8` are; the least marks zeros.
 STORED_BITS, STORED_ZERO = 8, -128
 #: Nobody reads a word while it changes, so that block RAM may answer anything then.
-_ANY_ON_COLLISION = {"no_rw_check": 1}
+ANY_ON_COLLISION = {"no_rw_check": 1}
 #: Most bytes of a slot that are put into a place in a cycle.
 FILL_BYTES = 8
 
@@ -159,7 +159,7 @@ class KvStore(wiring.Component):
         address = write.group * shape.words + write.word
         for place in range(ATTENTION_TILE):
             m.submodules[f"bank_{place}"] = bank = memory.Memory(
-                shape=word, depth=shape.groups * shape.words, init=[], attrs=_ANY_ON_COLLISION
+                shape=word, depth=shape.groups * shape.words, init=[], attrs=ANY_ON_COLLISION
             )
             into = bank.write_port(granularity=1)
             found = self._read(m, bank, self.group * shape.words + self.word)
@@ -173,7 +173,7 @@ class KvStore(wiring.Component):
             ]
         bytes_of_all = data.ArrayLayout(signed(STORED_BITS), ATTENTION_TILE)
         m.submodules.exponents = exponents = memory.Memory(
-            shape=bytes_of_all, depth=shape.groups * shape.blocks, init=[], attrs=_ANY_ON_COLLISION
+            shape=bytes_of_all, depth=shape.groups * shape.blocks, init=[], attrs=ANY_ON_COLLISION
         )
         into = exponents.write_port(granularity=1)
         block = self.word >> (shape.block // columns).bit_length() - 1
