@@ -160,11 +160,12 @@ class Largest(wiring.Component):
                 ]  # fmt: skip
         place = best_index if lanes == 1 else Cat(best_lane, best_index)
         before, out = self.before, self.output
-        wins = Signal()
+        wins, old = Signal(), Signal(signed(CODE_BITS), reset_less=True)
         m.d.comb += [
             number.input.payload.first.eq(self.first),
             number.input.payload.place.eq(place),
             before.place.payload.eq(self.place),
+            wins.eq((self.first == 0) | (best > old)),
             out.payload.keep.eq(Mux(wins, 3 if lanes > 1 else 1, 0)),
         ]
         code = order(best)
@@ -182,8 +183,7 @@ class Largest(wiring.Component):
             with m.State("COMPARE"):
                 m.d.comb += before.numbers.ready.eq(1)
                 with m.If(before.numbers.valid):
-                    old = order(before.numbers.payload[0])
-                    m.d.sync += wins.eq((self.first == 0) | (best > old))
+                    m.d.sync += old.eq(order(before.numbers.payload[0]))
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += out.valid.eq(number.output.valid)
