@@ -110,6 +110,9 @@ class Registers(wiring.Component):
             with m.If(writes & half & (number == place)):
                 m.d.sync += kept[place].eq(whole if bits > csr.WORD_BITS else bus.write_data)
 
+        # Comes late in its cycle.
+        machine = Signal.like(self.read)
+        m.d.sync += machine.eq(self.read)
         m.submodules.counters = counters = self._count(m)
         counted = self._within(asked, Place.COUNTERS, len(csr.COUNTERS))
         m.d.comb += [
@@ -122,7 +125,7 @@ class Registers(wiring.Component):
                 with m.Case(int(place)):
                     m.d.comb += found.eq(value)
         with m.If(self._within(asked, Place.REGISTERS, REGISTERS)):
-            m.d.comb += found.eq(self.read)
+            m.d.comb += found.eq(machine)
         with m.If(counted):
             m.d.comb += found.eq(counters.value)
         with m.If(steps[-1]):

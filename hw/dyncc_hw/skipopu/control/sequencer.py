@@ -123,8 +123,8 @@ class Sequencer(wiring.Component):
         engine, count = Signal(range(len(Engine))), Signal(range(OPERANDS + 1))
         operands = [Signal(REGISTER_BITS, name=f"operand_{i}") for i in range(OPERANDS)]
         step, asked = Signal(range(OPERANDS + 1)), Signal()
-        # Whether the first operand is other than 0.
-        some = Signal()
+        # The register that is read, and whether the first one was other than 0.
+        operand_number, some = Signal(range(REGISTERS)), Signal()
         pc, at = self.pc, Signal(COUNT_BITS)
         special = self._special(m, registers)
         active, batch_fits = self._active(m, header, special[R_TOKENS])
@@ -159,6 +159,9 @@ class Sequencer(wiring.Component):
                     word.eq(self.words.payload), header.eq(decoder.header),
                     engine.eq(decoder.engine), count.eq(decoder.count), step.eq(0), asked.eq(0),
                 ]  # fmt: skip
+                m.d.sync += operand_number.eq(
+                    self._operand(self.words.payload, decoder.header, Const(0, len(step)))
+                )
                 m.d.comb += self.words.ready.eq(1)
                 with m.If(pc >= self.length):
                     m.d.comb += wrong.eq(Trap.RUNAWAY)
@@ -170,8 +173,10 @@ class Sequencer(wiring.Component):
                         m.d.comb += wrong.eq(Trap.OPCODE)
                         m.next = "TRAPPED"
             with m.State("OPERANDS"):
-                m.d.comb += registers.number.eq(self._operand(word, header, step))
-                m.d.sync += step.eq(step + 1)
+                m.d.comb += registers.number.eq(operand_number)
+                m.d.sync += [
+                    step.eq(step + 1), operand_number.eq(self._operand(word, header, step + 1)),
+                ]  # fmt: skip
                 for index, operand in enumerate(operands):
                     with m.If(step == index):
                         m.d.sync += operand.eq(registers.read)

@@ -30,6 +30,7 @@ from dyncc_hw.link.framer import CONTENT
 from dyncc_hw.skipopu.control.control import READ_CYCLES, register_signature
 from dyncc_hw.skipopu.host.access import MemoryAccess
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
+from dyncc_hw.skipopu.skid import SkidBuffer
 
 _HEADER_BYTES, _NONCE_BYTES = width(RESPONSE) // 8, width(NONCE) // 8
 _INFO_BYTES = width(INFO) // 8
@@ -101,7 +102,11 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Read the header, check, carry out, answer."""
         m = Module()
-        requests, responses, registers = self.requests, self.responses, self.registers
+        responses, registers = self.responses, self.registers
+        # Whether a byte is taken comes from memory, which is far away.
+        m.submodules.skid = skid = SkidBuffer(8)
+        wiring.connect(m, wiring.flipped(self.requests), skid.input)
+        requests = skid.output
         m.submodules.access = access = self._access
         wiring.connect(m, access.bus, wiring.flipped(self.memory))
         opcode, sequence, status = Signal(8), Signal(8), Signal(range(len(Status)))

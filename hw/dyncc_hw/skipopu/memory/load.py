@@ -25,7 +25,7 @@ from dyncc_hw.skipopu.interfaces import (
 )
 from dyncc_hw.skipopu.memory.matrix_stream import MatrixStream
 from dyncc_hw.skipopu.memory.rows import SINGLE_BYTES, RowWriter, lane_bits
-from dyncc_hw.skipopu.memory.skid import SkidBuffer
+from dyncc_hw.skipopu.skid import SkidBuffer
 
 INDEX_BITS = 32
 INDEX_BYTES = INDEX_BITS // 8

@@ -21,7 +21,7 @@ from dyncc_hw.skipopu.interfaces import (
 )
 from dyncc_hw.skipopu.memory.bursts import Geometry
 from dyncc_hw.skipopu.memory.gearbox import Gearbox
-from dyncc_hw.skipopu.memory.skid import SkidBuffer
+from dyncc_hw.skipopu.skid import SkidBuffer
 
 #: Words that are asked for together at least, so that the port has time to check each request.
 _CHUNK_WORDS = 8
