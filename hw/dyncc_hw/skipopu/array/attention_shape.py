@@ -55,6 +55,12 @@ class HeadShape(wiring.Component):
         left, shared, number = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(COUNT_BITS)
         width, keys = Signal(COUNT_BITS), Signal(COUNT_BITS)
         fits, inside = Signal(), Signal()
+        # Behind the last number and block, of the width in the cycle before.
+        end, blocks_end = Signal(COUNT_BITS + 1), Signal(COUNT_BITS + 1)
+        m.d.sync += [
+            end.eq(work.vector + width),
+            blocks_end.eq(work.blocks + (width >> (arch.block.bit_length() - 1))),
+        ]
         m.d.comb += [
             self.trap.eq(Mux(~fits, Trap.SHAPE, Mux(~inside, Trap.BUFFER, Trap.NONE))),
             self.heads.eq(heads), self.shared.eq(shared),
@@ -90,10 +96,7 @@ class HeadShape(wiring.Component):
             with m.State("CHECK"):
                 m.d.sync += [
                     fits.eq((width <= arch.route_columns) & (keys <= arch.kv_width) & ~left.any()),
-                    inside.eq(
-                        (work.vector + width <= arch.vector_words)
-                        & (work.blocks + (width >> (arch.block.bit_length() - 1)) <= arch.blocks)
-                    ),
+                    inside.eq((end <= arch.vector_words) & (blocks_end <= arch.blocks)),
                 ]
                 m.next = "DONE"
             with m.State("DONE"):
