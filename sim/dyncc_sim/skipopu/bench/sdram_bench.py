@@ -256,7 +256,7 @@ async def resets(dut: Any) -> None:
         bench.compare()
         for _ in range(20):
             bench.anything(places)
-        for _ in range(bench.draw.randint(5, 300)):
+        for _ in range(bench.draw.randint(5, min(300, 8 * bench.burst))):
             await bench.cycle()
         bench.coverage["in a burst"] += not bench.quiet
         bench.coverage["open rows"] += any(bank.row is not None for bank in bench.model.banks)
