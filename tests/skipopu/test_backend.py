@@ -243,7 +243,7 @@ def test_compile_command(
     assert out.startswith("a.dyncc: 4 layers for ecp5_85f, ")
     assert load("a.dyncc").memory.slots == 99
     assert main((*command, "--arch", "u55c")) == 1
-    assert "Choose from ice40_2x2, ecp5_85f, u280" in capsys.readouterr().err
+    assert "Choose from ice40_2x2, ecp5_85f, kv260_16x16" in capsys.readouterr().err
     assert main((*command, "--arch", "ecp5_85f", "-o", ".")) == 1
     assert "is not an artifact, so it is not replaced" in capsys.readouterr().err
 

@@ -17,14 +17,16 @@ from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc_sim.skipopu.sequencer import Mask, Work
 
 #: Cycles from the last input of an instruction to its last result.
-FILL = {Op.GEMV: 29, Op.GEMM: 29, Op.ATTN: 48, Op.ROUTE: 37}
+FILL = {Op.GEMV: 29, Op.GEMM: 29, Op.ATTN: 48, Op.ROUTE: 38}
 #: From an instruction's start to its first tile, and beside a cycle for each block.
 PRODUCT_START, PRODUCT_SCAN = 4, 2
 #: Attention beside items, positions and blocks: scores to probabilities, a block of values, the end
 #: of a head, its end after all tiles; a tile, and the instruction.
-SCORES_FILL, VALUES_FILL, HEAD_FILL, FINAL_FILL, TILE_TURN, ATTENTION_START = 34, 8, 20, 22, 2, 12
+SCORES_FILL, VALUES_FILL, HEAD_FILL, FINAL_FILL, TILE_TURN, ATTENTION_START = 34, 9, 20, 22, 2, 12
 #: Cycles from a first word to the end of a load, and of instructions that only wait and release.
 DONE, SUPPRESSED = 3, 2
+#: From the end of an instruction to the start of one that waits for its semaphores.
+GRANT = 2
 #: Loads of rows: before the request, behind a row, and from a row's number to its request.
 ROW_BEFORE, ROW_AFTER, ROW_NEXT, ROW_PLACE = 5, 5, 2, 8
 #: Of a matrix, beside those of two serial products.
@@ -42,7 +44,7 @@ ENTRY_CYCLES, FILL_BYTES = 3, 4
 #: more in `Costs.vector_cycles` (docs/skipopu-hardware.md).
 FUNCTION_FILL = {
     Function.COPY: 13, Function.ADD: 13, Function.MUL: 13, Function.SWIGLU: 34, Function.ROPE: 39,
-    Function.TO_BFP: 16, Function.TO_BFP_GAIN: 16, Function.SUM_SQUARES: 36, Function.ARGMAX: 6,
+    Function.TO_BFP: 17, Function.TO_BFP_GAIN: 17, Function.SUM_SQUARES: 37, Function.ARGMAX: 6,
 }  # fmt: skip
 ENTRY_BYTES = 4
 ROUTER_ROWS = 4
@@ -216,7 +218,7 @@ class Costs:
         numbers = 2 * v["kv_heads"] * v["head_size"]
         cycles = _parts(numbers, arch.vector_lanes) + SLOT_FILL
         if arch.kv == KvType.BFP8:
-            cycles += numbers // 32 + 32 // arch.vector_lanes
+            cycles += numbers // 32 + 32 // arch.vector_lanes + 1
         return float(cycles)
 
     def kv_cycles(self, work: Work) -> float:

@@ -25,7 +25,7 @@ from dyncc.arch.skipopu.isa import (
     dispatch_cycles,
 )
 from dyncc.arch.skipopu.spec import ArchSpec
-from dyncc_sim.skipopu.costs import SUPPRESSED, Costs
+from dyncc_sim.skipopu.costs import GRANT, SUPPRESSED, Costs
 from dyncc_sim.skipopu.engines import Engines
 from dyncc_sim.skipopu.flow import Events, Source
 from dyncc_sim.skipopu.outcomes import Outcomes
@@ -270,7 +270,13 @@ class _Simulation:
             if not ready:
                 return
             for engine in ready:
-                self._start(self._sequencer.start(engine))
+                self._grant(self._sequencer.start(engine))
+
+    def _grant(self, work: Work) -> None:
+        if work.instruction.wait:
+            self._events.at(self._events.now + GRANT, lambda: self._start(work))
+        else:
+            self._start(work)
 
     def _start(self, work: Work) -> None:
         begin, everyone = self._events.now, numpy.ones_like(work.active)
