@@ -237,9 +237,10 @@ def _core(board: str, given: dict[str, Any]) -> CoreSpec:
 
     try:
         from dyncc_hw import boards, designs
+        from dyncc_hw.boards.board import setup_of
     except ImportError as error:
         raise MissingToolError(
             f"--board needs {error.name}", hint="Install it: pip install 'dyncc[hw]'"
         ) from error
-    setup = boards.board(board).setup("neurocorex")
+    setup = setup_of(board, boards.board(board).setups, "neurocorex")
     return designs.spec_of(designs.all_sizes("neurocorex", setup.sizes, given))

@@ -74,6 +74,19 @@ class Setup:
     check: Callable[[dict[str, int], dict[str, str]], None] = lambda sizes, choices: None
 
 
+def setup_of(name: str, setups: dict[str, Setup], design: str) -> Setup:
+    """The defaults of a design on a board.
+
+    Raises
+    ------
+    ConfigError
+        If the board cannot have it.
+    """
+    if design not in setups:
+        raise ConfigError(f"{name} has no {design}", hint=f"It has {', '.join(setups)}.")
+    return setups[design]
+
+
 @dataclass(frozen=True)
 class Board:
     """A board.
@@ -117,20 +130,6 @@ class Board:
     options: dict[str, Any] = field(default_factory=dict)
     estimate: str | None = None
     memory: Callable[[Any, Any, int], Any] | None = None
-
-    def setup(self, design: str) -> Setup:
-        """The defaults of a design.
-
-        Raises
-        ------
-        ConfigError
-            If the board cannot have it.
-        """
-        if design not in self.setups:
-            raise ConfigError(
-                f"{self.name} has no {design}", hint=f"It has {', '.join(self.setups)}."
-            )
-        return self.setups[design]
 
     def clock(self, wanted_mhz: float) -> tuple[int, Pll | None]:
         """The core's clock in Hz, and the settings that make it; None for the board's own clock.

@@ -12,7 +12,7 @@ from typing import Any
 from amaranth.back import rtlil, verilog
 
 from dyncc.core.errors import ConfigError
-from dyncc_hw.boards.board import Board, Plan, Setup
+from dyncc_hw.boards.board import Plan, Pll, Setup
 from dyncc_hw.skipopu.axi_device import MEMORY, REGISTERS
 
 #: Verilog around a design: clock and reset as Vivado wants them for the buses.
@@ -56,8 +56,6 @@ class SystemBoard:
     products: tuple[str, ...] = ("top.bit", "timing.rpt", "utilization.rpt")
     serial: None = None
 
-    setup = Board.setup
-
     def clock(self, wanted_mhz: float) -> tuple[int, None]:
         """The design's clock in Hz, which the system makes.
 
@@ -72,7 +70,7 @@ class SystemBoard:
             )
         return round(wanted_mhz * 1e6), None
 
-    def plan(self, device: Any, clock_hz: int, pll: None) -> Plan:
+    def plan(self, device: Any, clock_hz: int, pll: Pll | None) -> Plan:
         """Files and commands for Vivado."""
         folder = resources.files("dyncc_hw.boards") / "vivado"
         values = {

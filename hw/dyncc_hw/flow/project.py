@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dyncc.arch.link import LinkSpec
 from dyncc_hw.boards import board
-from dyncc_hw.boards.board import STATISTICS, Board, Plan, Pll
+from dyncc_hw.boards.board import STATISTICS, Board, Plan, Pll, setup_of
 from dyncc_hw.boards.systems import SystemBoard
 from dyncc_hw.designs import all_choices, all_sizes, build
 
@@ -52,7 +52,7 @@ class Project:
             If there is no such design, board, size, choice or clock, or it cannot fit.
         """
         target = board(board_name)
-        setup = target.setup(name)
+        setup = setup_of(board_name, target.setups, name)
         clock_hz, pll = target.clock(setup.clock_mhz if clock_mhz is None else clock_mhz)
         chosen_sizes = all_sizes(name, setup.sizes, sizes or {})
         chosen_ways = all_choices(name, setup.choices, choices or {})

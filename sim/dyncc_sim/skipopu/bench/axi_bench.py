@@ -54,7 +54,7 @@ async def programs(dut: Any) -> None:
     content = Path(cases["memory"]).read_bytes()
     base = -(-len(content) // _ALIGNMENT) * _ALIGNMENT
     longest = max(len(item["program"]) for item in cases["runs"])
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    Clock(dut.clk, 10, "ns").start()
     dut.rst.value = 1
     master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, options["prefix"]), dut.clk, dut.rst)
     ram = AxiRam(AxiBus.from_prefix(dut, MEMORY[:-1]), dut.clk, dut.rst, size=base + 8 * longest)
@@ -105,7 +105,7 @@ async def programs(dut: Any) -> None:
 @cocotb.test()
 async def at_once(dut: Any) -> None:
     """Reads and writes that come together: all are answered, with what was written last."""
-    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    Clock(dut.clk, 10, "ns").start()
     dut.rst.value = 1
     options = settings()
     master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, options["prefix"]), dut.clk, dut.rst)
