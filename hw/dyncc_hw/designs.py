@@ -68,6 +68,12 @@ def _overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> 
     return Device(arch, choices["multiplier"], link, memory)
 
 
+def _array(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
+    from dyncc_hw.skipopu.bringup import ArrayDevice
+
+    return ArrayDevice(ARCHS[choices["arch"]], choices["multiplier"], link)
+
+
 def _axi_overlay(sizes: dict[str, int], choices: dict[str, str], link: LinkSpec) -> Any:
     from dyncc_hw.skipopu.axi_device import AxiDevice
 
@@ -98,6 +104,12 @@ DESIGNS = {
             "multiplier": ("MULT18X18D", "DSP48E2", "SB_MAC16"),
         },
         _overlay,
+    ),
+    "skipopu-array": Design(
+        "the overlay's PE array alone behind a serial line, to compare it with its twin",
+        {},
+        {"arch": ("ice40_2x2", "ecp5_85f"), "multiplier": ("SB_MAC16", "MULT18X18D")},
+        _array,
     ),
     "skipopu-axi": Design(
         "overlay for language models on AXI buses",

@@ -121,7 +121,8 @@ ICEBREAKER = Board(
             sizes={"neurons": 256, "inputs": 16, "lanes": 2},
             choices={"multipliers": "shared", "memories": "single"},
             check=_weights_fit,
-        )
+        ),
+        "skipopu-array": Setup(18),
     },
     products=("top.bin", *OPEN_PRODUCTS),
     options=OPEN_FLOW | {"synth_opts": "-dsp"},

@@ -163,29 +163,62 @@ def read(folder: Path) -> dict[Path, dict[str, Any]]:
     return found
 
 
+def has_neurons(found: dict[str, Any]) -> bool:
+    """Whether a record is of a spiking core."""
+    return "neurons" in found["sizes"]
+
+
 def table(records: Iterable[dict[str, Any]]) -> str:
-    """The records as a table in Markdown; the last row is the published core."""
-    heads = [
-        "Board", "Neurons", "Inputs", "Learns", "Clock, MHz", "Reached, MHz",
-        "LUTs or logic cells", "Flip-flops", "Memories", "Multipliers",
-    ]  # fmt: skip
-    lines = [heads, ["--", *["--:"] * (len(heads) - 1)]]
-    order = sorted(records, key=lambda item: (item["board"], item["sizes"]["neurons"]))
-    for item in (*order, _PUBLISHED):
-        sizes = item["sizes"]
-        fmax = item.get("fmax_mhz")
-        lines.append(
+    """The records as tables in Markdown.
+
+    The first is of the designs with neurons, and its last row the published core; the second, of
+    all others, is there if there are any.
+    """
+    kept = list(records)
+    cores = sorted(
+        filter(has_neurons, kept), key=lambda item: (item["board"], item["sizes"]["neurons"])
+    )
+    others = sorted(
+        (item for item in kept if not has_neurons(item)),
+        key=lambda item: (item["board"], item["design"]),
+    )
+    found = _lines(
+        ["Board", "Neurons", "Inputs", "Learns"],
+        [
             [
                 item["board"],
-                str(sizes["neurons"]),
-                str(sizes["inputs"]),
-                "yes" if sizes["learning"] else "no",
-                f"{item['clock_mhz']:g}",
-                "not placed" if fmax is None else f"{fmax:.1f}",
-                *(_cells(item["cells"], column) for column in _COLUMNS),
+                str(item["sizes"]["neurons"]),
+                str(item["sizes"]["inputs"]),
+                "yes" if item["sizes"]["learning"] else "no",
+                *_figures(item),
             ]
-        )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            for item in (*cores, _PUBLISHED)
+        ],
+    )
+    if others:
+        rows = [[item["board"], item["design"], *_figures(item)] for item in others]
+        found += "\n" + _lines(["Board", "Design"], rows, left=2)
+    return found
+
+
+def _lines(heads: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A table whose last columns are `_figures`; the first `left` columns hold words."""
+    heads = [
+        *heads, "Clock, MHz", "Reached, MHz",
+        "LUTs or logic cells", "Flip-flops", "Memories", "Multipliers",
+    ]  # fmt: skip
+    ruler = ["--"] * left + ["--:"] * (len(heads) - left)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (heads, ruler, *rows))
+
+
+def _figures(item: dict[str, Any]) -> list[str]:
+    """Clocks and cells of a record."""
+    fmax = item.get("fmax_mhz")
+    return [
+        f"{item['clock_mhz']:g}",
+        "not placed" if fmax is None else f"{fmax:.1f}",
+        *(_cells(item["cells"], column) for column in _COLUMNS),
+    ]
 
 
 def _cells(cells: dict[str, Any], column: str) -> str:

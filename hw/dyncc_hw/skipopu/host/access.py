@@ -15,6 +15,30 @@ GIVEN = data.StructLayout({"data": 8, "last": 1})
 _BITS = {item.name: item.bits for item in OWN}
 
 
+def _members() -> dict[str, Any]:
+    """Members of `MemoryAccess`, but for its bus."""
+    return {
+        "load": In(1), "address": In(ADDRESS_BITS),
+        "write": In(stream.Signature(GIVEN)),
+        "want": In(1), "read": Out(stream.Signature(8)),
+        "idle": Out(1),
+        "errors": Out(_BITS["errors"]), "silent": Out(1),
+    }  # fmt: skip
+
+
+class NoAccess(wiring.Component):
+    """In place of `MemoryAccess` where there is no memory, and so nothing to read or write."""
+
+    def __init__(self) -> None:
+        super().__init__(_members())
+
+    def elaborate(self, platform: Any) -> Module:
+        """It takes what nobody gives."""
+        m = Module()
+        m.d.comb += [self.idle.eq(1), self.write.ready.eq(1)]
+        return m
+
+
 class MemoryAccess(wiring.Component):
     """Reads or writes bytes from an address on, with bursts of one word.
 
@@ -60,16 +84,7 @@ class MemoryAccess(wiring.Component):
         if patience < 1:
             raise ConfigError(f"memory gets 1 cycle or more for an answer, not {patience}")
         self.geometry, self.patience = geometry, patience
-        super().__init__(
-            {
-                "load": In(1), "address": In(ADDRESS_BITS),
-                "write": In(stream.Signature(GIVEN)),
-                "want": In(1), "read": Out(stream.Signature(8)),
-                "idle": Out(1),
-                "bus": Out(burst_signature(geometry)),
-                "errors": Out(_BITS["errors"]), "silent": Out(1),
-            }
-        )  # fmt: skip
+        super().__init__({**_members(), "bus": Out(burst_signature(geometry))})
 
     def elaborate(self, platform: Any) -> Module:
         """One word, which is read or written."""

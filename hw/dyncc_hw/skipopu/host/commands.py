@@ -28,7 +28,7 @@ from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
 from dyncc_hw.link.framer import CONTENT
 from dyncc_hw.skipopu.control.control import READ_CYCLES, register_signature
-from dyncc_hw.skipopu.host.access import MemoryAccess
+from dyncc_hw.skipopu.host.access import MemoryAccess, NoAccess
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.skid import SkidBuffer
 
@@ -60,7 +60,7 @@ class CommandProcessor(wiring.Component):
     arch, link
         The instance, and the device's side of the link.
     memory_bytes
-        Of the memory behind `memory`.
+        Of the memory behind `memory`; None if there is none.
     patience
         See `access.MemoryAccess`.
 
@@ -75,7 +75,7 @@ class CommandProcessor(wiring.Component):
     running
         A program runs: registers cannot be written.
     memory
-        See `bursts.burst_signature`; one burst of one word at a time.
+        See `bursts.burst_signature`; one burst of one word at a time. Not there without memory.
 
     Raises
     ------
@@ -84,20 +84,23 @@ class CommandProcessor(wiring.Component):
     """
 
     def __init__(
-        self, arch: ArchSpec, link: LinkSpec, memory_bytes: int, patience: int = PATIENCE
+        self, arch: ArchSpec, link: LinkSpec, memory_bytes: int | None, patience: int = PATIENCE
     ) -> None:
         self.arch, self.link = arch, link
-        self.memory_bytes = checked_memory(memory_bytes)
-        self._access = MemoryAccess(Geometry.of(arch), patience)
-        super().__init__(
-            {
-                "requests": In(stream.Signature(8)),
-                "responses": Out(stream.Signature(CONTENT)),
-                "registers": Out(register_signature()),
-                "running": In(1),
-                "memory": Out(burst_signature(Geometry.of(arch))),
-            }
-        )
+        members: dict[str, Any] = {
+            "requests": In(stream.Signature(8)),
+            "responses": Out(stream.Signature(CONTENT)),
+            "registers": Out(register_signature()),
+            "running": In(1),
+        }
+        self._access: Any
+        if memory_bytes is None:
+            self.memory_bytes, self._access = 0, NoAccess()
+        else:
+            self.memory_bytes = checked_memory(memory_bytes)
+            self._access = MemoryAccess(Geometry.of(arch), patience)
+            members["memory"] = Out(burst_signature(Geometry.of(arch)))
+        super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
         """Read the header, check, carry out, answer."""
@@ -108,7 +111,8 @@ class CommandProcessor(wiring.Component):
         wiring.connect(m, wiring.flipped(self.requests), skid.input)
         requests = skid.output
         m.submodules.access = access = self._access
-        wiring.connect(m, access.bus, wiring.flipped(self.memory))
+        if self.memory_bytes:
+            wiring.connect(m, access.bus, wiring.flipped(self.memory))
         opcode, sequence, status = Signal(8), Signal(8), Signal(range(len(Status)))
         # The next request, the number of requests before it that are known, and whether this is it.
         expected, known, fresh = Signal(8), Signal(range(WINDOW + 1)), Signal()
