@@ -62,6 +62,8 @@ class Setup:
         Clock of the design, and rate of the serial line.
     sizes, choices
         Where they are not those of the design.
+    options
+        Where those for the tools are not those of the board.
     check
         Raises ConfigError if all sizes and choices cannot fit, where the tools would say it less
         plainly.
@@ -71,6 +73,7 @@ class Setup:
     baud: int = 1_000_000
     sizes: dict[str, int] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     check: Callable[[dict[str, int], dict[str, str]], None] = lambda sizes, choices: None
 
 
@@ -152,7 +155,7 @@ class Board:
             )
         return round(found.output_hz), found
 
-    def plan(self, device: Any, clock_hz: int, pll: Pll | None) -> Plan:
+    def plan(self, device: Any, clock_hz: int, pll: Pll | None, setup: Setup) -> Plan:
         """Files and commands for the tools, with a clock that `clock` returned.
 
         Raises
@@ -161,7 +164,7 @@ class Board:
             If amaranth-boards is missing.
         """
         top = Top(self, device, clock_hz, pll)
-        found = self.platform().prepare(top, "top", emit_src=False, **self.options)
+        found = self.platform().prepare(top, "top", emit_src=False, **self.options | setup.options)
         unused = (".bat", ".json", ".debug.v")
         files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
         commands = json.loads(found.files["build_top.json"])["commands"]

@@ -175,7 +175,17 @@ ULX3S_85F = Board(
     serial="USB (FT231X)",
     setups={
         "neurocorex": Setup(50, sizes=_LARGE),
-        "skipopu": Setup(50, sizes={"memory_mib": 32}, check=_ulx3s_has),
+        "skipopu": Setup(
+            50,
+            sizes={"memory_mib": 32},
+            # An assertion of yosys 0.70 in abc9 fails for some versions of this netlist; the other
+            # router takes hours where a device is so full.
+            options={
+                "synth_opts": "-noabc9",
+                "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2",
+            },
+            check=_ulx3s_has,
+        ),
     },
     products=("top.bit", *OPEN_PRODUCTS),
     options=OPEN_FLOW,

@@ -70,7 +70,7 @@ class SystemBoard:
             )
         return round(wanted_mhz * 1e6), None
 
-    def plan(self, device: Any, clock_hz: int, pll: Pll | None) -> Plan:
+    def plan(self, device: Any, clock_hz: int, pll: Pll | None, setup: Setup) -> Plan:
         """Files and commands for Vivado."""
         folder = resources.files("dyncc_hw.boards") / "vivado"
         values = {

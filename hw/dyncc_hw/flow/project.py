@@ -72,7 +72,8 @@ class Project:
         """
         link = LinkSpec(clk_hz=self.clock_hz, baud=self.baud)
         device = build(self.design, self.sizes, self.choices, link)
-        return self.board.plan(device, self.clock_hz, self.pll)
+        setup = setup_of(self.board.name, self.board.setups, self.design)
+        return self.board.plan(device, self.clock_hz, self.pll, setup)
 
     def measured(self) -> Plan:
         """The plan that figures are taken from: that of yosys alone, if the flow is Vivado's."""
