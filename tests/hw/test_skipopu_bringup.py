@@ -25,7 +25,16 @@ from dyncc.link import DirectTransport
 from dyncc_hw.skipopu.bringup import ArrayDevice, array_map
 from dyncc_sim.skipopu import bringup
 from dyncc_sim.skipopu.bench.array_cases import array
-from dyncc_sim.skipopu.bringup import ARCH, TARGET, ArrayBoard, compare, line, main, passes
+from dyncc_sim.skipopu.bringup import (
+    ARCH,
+    MATRICES,
+    TARGET,
+    ArrayBoard,
+    compare,
+    line,
+    main,
+    passes,
+)
 from dyncc_sim.skipopu.device import DeviceTwin
 
 BLOCK = array(ARCH, TARGET, 0, numpy.random.default_rng(0)).block
@@ -45,9 +54,13 @@ def board(simulated: ArrayBoard) -> ArrayBoard:
 
 
 def test_the_array_is_its_twin(board: ArrayBoard) -> None:
-    tally = compare(board, 30, passes(ARCH, TARGET, 1), BLOCK)
-    assert tally.dots >= 30
+    tally = compare(board, 100, passes(ARCH, TARGET, 1), BLOCK)
+    assert tally.dots >= 100
     assert min(tally.wide, tally.unsigned, tally.several, tally.passes - tally.wide) > 0
+    # All of the matrices that are made at once are among them, and so is all that they have to be.
+    cases = array(ARCH, TARGET, MATRICES, numpy.random.default_rng(1))
+    assert len(cases.outputs) * ARCH.rows <= tally.dots
+    assert not cases.coverage.missing(cases.required)
     # Nothing is left of it.
     status, _ = board.status()
     assert status == {"scales": 1, "slices": 1, "result": 0, "lost": 0}

@@ -122,7 +122,7 @@ ICEBREAKER = Board(
             choices={"multipliers": "shared", "memories": "single"},
             check=_weights_fit,
         ),
-        "skipopu-array": Setup(18),
+        "skipopu-array": Setup(18, choices={"arch": "ice40_2x2", "multiplier": "SB_MAC16"}),
     },
     products=("top.bin", *OPEN_PRODUCTS),
     options=OPEN_FLOW | {"synth_opts": "-dsp"},

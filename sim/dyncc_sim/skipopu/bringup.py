@@ -34,7 +34,7 @@ from dyncc_sim.skipopu.bench.array_cases import KINDS, array
 #: The instance, and its multipliers.
 ARCH, TARGET = ARCHS["ice40_2x2"], "SB_MAC16"
 #: Matrices that are made at once; all kinds, and the first of each with the largest numbers.
-_MATRICES = 3 * len(KINDS)
+MATRICES = 3 * len(KINDS)
 #: Cycles after which a simulated device will not answer any more.
 _SILENCE = 1 << 16
 
@@ -68,7 +68,7 @@ def passes(arch: ArchSpec, target: str, seed: int) -> Iterator[Pass]:
     """Random passes without end."""
     draw = numpy.random.default_rng(seed)
     while True:
-        cases = array(arch, target, _MATRICES, draw)
+        cases = array(arch, target, MATRICES, draw)
         block = cases.block
         slices, results = iter(cases.inputs), iter(cases.outputs)
         scales: list[int] = []
