@@ -1,6 +1,7 @@
 """What a board is: its platform, its clock, its pins, and the designs that it can have."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -167,8 +168,19 @@ class Board:
         found = self.platform().prepare(top, "top", emit_src=False, **self.options | setup.options)
         unused = (".bat", ".json", ".debug.v")
         files = {name: text for name, text in found.files.items() if not name.endswith(unused)}
+        if "top.il" in files:
+            files["top.il"] = without_brackets(files["top.il"])
         commands = json.loads(found.files["build_top.json"])["commands"]
         return Plan(files, tuple(tuple(command) for command in commands), self.products)
+
+
+def without_brackets(text: str) -> str:
+    r"""RTLIL in which no name has brackets.
+
+    Amaranth names elements of an array ``\array[0]``. Yosys's abc9 takes that for bit 0 of
+    ``\array`` if both are left, and fails. Bits themselves are written with a space between.
+    """
+    return re.sub(r"\\\S+", lambda name: name[0].replace("[", ".").replace("]", ""), text)
 
 
 class Top(Elaboratable):

@@ -178,12 +178,8 @@ ULX3S_85F = Board(
         "skipopu": Setup(
             50,
             sizes={"memory_mib": 32},
-            # An assertion of yosys 0.70 in abc9 fails for some versions of this netlist; the other
-            # router takes hours where a device is so full.
-            options={
-                "synth_opts": "-noabc9",
-                "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2",
-            },
+            # The other router takes hours where a device is so full.
+            options={"nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2"},
             check=_ulx3s_has,
         ),
     },
