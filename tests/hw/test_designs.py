@@ -28,6 +28,18 @@ def test_emit_writes_verilog(
     assert f"{target}: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["kv260", "u280"])
+def test_emit_writes_a_system_of_vivado(
+    board: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["hw", "emit", "skipopu-axi", "--board", board, "--arch", "ice40_2x2"]
+    assert main([*arguments, "-o", str(tmp_path)]) == 0
+    written = {Path(line) for line in capsys.readouterr().out.split()}
+    assert written == set(tmp_path.iterdir())
+    assert "module top(" in (tmp_path / "top.v").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
