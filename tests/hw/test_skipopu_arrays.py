@@ -19,12 +19,7 @@ from dyncc_hw.skipopu.arithmetic.reductions import Reducer
 from dyncc_hw.skipopu.array.terms import PeArray
 from dyncc_hw.skipopu.shape import ArrayShape
 
-TARGETS = {
-    "ice40_2x2": "SB_MAC16",
-    "ecp5_85f": "MULT18X18D",
-    "u280": "DSP48E2",
-    "u280_g128": "DSP48E2",
-}
+TARGETS = dict.fromkeys(ARCHS, "DSP48E2") | {"ice40_2x2": "SB_MAC16", "ecp5_85f": "MULT18X18D"}
 YOSYS = find(FPGA_TOOLS["yosys"])
 
 

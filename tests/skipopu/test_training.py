@@ -174,8 +174,8 @@ def test_training_meets_the_rate_and_leaves_the_decoder_alone(policy: KvPolicy) 
 
 
 def test_training_prefers_what_costs_little() -> None:
-    run = trainer(Settings(skip=0.3, steps=120, batch=2, rate=1e-2, distilled=1.0))
-    for _ in range(120):
+    run = trainer(Settings(skip=0.3, steps=240, batch=2, rate=1e-2, distilled=1.0))
+    for _ in range(240):
         run.step()
     decoder, drawn = model(), model()
     shift = run.shift(list(windows(text(), 0, 16)), 0.3)
