@@ -52,6 +52,7 @@ def host(name: str, simulator: str = "verilator", **options: Any) -> None:
     run_bench(rig, BENCH, settings | options, simulator=simulator)
 
 
+@pytest.mark.slow
 def test_requests_beside_a_machine() -> None:
     host("single")
 
