@@ -30,9 +30,7 @@ def mixed(arch: ArchSpec, first: int, count: int) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "name", [BATCHED.name, pytest.param(SINGLE.name, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", [BATCHED.name, pytest.param(SINGLE.name, marks=pytest.mark.slow)])
 def test_programs_and_faults(name: str) -> None:
     arch = INSTANCES[name]
     cases = mixed(arch, 0, len(FAULTS))

@@ -12,9 +12,7 @@ from dyncc_sim.skipopu.bench.pe_cases import REQUIRED, random_cases, run, wrong_
 INSTANCES = {arch.name: arch for arch in (SINGLE, BATCHED)}
 
 
-@pytest.mark.parametrize(
-    "name", [SINGLE.name, pytest.param(BATCHED.name, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", [SINGLE.name, pytest.param(BATCHED.name, marks=pytest.mark.slow)])
 def test_products_and_attention_under_stalls(name: str) -> None:
     run(random_cases(INSTANCES[name], 1, 12), 1, False, REQUIRED, "verilator")
 
