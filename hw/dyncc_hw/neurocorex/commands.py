@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.fields import pack, width
-from dyncc.arch.link import RESPONSE, UNREADABLE, WINDOW, LinkSpec, Status
+from dyncc.arch.link import RESPONSE, LinkSpec, Status
 from dyncc.arch.neurocorex import BUS_BITS, COUNTERS, CoreSpec, Space, address
 from dyncc.arch.neurocorex.packets import (
     ADDRESS,
@@ -25,6 +25,7 @@ from dyncc.arch.neurocorex.packets import (
     device_info,
 )
 from dyncc_hw.link.framer import CONTENT
+from dyncc_hw.link.requests import RequestHeader
 from dyncc_hw.neurocorex.bus import BUS
 from dyncc_hw.neurocorex.buslist import BusList
 from dyncc_hw.neurocorex.spikelog import LOG_PORT, POSITION_BITS
@@ -82,11 +83,11 @@ class CommandProcessor(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Read the header, check, carry out, answer."""
         m = Module()
-        opcode, sequence, status = Signal(8), Signal(8), Signal(range(len(Status)))
-        # The next request, the number of requests before it that are known, and whether this is it.
-        expected, known, fresh = Signal(8), Signal(range(WINDOW + 1)), Signal()
-        # Bytes left of the request; a number of its payload, which comes in from the top.
-        left, word = Signal(8), Signal(BUS_BITS)
+        header = RequestHeader(m, self.requests, Opcode)
+        opcode, sequence, status = header.opcode, header.sequence, header.status
+        fresh, left, take, refuse = header.fresh, header.left, header.take, header.refuse
+        # A number of its payload, which comes in from the top.
+        word = Signal(BUS_BITS)
         # Words of a list, those that are through, and bytes of the next one.
         count, turn, part = Signal(8), Signal(8), Signal(3)
         all_through = turn == count
@@ -95,21 +96,12 @@ class CommandProcessor(wiring.Component):
         bus, requests, responses = self.bus, self.requests, self.responses
         run, log = self.run, self.log
         room, found = Signal(16), Signal(8)
-        header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected, room)
-
-        def take(target: Any, value: Any) -> None:
-            m.d.comb += requests.ready.eq(1)
-            with m.If(requests.valid):
-                m.d.sync += [target.eq(value), left.eq(left - 1)]
+        answer = Cat(opcode, status, Const(0, 8 - len(status)), sequence, header.expected, room)
 
         def take_part() -> None:
             take(word, Cat(word[8:], requests.payload))
             with m.If(requests.valid):
                 m.d.sync += part.eq(part + 1)
-
-        def refuse(reason: Status) -> None:
-            m.d.sync += status.eq(reason)
-            m.next = "SKIP"
 
         def asks(*opcodes: Opcode) -> Any:
             return Cat(kind == item for item in opcodes).any()
@@ -128,36 +120,7 @@ class CommandProcessor(wiring.Component):
             log.index.eq(turn),
         ]
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += requests.ready.eq(1)
-                m.d.sync += [left.eq(requests.payload), status.eq(Status.OK)]
-                m.d.sync += [fresh.eq(0), part.eq(0)]
-                with m.If(requests.valid):
-                    m.next = "OPCODE"
-                    with m.If(requests.payload == 0):
-                        m.d.sync += [opcode.eq(UNREADABLE), sequence.eq(0)]
-                        m.d.sync += status.eq(Status.CORRUPT)
-                        m.next = "FINISH"
-            with m.State("OPCODE"):
-                take(opcode, requests.payload)
-                with m.If(requests.valid):
-                    m.next = "SEQUENCE"
-            with m.State("SEQUENCE"):
-                take(sequence, requests.payload)
-                with m.If(requests.valid):
-                    m.next = "DECIDE"
-            with m.State("DECIDE"):
-                back = Signal(8)
-                ping = opcode == Opcode.PING
-                m.d.comb += back.eq(expected - sequence)
-                m.d.sync += fresh.eq((back == 0) & ~ping)
-                m.next = "TAKE"
-                with m.If(~ping & (back > known)):
-                    refuse(Status.SEQUENCE)
-                with m.Elif(opcode >= len(Opcode)):
-                    refuse(Status.OPCODE)
-                with m.Elif(~length_fits):
-                    refuse(Status.LENGTH)
+            header.states([part.eq(0)], ~length_fits)
             with m.State("TAKE"):
                 # What comes before a list of words; a count comes last.
                 with m.If((left == 0) | asks(Opcode.EVENTS) | (asks(Opcode.WRITE) & part[2])):
@@ -258,7 +221,7 @@ class CommandProcessor(wiring.Component):
             with m.State("FINISH"):
                 m.d.sync += [part.eq(0), turn.eq(0), room.eq(run.room)]
                 with m.If(fresh & (status != Status.BUSY) & (status != Status.CREDIT)):
-                    m.d.sync += [expected.eq(expected + 1), known.eq(known + ~known[-1])]
+                    header.accept()
                 with m.If((status != Status.OK) | ~asks(*QUERIES)):
                     m.d.sync += count.eq(0)
                 with m.Elif(asks(Opcode.PING)):
@@ -269,7 +232,7 @@ class CommandProcessor(wiring.Component):
             with m.State("HEADER"):
                 m.d.comb += [
                     responses.valid.eq(1),
-                    responses.payload.data.eq(header.word_select(part, 8)),
+                    responses.payload.data.eq(answer.word_select(part, 8)),
                     responses.payload.last.eq((part == _HEADER_BYTES - 1) & (count == 0)),
                 ]
                 with m.If(responses.ready):

@@ -8,7 +8,7 @@ from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.fields import pack, width
-from dyncc.arch.link import RESPONSE, UNREADABLE, WINDOW, LinkSpec, Status
+from dyncc.arch.link import RESPONSE, LinkSpec, Status
 from dyncc.arch.skipopu import csr
 from dyncc.arch.skipopu.packets import (
     ADDRESS_BITS,
@@ -27,6 +27,7 @@ from dyncc.arch.skipopu.packets import (
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
 from dyncc_hw.link.framer import CONTENT
+from dyncc_hw.link.requests import RequestHeader
 from dyncc_hw.skipopu.control.control import READ_CYCLES, register_signature
 from dyncc_hw.skipopu.host.access import MemoryAccess, NoAccess
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
@@ -113,18 +114,20 @@ class CommandProcessor(wiring.Component):
         m.submodules.access = access = self._access
         if self.memory_bytes:
             wiring.connect(m, access.bus, wiring.flipped(self.memory))
-        opcode, sequence, status = Signal(8), Signal(8), Signal(range(len(Status)))
-        # The next request, the number of requests before it that are known, and whether this is it.
-        expected, known, fresh = Signal(8), Signal(range(WINDOW + 1)), Signal()
-        # Bytes left of the request; `PLACE`, which comes in from the top, as a nonce does.
-        left, taken = Signal(8), Signal(range(PLACE_BYTES + 1))
+        header = RequestHeader(m, requests, Opcode)
+        opcode, sequence, status = header.opcode, header.sequence, header.status
+        fresh, left, take, refuse = header.fresh, header.left, header.take, header.refuse
+        # `PLACE`, which comes in from the top, as a nonce does.
+        taken = Signal(range(PLACE_BYTES + 1))
         place = Signal(8 * PLACE_BYTES)
         address, count = place[:ADDRESS_BITS], place[ADDRESS_BITS:]
         end = Signal(ADDRESS_BITS + 1)
         # A word that comes in or goes out; bytes of the answer, and those that are through.
         word, size, index = Signal(csr.WORD_BITS), Signal(8), Signal(8)
         waits = Signal(range(READ_CYCLES))
-        header = Cat(opcode, status, Const(0, 8 - len(status)), sequence, expected, Const(0, 16))
+        answer = Cat(
+            opcode, status, Const(0, 8 - len(status)), sequence, header.expected, Const(0, 16)
+        )
 
         kind = opcode[: (len(Opcode) - 1).bit_length()]
 
@@ -133,15 +136,6 @@ class CommandProcessor(wiring.Component):
 
         def asks(*opcodes: Opcode) -> Any:
             return Cat(kind == item for item in opcodes).any()
-
-        def refuse(reason: Status) -> None:
-            m.d.sync += status.eq(reason)
-            m.next = "SKIP"
-
-        def take(target: Any, value: Any) -> None:
-            m.d.comb += requests.ready.eq(1)
-            with m.If(requests.valid):
-                m.d.sync += [target.eq(value), left.eq(left - 1)]
 
         m.submodules.crc = crc = ResetInserter(access.load)(catalog.CRC32_ISO_HDLC(8).create())
         m.d.comb += [
@@ -153,36 +147,9 @@ class CommandProcessor(wiring.Component):
             registers.write_data.eq(word),
         ]
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += requests.ready.eq(1)
-                m.d.sync += [left.eq(requests.payload), status.eq(Status.OK)]
-                m.d.sync += [fresh.eq(0), taken.eq(0), size.eq(0), index.eq(0)]
-                with m.If(requests.valid):
-                    m.next = "OPCODE"
-                    with m.If(requests.payload == 0):
-                        m.d.sync += [opcode.eq(UNREADABLE), sequence.eq(0)]
-                        m.d.sync += status.eq(Status.CORRUPT)
-                        m.next = "FINISH"
-            with m.State("OPCODE"):
-                take(opcode, requests.payload)
-                with m.If(requests.valid):
-                    m.next = "SEQUENCE"
-            with m.State("SEQUENCE"):
-                take(sequence, requests.payload)
-                with m.If(requests.valid):
-                    m.next = "DECIDE"
-            with m.State("DECIDE"):
-                back = Signal(8)
-                ping = opcode == Opcode.PING
-                m.d.comb += back.eq(expected - sequence)
-                m.d.sync += fresh.eq((back == 0) & ~ping)
-                m.next = "TAKE"
-                with m.If(~ping & (back > known)):
-                    refuse(Status.SEQUENCE)
-                with m.Elif(opcode >= len(Opcode)):
-                    refuse(Status.OPCODE)
-                with m.Elif(Mux(ping, left != _NONCE_BYTES, left < PLACE_BYTES)):
-                    refuse(Status.LENGTH)
+            ping = opcode == Opcode.PING
+            wrong = Mux(ping, left != _NONCE_BYTES, left < PLACE_BYTES)
+            header.states([taken.eq(0), size.eq(0), index.eq(0)], wrong)
             with m.State("TAKE"):
                 with m.If(asks(Opcode.PING) & (left == 0)):
                     m.d.sync += size.eq(_NONCE_BYTES + _INFO_BYTES)
@@ -259,13 +226,13 @@ class CommandProcessor(wiring.Component):
             with m.State("FINISH"):
                 m.d.sync += index.eq(0)
                 with m.If(fresh & (status != Status.BUSY)):
-                    m.d.sync += [expected.eq(expected + 1), known.eq(known + ~known[-1])]
+                    header.accept()
                 m.next = "HEADER"
             with m.State("HEADER"):
                 last = index == _HEADER_BYTES - 1
                 m.d.comb += [
                     responses.valid.eq(1),
-                    responses.payload.data.eq(header.word_select(index[:3], 8)),
+                    responses.payload.data.eq(answer.word_select(index[:3], 8)),
                     responses.payload.last.eq(last & (size == 0)),
                 ]
                 with m.If(responses.ready):
