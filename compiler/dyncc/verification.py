@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,9 @@ def _difference(
     expected: Any, found: Any, where: str, rtol: float, atol: float
 ) -> tuple[float, int]:
     if isinstance(expected, tuple | list):
+        names = getattr(expected, "_fields", None)
+        if names is not None and names != getattr(found, "_fields", None):
+            raise MismatchError(f"expected fields {names}, got {_kind(found)}", where=where)
         if not isinstance(found, tuple | list) or len(found) != len(expected):
             raise MismatchError(f"expected {len(expected)} items, got {_kind(found)}", where=where)
         parts = [
@@ -104,6 +108,9 @@ def _difference(
             _difference(part, found[key], f"{where}[{key!r}]", rtol, atol)
             for key, part in expected.items()
         ]
+    elif dataclasses.is_dataclass(expected):
+        left, right = vars(expected), vars(found) if dataclasses.is_dataclass(found) else {}
+        return _difference(left, right, where, rtol, atol)
     elif isinstance(expected, torch.Tensor | float):
         return _numbers(expected, found, where, rtol, atol)
     else:

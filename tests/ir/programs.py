@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from dyncc.ir.hcfg import (
+    STRUCTS,
     Block,
     Branch,
     Each,
@@ -23,6 +24,7 @@ from dyncc.ir.hcfg import (
     Return,
     Series,
     StateSlot,
+    Struct,
     Symbolic,
     TensorOp,
     Tree,
@@ -71,7 +73,7 @@ class _Names:
 
     def tree(self, known: tuple[Value, ...], depth: int = 2) -> Tree:
         """A tree of some of the known values."""
-        kind = self.draw(st.sampled_from(("leaf", "literal", "series", "record")))
+        kind = self.draw(st.sampled_from(("leaf", "literal", "series", "record", "struct")))
         if kind == "leaf" and known:
             return Leaf(self.draw(st.sampled_from(known)))
         if kind == "series" and depth:
@@ -80,6 +82,10 @@ class _Names:
         if kind == "record" and depth:
             keys = self.draw(st.lists(st.text(max_size=4), max_size=2, unique=True))
             return Record(tuple((key, self.tree(known, depth - 1)) for key in keys))
+        if kind == "struct" and depth:
+            fields = self.draw(st.lists(st.sampled_from("abc"), max_size=2, unique=True))
+            items = tuple((field, self.tree(known, depth - 1)) for field in fields)
+            return Struct(self.draw(st.sampled_from(STRUCTS)), "Result", items)
         lists = [value for value in known if isinstance(value.type, ListType)]
         if lists and self.draw(st.booleans()):
             return Each(Leaf(self.draw(st.sampled_from(lists))))

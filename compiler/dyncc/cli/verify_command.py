@@ -74,9 +74,10 @@ def _random(signature: object, generator: object) -> dict[str, object]:
 
     import torch
 
-    from dyncc.ir.hcfg import Leaf, Literal, Record, Series
+    from dyncc.ir.hcfg import Leaf, Literal, Record, Series, Struct
     from dyncc.ir.types import DTYPES, TensorType
     from dyncc.modelfile import random_tensor
+    from dyncc.runtime.structs import struct_maker
 
     def build(tree: Any) -> Any:
         match tree:
@@ -94,5 +95,8 @@ def _random(signature: object, generator: object) -> dict[str, object]:
                 return tuple(parts) if kind == "tuple" else parts
             case Record(pairs):
                 return {key: build(item) for key, item in pairs}
+            case Struct(kind, name, fields):
+                make = struct_maker(kind, name, tuple(key for key, _ in fields))
+                return make([build(item) for _, item in fields])
 
     return {name: build(tree) for name, tree in cast(Any, signature)}

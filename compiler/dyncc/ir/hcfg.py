@@ -141,7 +141,30 @@ class Each:
     element: Tree
 
 
-Tree: TypeAlias = Leaf | Literal | Series | Record | Each
+@dataclass(frozen=True)
+class Struct:
+    """An object of a class of the user's, whose parts have names.
+
+    Attributes
+    ----------
+    kind
+        ``namedtuple``, ``dataclass``, ``mapping`` (a dict whose keys can be read as attributes) or
+        ``output`` (a ``mapping`` of declared fields, of which those that are None are no keys).
+    name
+        Name of the class.
+    items
+        Names and contents, in order.
+    """
+
+    kind: str
+    name: str
+    items: tuple[tuple[str, Tree], ...]
+
+
+Tree: TypeAlias = Leaf | Literal | Series | Record | Struct | Each
+
+#: The kinds of `Struct`.
+STRUCTS = ("namedtuple", "dataclass", "mapping", "output")
 
 
 def tree_leaves(tree: Tree) -> Iterator[Value]:
@@ -152,7 +175,7 @@ def tree_leaves(tree: Tree) -> Iterator[Value]:
         case Series(_, items):
             for item in items:
                 yield from tree_leaves(item)
-        case Record(pairs):
+        case Record(pairs) | Struct(_, _, pairs):
             for _, item in pairs:
                 yield from tree_leaves(item)
         case Each(element):
@@ -170,6 +193,9 @@ def map_leaves(tree: Tree, values: Mapping[Value, Value]) -> Tree:
             return Series(kind, tuple(map_leaves(item, values) for item in items))
         case Record(pairs):
             return Record(tuple((key, map_leaves(item, values)) for key, item in pairs))
+        case Struct(kind, name, fields):
+            parts = tuple((key, map_leaves(item, values)) for key, item in fields)
+            return Struct(kind, name, parts)
         case Each(element):
             return Each(map_leaves(element, values))
         case Literal():
@@ -196,6 +222,9 @@ def _places(where: str, tree: Tree) -> Iterator[tuple[str, Value]]:
         case Record(pairs):
             for key, item in pairs:
                 yield from _places(f"{where}[{key!r}]", item)
+        case Struct(_, _, fields):
+            for key, item in fields:
+                yield from _places(f"{where}.{key}", item)
 
 
 # --- terminators ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from dyncc.core.errors import ArtifactError
 from dyncc.ir.hcfg import (
+    STRUCTS,
     Block,
     BlockOp,
     Branch,
@@ -26,6 +27,7 @@ from dyncc.ir.hcfg import (
     Return,
     Series,
     StateSlot,
+    Struct,
     Symbolic,
     TensorOp,
     Terminator,
@@ -402,6 +404,8 @@ class _Parser:
                 if self._next != "}":
                     self._expect(",")
             return Record(tuple(pairs))
+        if text in STRUCTS and self._tokens[self._at][0] == "name":
+            return self._struct(typed)
         if text in ("tuple", "list", "each") and self._tokens[self._at][0] == "name":
             kind = self._take()
             self._expect("(")
@@ -419,3 +423,17 @@ class _Parser:
         if isinstance(literal, Value | Symbolic | tuple):
             self._fail("expected a literal")
         return Literal(literal)
+
+    def _struct(self, typed: bool) -> Struct:
+        kind, name = self._take("name"), self._string()
+        if not name.isidentifier():
+            self._fail(f"a class cannot be called {name!r}")
+        self._expect("{")
+        fields: list[tuple[str, Tree]] = []
+        while not self._accept("}"):
+            key = self._string()
+            self._expect(":")
+            fields.append((key, self._tree(typed)))
+            if self._next != "}":
+                self._expect(",")
+        return Struct(kind, name, tuple(fields))

@@ -26,6 +26,7 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Return,
     Series,
+    Struct,
     Symbolic,
     TensorOp,
     Terminator,
@@ -129,6 +130,9 @@ def _tree(tree: Tree, typed: bool = False) -> str:
         case Record(pairs):
             inner = ", ".join(f"{_operand(key)}: {_tree(item, typed)}" for key, item in pairs)
             return f"{{{inner}}}"
+        case Struct(kind, name, fields):
+            inner = ", ".join(f"{json.dumps(key)}: {_tree(item, typed)}" for key, item in fields)
+            return f"{kind} {json.dumps(name)} {{{inner}}}"
         case Each(element):
             return f"each({_tree(element, typed)})"
 

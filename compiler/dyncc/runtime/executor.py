@@ -23,6 +23,7 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Return,
     Series,
+    Struct,
     Symbolic,
     Tree,
     Value,
@@ -30,6 +31,7 @@ from dyncc.ir.hcfg import (
 from dyncc.ir.hostops import SCALAR_FUNCTIONS
 from dyncc.ir.types import DTYPES
 from dyncc.runtime.hostlist import JOINERS, LIST_FUNCTIONS
+from dyncc.runtime.structs import struct_maker
 
 #: The values of one block, by slot.
 Slots = list[Any]
@@ -51,6 +53,18 @@ class Regions(Protocol):
 
     def to_numpy(self, tensor: Any) -> numpy.ndarray:
         """A NumPy view of a back-end tensor."""
+        ...
+
+
+class Observer(Protocol):
+    """Sees a run, and may lead it elsewhere."""
+
+    def enter(self, block: str, arguments: Sequence[Any]) -> None:
+        """A block begins, with these back-end values as its parameters."""
+        ...
+
+    def decide(self, block: str, truth: bool) -> bool:
+        """What the branch at the end of a block is to do, given the truth of its condition."""
         ...
 
 
@@ -92,7 +106,10 @@ class Executor:
         self._entry = self._codes[program.entry.name]
 
     def run(
-        self, arguments: list[Any], counts: dict[tuple[str, int], int] | None = None
+        self,
+        arguments: list[Any],
+        counts: dict[tuple[str, int], int] | None = None,
+        observer: Observer | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Run from the entry.
 
@@ -102,6 +119,8 @@ class Executor:
             Back-end tensors and scalars, one for each parameter of the entry block.
         counts
             If given, the number of times each edge was taken is added here.
+        observer
+            If given, it is told of each block, and decides each branch.
 
         Returns
         -------
@@ -110,6 +129,8 @@ class Executor:
         """
         code, values = self._entry, arguments
         while True:
+            if observer is not None:
+                observer.enter(code.name, values)
             values = values + [None] * (code.size - len(values))
             for step in code.steps:
                 step(values)
@@ -117,6 +138,8 @@ class Executor:
                 found: tuple[Any, dict[str, Any]] = code.exit(values)
                 return found
             way = 0 if code.condition < 0 or values[code.condition] else 1
+            if observer is not None and code.condition >= 0:
+                way = 0 if observer.decide(code.name, way == 0) else 1
             if counts is not None:
                 edge = (code.name, way)
                 counts[edge] = counts.get(edge, 0) + 1
@@ -248,6 +271,10 @@ def _builder(tree: Tree, slots: Mapping[Value, int]) -> Callable[[Slots], Any]:
         case Record(pairs):
             fields = [(key, _builder(item, slots)) for key, item in pairs]
             return lambda values: {key: part(values) for key, part in fields}
+        case Struct(kind, name, pairs):
+            make_struct = struct_maker(kind, name, tuple(key for key, _ in pairs))
+            parts = [_builder(item, slots) for _, item in pairs]
+            return lambda values: make_struct([part(values) for part in parts])
         case Each(element):
             return lambda values: _rows(element, values, slots)
 

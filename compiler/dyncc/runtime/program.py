@@ -12,9 +12,11 @@ from typing import Any
 import numpy
 
 from dyncc.core.errors import InputError
-from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series, Tree
+from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series, Struct, Tree
+from dyncc.ir.places import Places
 from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
-from dyncc.runtime.executor import Executor, Regions
+from dyncc.runtime.executor import Executor, Observer, Regions
+from dyncc.runtime.structs import is_container, map_parts, parts_of
 
 
 class Program:
@@ -30,6 +32,8 @@ class Program:
         The program.
     manifest
         What the artifact says of itself: versions, back end, hashes.
+    places
+        Where in the source its blocks and values come from.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class Program:
         regions: Regions,
         weights: Mapping[str, numpy.ndarray],
         manifest: Mapping[str, Any],
+        places: Places | None = None,
     ) -> None:
         self.hcfg = hcfg
         self.manifest = dict(manifest)
+        self.places = places or Places()
         self._regions = regions
         self._weights = weights
         self._executor = Executor(hcfg, regions, weights)
@@ -54,6 +60,7 @@ class Program:
             for name, _ in block.terminator.state
         )
         self._counts: dict[tuple[str, int], int] | None = None
+        self._observer: Observer | None = None
         self._state: dict[str, Any] = {}
         self.reset_state()
 
@@ -79,6 +86,27 @@ class Program:
         finally:
             self._counts = None
 
+    @contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """Let `observer` see each block of the calls within, and decide each branch."""
+        self._observer = observer
+        try:
+            yield
+        finally:
+            self._observer = None
+
+    def state(self) -> dict[str, Any]:
+        """The module state as it is now, by name, in NumPy arrays and scalars."""
+        return {name: self.to_numpy(value) for name, value in self._state.items()}
+
+    def to_numpy(self, value: Any) -> Any:
+        """A value of a block, its tensors as NumPy arrays that share their memory."""
+        if isinstance(value, list | tuple):
+            return [self.to_numpy(part) for part in value]
+        if value is None or isinstance(value, bool | int | float | complex | str):
+            return value
+        return self._regions.to_numpy(value)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network.
 
@@ -97,7 +125,7 @@ class Program:
         )
         inputs = {id(value) for value in arguments}
         arguments += [self._state[slot.name] for slot in self.hcfg.state if slot.value is not None]
-        result, state = self._executor.run(arguments, self._counts)
+        result, state = self._executor.run(arguments, self._counts, self._observer)
         kept = {slot.name for slot in self.hcfg.state if slot.value is not None}
         # What a caller can reach must not be what the next call starts from.
         reachable = inputs | set(_identities(result))
@@ -157,6 +185,11 @@ class Program:
                     )
                 for key, item in pairs:
                     self._flatten(item, value[key], f"{where}[{key!r}]", leaves, places)
+            case Struct(kind, name, fields):
+                for key, item in fields:
+                    if not hasattr(value, key):
+                        raise InputError(f"expected a {kind} like {name} with {key!r}", where=where)
+                    self._flatten(item, getattr(value, key), f"{where}.{key}", leaves, places)
 
     def _tensor(self, kind: TensorType, value: Any, where: str) -> Any:
         dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
@@ -190,10 +223,8 @@ class Program:
         return self._regions.from_external(numpy.array(self._regions.to_numpy(value)))
 
     def _convert(self, value: Any, torch: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return type(value)([self._convert(part, torch) for part in value])
-        if isinstance(value, dict):
-            return {key: self._convert(part, torch) for key, part in value.items()}
+        if is_container(value):
+            return map_parts(value, lambda part: self._convert(part, torch))
         if value is None or isinstance(value, bool | int | float | complex | str):
             return value
         return torch.from_dlpack(value) if torch is not None else self._regions.to_numpy(value)
@@ -223,19 +254,14 @@ def _parameters(program: Hcfg) -> inspect.Signature:
 
 
 def _has_torch(torch: Any, value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return any(_has_torch(torch, part) for part in value)
-    if isinstance(value, dict):
-        return any(_has_torch(torch, part) for part in value.values())
+    if is_container(value):
+        return any(_has_torch(torch, part) for part in parts_of(value))
     return isinstance(value, torch.Tensor)
 
 
 def _identities(value: Any) -> Iterator[int]:
-    if isinstance(value, tuple | list):
-        for part in value:
-            yield from _identities(part)
-    elif isinstance(value, dict):
-        for part in value.values():
+    if is_container(value):
+        for part in parts_of(value):
             yield from _identities(part)
     else:
         yield id(value)
