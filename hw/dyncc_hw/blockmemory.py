@@ -2,9 +2,32 @@
 
 from typing import Any
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Signal, ValueLike, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
+
+#: Attribute of a memory of which no word is read while it is written, or nobody looks at it.
+ANY_ON_COLLISION = {"no_rw_check": 1}
+
+
+def clocked_read(m: Module, store: memory.Memory, address: ValueLike, enable: ValueLike = 1) -> Any:
+    """A word of a memory, which comes in the cycle after `enable` and stays.
+
+    Synthesis takes the register into the block RAM. If the memory is `ANY_ON_COLLISION`, nothing
+    is around it; for a clocked port of Amaranth there would be registers and multiplexers, lest a
+    word that is written just then reads wrong.
+
+    Returns
+    -------
+    Any
+        A signal of the memory's shape.
+    """
+    port = store.read_port(domain="comb")
+    found = Signal(store.shape, reset_less=True)
+    m.d.comb += port.addr.eq(address)
+    with m.If(enable):
+        m.d.sync += found.eq(port.data)
+    return found
 
 
 class BlockMemory(wiring.Component):

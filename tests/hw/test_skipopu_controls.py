@@ -82,10 +82,10 @@ class Simulated:
             ctx.set(bus.read, value is None)
             ctx.set(bus.write, value is not None)
             ctx.set(bus.write_data, value or 0)
-            await self._tick(ctx)
-            # A counter is read a cycle after it was asked for.
+            # A counter is read a cycle after it was asked for, and counts a cycle late.
             if value is None and not address % 2:
                 self.seen = Counter(self.wanted)
+            await self._tick(ctx)
             ctx.set(bus.read, 0)
             ctx.set(bus.write, 0)
             for _ in range(READ_CYCLES - 1 if value is None else 0):

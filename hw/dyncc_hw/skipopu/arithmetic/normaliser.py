@@ -9,6 +9,7 @@ from amaranth.lib import data, memory, wiring
 from dyncc.arch.skipopu.formats import EXPONENT_BITS as STORED_BITS
 from dyncc.arch.skipopu.formats import ZERO
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.f25 import (
     BIAS,
     CODE_BITS,
@@ -62,9 +63,10 @@ class TurnBuffer(wiring.Component):
         summary = self.layout["summary"].shape
         size = max(1, (self.depth - 1).bit_length())
         m.submodules.store = store = memory.Memory(
-            shape=Value.cast(given.payload.item).shape(), depth=2 << size, init=[]
-        )
-        into, read = store.write_port(), store.read_port()
+            shape=Value.cast(given.payload.item).shape(), depth=2 << size, init=[],
+            attrs=ANY_ON_COLLISION,
+        )  # fmt: skip
+        into = store.write_port()
         filling, giving = Signal(), Signal()
         full = Signal(2)
         place, begin = Signal(size), Signal(size)
@@ -93,10 +95,8 @@ class TurnBuffer(wiring.Component):
         m.d.comb += [
             advance.eq(out.ready | ~valid),
             reading.eq(full.bit_select(giving, 1)),
-            read.addr.eq(Cat(begin, giving)),
-            read.en.eq(advance),
             out.valid.eq(valid),
-            Value.cast(out.payload.item).eq(read.data),
+            Value.cast(out.payload.item).eq(clocked_read(m, store, Cat(begin, giving), advance)),
             out.payload.summary.eq(shown),
             out.payload.first.eq(first),
             out.payload.last.eq(last),

@@ -15,6 +15,7 @@ from amaranth.lib import data, memory, wiring
 
 from dyncc.arch.skipopu.formats import GUARD, ZERO
 from dyncc.core.errors import ConfigError, InternalError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.f25 import (
     ADD,
     CODE_BITS,
@@ -142,9 +143,9 @@ class Reducer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.input), sums.input)
         found, out = sums.output, self.output
         m.submodules.store = store = memory.Memory(
-            shape=sums.kept, depth=max(2, self._blocks), init=[]
+            shape=sums.kept, depth=max(2, self._blocks), init=[], attrs=ANY_ON_COLLISION
         )
-        into, read = store.write_port(), store.read_port()
+        into = store.write_port()
         draining, ends = Signal(), Signal()
         place, last = Signal(range(max(2, self._blocks))), Signal(range(max(2, self._blocks)))
         largest, kept = Signal(signed(BASE_BITS), init=ZERO), Signal(signed(BASE_BITS))
@@ -157,7 +158,6 @@ class Reducer(wiring.Component):
             into.addr.eq(place),
             *(into.data[name].eq(found.payload[name]) for name in sums.kept.members),
             into.en.eq(taken),
-            read.addr.eq(place),
             ends.eq(place == last),
         ]
         with m.If(taken):
@@ -169,7 +169,8 @@ class Reducer(wiring.Component):
                 ]  # fmt: skip
         advance, turn = Signal(), Signal(range(max(2, self.turns)))
         m.submodules.pipe = EnableInserter(advance)(inside)
-        m.d.comb += [read.en.eq(advance), advance.eq(out.ready | ~out.valid)]
+        m.d.comb += [advance.eq(out.ready | ~out.valid)]
+        read = clocked_read(m, store, place, advance)
         turned = Signal()
         m.d.comb += turned.eq(turn == self.turns - 1)
         with m.If(draining & advance):
@@ -182,9 +183,9 @@ class Reducer(wiring.Component):
         first = Timed(place == 0)
         tops = Timed(kept), Timed(weights_top)
         if self.turns == 1:
-            values, time = self._totals(pipe, read.data, *tops, first)
+            values, time = self._totals(pipe, read, *tops, first)
         else:
-            values, time = self._ring(pipe, read.data, *tops, first, Timed(turn))
+            values, time = self._ring(pipe, read, *tops, first, Timed(turn))
         if time != self.tail:
             raise InternalError(f"the sums take {time} cycles, and are to take {self.tail}")
         done = pipe.valid(time) & pipe.at(Timed(ends & turned), time)

@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
 from dyncc_hw.skipopu.interfaces import block_write_signature
 from dyncc_hw.skipopu.shape import ArrayShape
@@ -84,13 +85,13 @@ class ActivationBuffer(wiring.Component):
         runs = arch.columns // lanes
         m.submodules.store = store = memory.Memory(
             shape=data.ArrayLayout(lanes * arch.mantissa_bits, runs),
-            depth=arch.tokens * words * shape.slices, init=[],
+            depth=arch.tokens * words * shape.slices, init=[], attrs=ANY_ON_COLLISION,
         )  # fmt: skip
         m.submodules.exponents = exponents = memory.Memory(
-            shape=data.ArrayLayout(BASE_BITS, shape.ways), depth=arch.tokens * words, init=[]
-        )
-        into, read = store.write_port(granularity=1), store.read_port()
-        exponent_into, exponent_read = exponents.write_port(granularity=1), exponents.read_port()
+            shape=data.ArrayLayout(BASE_BITS, shape.ways), depth=arch.tokens * words, init=[],
+            attrs=ANY_ON_COLLISION,
+        )  # fmt: skip
+        into, exponent_into = (item.write_port(granularity=1) for item in (store, exponents))
 
         def line(token: Any, block: Any) -> Value:
             return (token * words if arch.tokens > 1 else 0) + block // shape.ways
@@ -99,18 +100,16 @@ class ActivationBuffer(wiring.Component):
         run = given.word % runs if shape.ways == 1 else given.word
         way = given.block % shape.ways if shape.ways > 1 else 0
         place = run if shape.ways == 1 else way * (shape.span // lanes) + run
+        begin = line(wanted.token, wanted.block)
+        mantissas = clocked_read(m, store, begin * shape.slices + wanted.slice, wanted.enable)
         m.d.comb += [
             self.write.ready.eq(1),
             into.addr.eq(line(given.token, given.block) * shape.slices + given.word // runs),
             into.en.eq(Mux(self.write.valid, 1 << place, 0)),
             exponent_into.addr.eq(line(given.token, given.block)),
             exponent_into.en.eq(Mux(self.write.valid, 1 << way, 0)),
-            read.addr.eq(line(wanted.token, wanted.block) * shape.slices + wanted.slice),
-            read.en.eq(wanted.enable),
-            exponent_read.addr.eq(line(wanted.token, wanted.block)),
-            exponent_read.en.eq(wanted.enable),
-            Value.cast(wanted.mantissas).eq(read.data),
-            Value.cast(wanted.exponents).eq(exponent_read.data),
+            Value.cast(wanted.mantissas).eq(mantissas),
+            Value.cast(wanted.exponents).eq(clocked_read(m, exponents, begin, wanted.enable)),
         ]
         for index in range(runs):
             m.d.comb += into.data[index].eq(Cat(given.mantissas))

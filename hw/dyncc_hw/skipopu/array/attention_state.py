@@ -7,13 +7,13 @@ from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION
 from dyncc_hw.skipopu.arithmetic.f25 import CODE_BITS, exponent, significand
 from dyncc_hw.skipopu.arithmetic.functions import ONE, PowerOfTwo, Reciprocal
 from dyncc_hw.skipopu.arithmetic.softmax import SCORE_BITS
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
 from dyncc_hw.skipopu.array.attention_units import MergeLanes
 from dyncc_hw.skipopu.interfaces import place_layout, vector_write_signature
-from dyncc_hw.skipopu.kv.store import ANY_ON_COLLISION
 from dyncc_hw.skipopu.shape import ArrayShape
 
 

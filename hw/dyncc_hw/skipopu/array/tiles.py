@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from dyncc.arch.skipopu.formats import GROUPS, WeightType
 from dyncc.arch.skipopu.isa import COUNT_BITS
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.interfaces import group_layout, matrix_signature
 from dyncc_hw.skipopu.shape import NIBBLE, ArrayShape
 
@@ -204,10 +205,11 @@ class TileStore(wiring.Component):
             lane, own = divmod(bank, arch.rows)
             store = memory.Memory(
                 shape=data.ArrayLayout(word.size, shape.ways), depth=self.lines * self.parts,
-                init=[],
+                init=[], attrs=ANY_ON_COLLISION,
             )  # fmt: skip
             m.submodules[f"bank_{bank}"] = store
-            into, read = store.write_port(granularity=1), store.read_port()
+            into = store.write_port(granularity=1)
+            read = clocked_read(m, store, self.line * self.parts + self.part, self.enable)
             mine = Mux(wide, (row == own) if lane < 2 else 0, row == bank)
             content = Cat(
                 Mux(wide & (lane == 1), high, low), halves.word_select(part, self.half_bits)
@@ -215,11 +217,9 @@ class TileStore(wiring.Component):
             m.d.comb += [
                 into.addr.eq(line * self.parts + part),
                 into.en.eq(Mux(writing & mine, 1 << way, 0)),
-                read.addr.eq(self.line * self.parts + self.part),
-                read.en.eq(self.enable),
             ]
             for index in range(shape.ways):
-                found = data.View(word, read.data[index])
+                found = data.View(word, read[index])
                 m.d.comb += [
                     into.data[index].eq(content),
                     Value.cast(self.nibbles[bank][index]).eq(found.nibbles),

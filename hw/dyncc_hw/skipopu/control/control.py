@@ -85,22 +85,25 @@ class Registers(wiring.Component):
         asked, wants_upper = Signal.like(number), Signal()
         steps = Signal(READ_CYCLES - 1)
         m.d.sync += steps.eq(Cat(bus.read, steps))
-        with m.If(bus.read):
+        with m.If(bus.read | bus.write):
             m.d.sync += [asked.eq(number), wants_upper.eq(upper)]
         lower_word, upper_word = Signal(csr.WORD_BITS), Signal(csr.WORD_BITS)
         stopped = Signal()
         m.d.comb += [
             stopped.eq((self.state != State.STARTING) & (self.state != State.RUNNING)),
-            self.number.eq(Mux(bus.write, number, asked)),
+            # The machine's registers are far away: they are written a cycle later.
+            self.number.eq(asked),
         ]
         writes = bus.write & stopped
         with m.If(bus.write & ~upper):
             m.d.sync += lower_word.eq(bus.write_data)
         whole = Cat(lower_word, bus.write_data)
         control = writes & ~upper & (number == Place.CONTROL)
-        m.d.comb += [
+        m.d.sync += [
             self.value.eq(whole),
             self.write.eq(writes & upper & self._within(number, Place.REGISTERS, REGISTERS)),
+        ]
+        m.d.comb += [
             self.start.eq(control & _bit(bus.write_data, csr.CONTROL, "start")),
             self.forget.eq(control & _bit(bus.write_data, csr.CONTROL, "forget")),
         ]
@@ -188,13 +191,14 @@ class Registers(wiring.Component):
             events[f"{name}_instructions"] = done
             events[f"{name}_suppressed"] = done & its.suppressed
         wanted = csr.COUNTERS[clients:]
-        m.d.comb += [
-            counters.clear.eq(self.start),
+        # Events come from everywhere: they are counted a cycle later.
+        m.d.sync += [
             counters.events.eq(Cat(events[item.name] & runs for item in wanted)),
             counters.amount.valid.eq(self.taken.valid & runs),
             counters.amount.client.eq(self.taken.client),
             counters.amount.bytes.eq(self.taken.bytes),
         ]
+        m.d.comb += counters.clear.eq(self.start)
         return counters
 
 

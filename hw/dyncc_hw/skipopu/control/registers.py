@@ -1,9 +1,10 @@
 """Integer registers, and the loops of a program."""
 
+from itertools import pairwise
 from typing import Any
 
-from amaranth import Array, Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import COUNT_BITS, LOOP_DEPTH, R_ZERO, REGISTER_BITS, REGISTERS
@@ -71,35 +72,29 @@ class LoopStack(wiring.Component):
         )  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
-        """Registers for each level."""
+        """Registers for each level, of which the first is the innermost: the others move."""
         m = Module()
-        depth = Signal(range(LOOP_DEPTH + 1))
-        levels = range(LOOP_DEPTH)
-        first = Array(Signal(COUNT_BITS, name=f"first_{i}", reset_less=True) for i in levels)
-        last = Array(Signal(COUNT_BITS, name=f"last_{i}", reset_less=True) for i in levels)
-        left = Array(Signal(REGISTER_BITS, name=f"left_{i}", reset_less=True) for i in levels)
-        # Whether more than one turn is left.
-        more = Array(Signal(name=f"more_{i}", reset_less=True) for i in levels)
-        top = Signal(range(LOOP_DEPTH))
+        # Whether more than one turn is left is known before it is asked.
+        layout = data.StructLayout(
+            {"used": 1, "first": COUNT_BITS, "last": COUNT_BITS, "left": REGISTER_BITS, "more": 1}
+        )
+        levels = [Signal(layout, name=f"level_{i}") for i in range(LOOP_DEPTH)]
+        top, begun = levels[0], Signal(layout)
         m.d.comb += [
-            top.eq(depth - 1),
-            self.full.eq(depth == LOOP_DEPTH),
-            self.ends.eq(depth.any() & (last[top] == self.at)),
-            self.again.eq(self.ends & more[top]),
-            self.back.eq(first[top]),
-        ]
+            self.full.eq(levels[-1].used),
+            self.ends.eq(top.used & (top.last == self.at)),
+            self.again.eq(self.ends & top.more),
+            self.back.eq(top.first),
+            begun.used.eq(1), begun.first.eq(self.first), begun.last.eq(self.last),
+            begun.left.eq(self.turns), begun.more.eq(self.turns != 1),
+        ]  # fmt: skip
         with m.If(self.push):
-            m.d.sync += depth.eq(depth + 1)
-            for level in levels:
-                with m.If(depth == level):
-                    m.d.sync += [
-                        first[level].eq(self.first), last[level].eq(self.last),
-                        left[level].eq(self.turns), more[level].eq(self.turns != 1),
-                    ]  # fmt: skip
+            m.d.sync += [into.eq(given) for into, given in pairwise([begun, *levels][::-1])]
         with m.If(self.turn & self.ends):
-            m.d.sync += [left[top].eq(left[top] - 1), more[top].eq(left[top] != 2)]
-            with m.If(~self.again):
-                m.d.sync += depth.eq(top)
+            m.d.sync += [top.left.eq(top.left - 1), top.more.eq(top.left != 2)]
+            with m.If(~top.more):
+                m.d.sync += [into.eq(given) for into, given in pairwise(levels)]
+                m.d.sync += levels[-1].used.eq(0)
         with m.If(self.clear):
-            m.d.sync += depth.eq(0)
+            m.d.sync += [level.used.eq(0) for level in levels]
         return m

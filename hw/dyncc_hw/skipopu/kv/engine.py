@@ -86,6 +86,7 @@ class KvEngine(wiring.Component):
         count, size = Signal(range(arch.kv_width + 1)), Signal(shape.slot_bits)
         slot = Signal(SLOT_BITS)
         too_wide, outside = Signal(), Signal()
+        ends = [Signal(COUNT_BITS + 2, name=f"end_{name}", reset_less=True) for name in "kv"]
         appends, has_place, trap = Signal(), Signal(), Signal.like(work.trap)
         awaited = Signal(2)
         asks = Signal()
@@ -148,16 +149,18 @@ class KvEngine(wiring.Component):
                         m.d.sync += trap.eq(Trap.MEMORY)
                         m.next = "DONE"
             with m.State("COUNT"):
-                ends = [
-                    product.result[: COUNT_BITS + 1] + place > arch.vector_words
-                    for place in (kept.k, kept.v)
-                ]
                 m.d.sync += [
-                    count.eq(product.result), outside.eq(ends[0] | ends[1]),
-                    too_wide.eq(product.result > arch.kv_width),
+                    count.eq(product.result), too_wide.eq(product.result > arch.kv_width),
+                    *(
+                        end.eq(product.result[: COUNT_BITS + 1] + place)
+                        for end, place in zip(ends, (kept.k, kept.v), strict=True)
+                    ),
                 ]  # fmt: skip
                 with m.If(~product.busy):
-                    m.next = "SLOT"
+                    m.next = "ENDS"
+            with m.State("ENDS"):
+                m.d.sync += outside.eq(Cat(end > arch.vector_words for end in ends).any())
+                m.next = "SLOT"
             with m.State("SLOT"):
                 m.d.comb += [
                     product.start.eq(~too_wide & ~outside),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from dyncc.arch.skipopu.formats import ZERO, KvType
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
 from dyncc_hw.skipopu.interfaces import kv_groups, kv_words
 
@@ -17,8 +18,6 @@ from dyncc_hw.skipopu.interfaces import kv_groups, kv_words
 KV_BLOCK, KV_BITS = 32, 8
 #: Exponents on chip are signed bytes, as those of `KvType.BFP8` are; the least marks zeros.
 STORED_BITS, STORED_ZERO = 8, -128
-#: Nobody reads a word while it changes, so that block RAM may answer anything then.
-ANY_ON_COLLISION = {"no_rw_check": 1}
 #: Most bytes of a slot that are put into a place in a cycle.
 FILL_BYTES = 8
 
@@ -162,8 +161,8 @@ class KvStore(wiring.Component):
                 shape=word, depth=shape.groups * shape.words, init=[], attrs=ANY_ON_COLLISION
             )
             into = bank.write_port(granularity=1)
-            found = self._read(m, bank, self.group * shape.words + self.word)
-            mantissas = data.View(data.ArrayLayout(signed(shape.bits), columns), found)
+            found = clocked_read(m, bank, self.group * shape.words + self.word, self.enable)
+            mantissas = data.View(data.ArrayLayout(signed(shape.bits), columns), found.as_value())
             mine = write.enable & (write.place == place)
             m.d.comb += [
                 into.addr.eq(address),
@@ -177,7 +176,7 @@ class KvStore(wiring.Component):
         )
         into = exponents.write_port(granularity=1)
         block = self.word >> (shape.block // columns).bit_length() - 1
-        found = data.View(bytes_of_all, self._read(m, exponents, self.group * shape.blocks + block))
+        found = clocked_read(m, exponents, self.group * shape.blocks + block, self.enable)
         m.d.comb += [
             into.addr.eq(write.group * shape.blocks + write.block),
             into.en.eq(Mux(write.closes, 1 << write.place, 0)[:ATTENTION_TILE]),
@@ -188,17 +187,3 @@ class KvStore(wiring.Component):
             ),
         ]
         return m
-
-    def _read(self, m: Module, store: memory.Memory, address: Any) -> Signal:
-        """A word of a memory, one cycle after `enable`.
-
-        Synthesis takes the register into the block RAM. For a clocked port of Amaranth it would add
-        registers and multiplexers around it, lest a word that is written just then reads wrong.
-        """
-        port = store.read_port(domain="comb")
-        value = port.data.as_value()
-        found = Signal(len(value), reset_less=True)
-        m.d.comb += port.addr.eq(address)
-        with m.If(self.enable):
-            m.d.sync += found.eq(value)
-        return found

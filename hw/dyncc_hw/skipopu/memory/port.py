@@ -25,6 +25,7 @@ from dyncc_hw.skipopu.interfaces import (
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.memory.realign import ReadRealigner, WriteRealigner
 from dyncc_hw.skipopu.memory.requests import WINDOW, WINDOWS, Cutter, Intake
+from dyncc_hw.skipopu.skid import SkidBuffer
 
 
 class Port(wiring.Component):
@@ -38,8 +39,9 @@ class Port(wiring.Component):
     other request: until then the port does nothing else.
 
     Latency: 5 cycles from a request of an idle port to its first burst; from a word's arrival to
-    the client none, except that it waits for the one behind it if there is one. Throughput: a word
-    a cycle within a request, and from one to the next if each takes 5 cycles at least.
+    the client one, and it waits for the one behind it if there is one; from the client to the bus
+    one. Throughput: a word a cycle within a request, and from one to the next if each takes 5
+    cycles at least.
 
     After a trap no more bursts begin, until `abort`. While `abort` is high the port takes no
     requests, forgets those that it has, writes nothing more (words of bursts that have begun go to
@@ -182,7 +184,8 @@ class Port(wiring.Component):
         m.d.sync += on_way.eq(on_way + issued - (arrives & ends) - bus.written)
         with m.If(arrives):
             m.d.sync += beat.eq(Mux(ends, 0, beat + 1))
-        self._answer(m, read, ends, reads.r_rdy, realigner, clear)
+        m.submodules.came = came = ResetInserter(clear)(SkidBuffer(realigner.takes))
+        self._answer(m, read, ends, reads.r_rdy, came, realigner, clear)
         promised = self._give(m, writer, checked.payload.tag, issued & is_write, clear)
         done = bus.written & written.last & ~bus.failed & ~clear
         for number, name in enumerate(self.writers, len(self.readers)):
@@ -205,7 +208,13 @@ class Port(wiring.Component):
             heard.eq(moves | issued | bus.answer.valid | bus.written),
             self.busy.eq(moves),
             self.idle.eq(
-                quiet & ~draining & intake.idle & cutter.idle & begin.ready & realigner.empty
+                quiet
+                & ~draining
+                & intake.idle
+                & cutter.idle
+                & begin.ready
+                & ~came.output.valid
+                & realigner.empty
             ),
             # Memory cannot be blamed for data that a client does not give.
             self.waiting.eq(~quiet & ~heard & ~(promised & ~bus.data.valid)),
@@ -213,10 +222,11 @@ class Port(wiring.Component):
         return m
 
     def _answer(
-        self, m: Module, read: Any, ends: Any, known: Any, realigner: Any, clear: Any
+        self, m: Module, read: Any, ends: Any, known: Any, came: Any, realigner: Any, clear: Any
     ) -> None:
-        """Words that were read, to their client."""
-        answer, into, out = self.bus.answer, realigner.input, realigner.output
+        """Words that were read, to their client; memory does not see whether it takes them."""
+        answer, into, out = self.bus.answer, came.input, realigner.output
+        wiring.connect(m, came.output, realigner.input)
         m.d.comb += [
             into.valid.eq(answer.valid & known & ~clear),
             answer.ready.eq(known & (into.ready | clear)),
@@ -240,6 +250,10 @@ class Port(wiring.Component):
     def _give(self, m: Module, writer: Any, tag: Any, issued: Any, clear: Any) -> Any:
         """Words that are written, from their client; returns whether any are owed to the bus."""
         bus, geometry = self.bus, self.geometry
+        # A client does not see whether memory takes its words.
+        m.submodules.goes = goes = ResetInserter(clear)(SkidBuffer(writer.gives))
+        wiring.connect(m, writer.output, goes.input)
+        word = goes.output
         owed = Signal(range(geometry.requests * geometry.burst_words + 1))
         promised = Signal()
         moves = bus.data.valid & bus.data.ready
@@ -247,10 +261,10 @@ class Port(wiring.Component):
         m.d.comb += [
             promised.eq(owed != 0),
             # Bursts that have begun are carried out, but write nothing.
-            bus.data.valid.eq(promised & (writer.output.valid | clear)),
-            bus.data.payload.word.eq(writer.output.payload.word),
-            bus.data.payload.strobe.eq(Mux(clear, 0, writer.output.payload.strobe)),
-            writer.output.ready.eq(promised & bus.data.ready & ~clear),
+            bus.data.valid.eq(promised & (word.valid | clear)),
+            bus.data.payload.word.eq(word.payload.word),
+            bus.data.payload.strobe.eq(Mux(clear, 0, word.payload.strobe)),
+            word.ready.eq(promised & bus.data.ready & ~clear),
         ]
         source = Signal.like(tag, reset_less=True)
         with m.If(writer.start.valid & writer.start.ready):

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.core.errors import ConfigError
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.interfaces import (
     numbers,
     place_layout,
@@ -93,8 +94,9 @@ class VectorBuffer(wiring.Component):
 
     Throughput: a word in each cycle to `first`; one to the first of `READERS` that wants one and
     has room for it; one from the first of `WRITERS` that has one. Latency: a word is there in the
-    cycle after its place was taken; what was written can be read from the next cycle on. A client
-    that does not take its words holds up nobody but itself. Contents survive reset.
+    cycle after its place was taken; what was written can be read from the next cycle on, and a word
+    that is read while it is written is not defined: semaphores keep readers and writers apart. A
+    client that does not take its words holds up nobody but itself. Contents survive reset.
 
     Parameters
     ----------
@@ -155,9 +157,9 @@ class VectorBuffer(wiring.Component):
             return Cat(place.word, place.token if arch.tokens > 1 else Const(0, 0))
 
         m.submodules[name] = store = memory.Memory(
-            shape=numbers(arch), depth=arch.tokens << word_bits, init=[]
+            shape=numbers(arch), depth=arch.tokens << word_bits, init=[], attrs=ANY_ON_COLLISION
         )
-        into, port = store.write_port(granularity=1), store.read_port()
+        into = store.write_port(granularity=1)
         m.d.comb += [
             into.addr.eq(line(written.place)),
             into.data.eq(written.numbers),
@@ -168,14 +170,14 @@ class VectorBuffer(wiring.Component):
         place = Signal(place_layout(arch), name=f"place_{name}")
         places = [client.place.payload for client in clients]
         chosen = first_of(m, place, list(zip(wants, places, strict=True)))
-        m.d.comb += [port.addr.eq(line(place)), port.en.eq(Cat(wants).any())]
+        word = clocked_read(m, store, line(place))
         for index, (client, answer) in enumerate(zip(clients, answers, strict=True)):
             m.submodules[f"{name}_{index}"] = answer
             m.d.comb += [
                 wants[index].eq(client.place.valid & answer.room),
                 client.place.ready.eq(answer.room & chosen[index]),
                 answer.asked.eq(wants[index] & chosen[index]),
-                Value.cast(answer.word).eq(Value.cast(port.data)),
+                Value.cast(answer.word).eq(Value.cast(word)),
             ]
             wiring.connect(m, answer.numbers, wiring.flipped(client.numbers))
 

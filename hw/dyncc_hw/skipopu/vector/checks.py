@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,7 +45,7 @@ class Checks(wiring.Component):
         super().__init__({"work": In(work_layout(EngineCode.VECTOR, arch)), "trap": Out(TRAP_BITS)})
 
     def elaborate(self, platform: Any) -> Module:
-        """All places at once."""
+        """Sums first, then comparisons."""
         m = Module()
         arch, work = self._arch, self.work
         routes = work.op == Op.ROUTE
@@ -56,41 +56,37 @@ class Checks(wiring.Component):
         shape, outside = [], []
 
         def place(name: str, first: Any, when: Any, count: Any = columns) -> None:
-            end = Signal(len(first) + 1, name=f"end_{name}")
-            m.d.comb += end.eq(first + count)
-            shape.append(when & (first % arch.vector_lanes != 0))
-            outside.append(when & (end > arch.vector_words))
+            end = Signal(len(first) + 1, name=f"end_{name}", reset_less=True)
+            m.d.sync += end.eq(first + count)
+            shape.append(kept(when & (first % arch.vector_lanes != 0)))
+            outside.append(kept(when) & (end > arch.vector_words))
+
+        def kept(condition: Any) -> Signal:
+            register = Signal(reset_less=True)
+            m.d.sync += register.eq(condition)
+            return register
 
         first = Signal.like(work.a)
         m.d.comb += first.eq(Mux(routes, work.vector, work.a))
         place("a", first, 1)
         place("b", work.b, ~routes & among(function, *TWO_OPERANDS))
         place("d", work.d, ~norms & ~blocks, Mux(largest, 2, columns))
-        last_block = Signal(len(work.d) + 1)
+        last_block = Signal(len(work.d) + 1, reset_less=True)
         block_shift = arch.block.bit_length() - 1
-        m.d.comb += last_block.eq(work.d + (columns >> block_shift))
+        m.d.sync += last_block.eq(work.d + (columns >> block_shift))
         sizes = [
-            (norms | blocks) & (columns % arch.block != 0),
-            norms & (columns > arch.route_columns),
+            kept((norms | blocks) & (columns % arch.block != 0)),
+            kept(norms & (columns > arch.route_columns)),
         ]
         # What has several faults has the trap of the twin's first.
         faults = [
             (shape, Trap.SHAPE),
-            ([columns == 0, *outside], Trap.BUFFER),
+            ([kept(columns == 0), *outside], Trap.BUFFER),
             (sizes, Trap.SHAPE),
-            ([blocks & (last_block > arch.blocks)], Trap.BUFFER),
+            ([kept(blocks) & (last_block > arch.blocks)], Trap.BUFFER),
         ]
         found: Any = Trap.NONE
-        for number, (conditions, trap) in reversed(list(enumerate(faults))):
-            is_so = Signal(name=f"fault_{number}")
-            m.d.sync += is_so.eq(_any(conditions))
-            found = Mux(is_so, trap, found)
+        for conditions, trap in reversed(faults):
+            found = Mux(Cat(conditions).any(), trap, found)
         m.d.comb += self.trap.eq(found)
         return m
-
-
-def _any(conditions: list[Any]) -> Value:
-    found = conditions[0]
-    for item in conditions[1:]:
-        found = found | item
-    return Value.cast(found)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from dyncc.arch.skipopu.isa import COUNT_BITS, Trap
 from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.f25 import CODE_BITS
 from dyncc_hw.skipopu.arithmetic.units import SINGLE_FRACTION, FromSingle
 from dyncc_hw.skipopu.interfaces import ADDRESS_BITS, TRAP_BITS, read_signature
@@ -232,16 +233,16 @@ class Rotations(wiring.Component):
                 m.d.sync += [word.eq(0), out_half.eq(~out_half)]
         for name, wanted in (("cosines", ~was_sine), ("sines", was_sine)):
             m.submodules[name] = store = memory.Memory(
-                shape=data.ArrayLayout(CODE_BITS * width, runs), depth=2 << line_bits, init=[]
-            )
-            into, out = store.write_port(granularity=1), store.read_port()
+                shape=data.ArrayLayout(CODE_BITS * width, runs), depth=2 << line_bits, init=[],
+                attrs=ANY_ON_COLLISION,
+            )  # fmt: skip
+            into = store.write_port(granularity=1)
+            out = clocked_read(m, store, Cat(word, out_half), turn.enable)
             run = was_place % runs
             m.d.comb += [
                 into.addr.eq(Cat((was_place // runs)[:line_bits], was_half)),
                 into.en.eq(Mux(written & wanted, Const(1, runs) << run, 0)),
-                out.addr.eq(Cat(word, out_half)),
-                out.en.eq(turn.enable),
-                Value.cast(getattr(turn, name)).eq(Value.cast(out.data)),
+                Value.cast(getattr(turn, name)).eq(Value.cast(out)),
             ]
             for index in range(runs):
                 m.d.comb += into.data[index].eq(

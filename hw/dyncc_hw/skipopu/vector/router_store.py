@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from dyncc.arch.skipopu.formats import WeightType
 from dyncc.arch.skipopu.isa import COUNT_BITS
 from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc_hw.blockmemory import ANY_ON_COLLISION, clocked_read
 from dyncc_hw.skipopu.arithmetic.reductions import ROWS, WIDE_BITS
 from dyncc_hw.skipopu.interfaces import matrix_signature, wide_group_layout
 from dyncc_hw.skipopu.shape import EXPONENT_BITS
@@ -144,29 +145,29 @@ class RouterStore(wiring.Component):
             m.d.sync += run.eq(self.word % runs)
         for index in range(ROWS):
             m.submodules[f"row_{index}"] = store = memory.Memory(
-                shape=width * WIDE_BITS, depth=max(2, blocks * parts), init=[]
-            )
-            into, out = store.write_port(), store.read_port()
+                shape=width * WIDE_BITS, depth=max(2, blocks * parts), init=[],
+                attrs=ANY_ON_COLLISION,
+            )  # fmt: skip
+            into = store.write_port()
+            out = clocked_read(m, store, self.word // runs, self.enable)
             m.d.comb += [
                 into.addr.eq(place * parts + part),
                 into.data.eq(weights.word_select(part, width * WIDE_BITS)),
                 into.en.eq(writing & (row == index)),
-                out.addr.eq(self.word // runs),
-                out.en.eq(self.enable),
-                Value.cast(self.weights[index]).eq(out.data.word_select(run, lanes * WIDE_BITS)),
+                Value.cast(self.weights[index]).eq(out.word_select(run, lanes * WIDE_BITS)),
             ]
         m.submodules.exponents = store = memory.Memory(
-            shape=data.ArrayLayout(EXPONENT_BITS, ROWS), depth=max(2, blocks), init=[]
-        )
-        into, out = store.write_port(granularity=1), store.read_port()
+            shape=data.ArrayLayout(EXPONENT_BITS, ROWS), depth=max(2, blocks), init=[],
+            attrs=ANY_ON_COLLISION,
+        )  # fmt: skip
+        into = store.write_port(granularity=1)
+        out = clocked_read(m, store, self.word // block_words, self.enable)
         apart = Signal(signed(WIDE_BITS + 1))
         m.d.comb += [
             apart.eq(group.exponent - top),
             into.addr.eq(place),
             into.en.eq(Mux(writing, Const(1, ROWS) << row, 0)),
-            out.addr.eq(self.word // block_words),
-            out.en.eq(self.enable),
-            Value.cast(self.exponents).eq(Value.cast(out.data)),
+            Value.cast(self.exponents).eq(Value.cast(out)),
         ]
         for index in range(ROWS):
             # None is above the header's.
