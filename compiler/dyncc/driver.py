@@ -15,6 +15,7 @@ from torch import nn
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
+from dyncc.ir.places import Places, settle
 from dyncc.passes import run_passes
 from dyncc.runtime import artifact
 from dyncc.runtime.program import Program
@@ -76,7 +77,7 @@ def compile(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    program, weights = _capture(module, example_inputs, name, report)
+    program, weights, places = _capture(module, example_inputs, name, report)
     build = import_module(f"dyncc.backends.{backend}").build
 
     def finish(path: Path) -> Program:
@@ -96,7 +97,7 @@ def compile(
             }
             return found
 
-        artifact.write(path, program, weights, backend, build_timed, extra)
+        artifact.write(path, program, weights, backend, build_timed, extra, places)
         return artifact.load(path)
 
     if output is not None:
@@ -148,7 +149,7 @@ def compile_decoder(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    program, weights = _capture(module, example_inputs, name, report)
+    program, weights, _ = _capture(module, example_inputs, name, report)
     text = None
     if tokenizer is not None:
         text = overlay_artifact.Text(tokenizer.json, tokenizer.end, tokenizer.chat_form)
@@ -169,8 +170,8 @@ def compile_decoder(
 
 def _capture(
     module: nn.Module, example_inputs: Any, name: str | None, report: Progress
-) -> tuple[Hcfg, dict[str, Any]]:
-    """The program of a module after all passes, and the arrays of its weights."""
+) -> tuple[Hcfg, dict[str, Any], Places]:
+    """The program of a module after all passes, the arrays of its weights, and its places."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
     args, kwargs = (
@@ -186,7 +187,7 @@ def _capture(
         for key, tensor in captured.weights.items()
         if key in program.weights
     }
-    return program, weights
+    return program, weights, settle(captured.places, captured.program, program)
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:

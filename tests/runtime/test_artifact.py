@@ -45,6 +45,7 @@ def artifact(tmp_path: Path) -> Path:
 def test_what_is_in_it(artifact: Path) -> None:
     assert sorted(item.name for item in artifact.iterdir()) == [
         "manifest.json",
+        "places.json",
         "program.hcfg",
         "weights.safetensors",
     ]
@@ -52,10 +53,12 @@ def test_what_is_in_it(artifact: Path) -> None:
     assert sorted(weights) == ["layer.bias", "layer.weight"]  # shared tensors are stored once
     manifest = json.loads((artifact / "manifest.json").read_text())
     assert manifest["torch"] == torch.__version__
-    assert set(manifest["files"]) == {"program.hcfg", "weights.safetensors"}
+    assert set(manifest["files"]) == {"places.json", "program.hcfg", "weights.safetensors"}
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "program.hcfg", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "places.json", "program.hcfg", "weights.safetensors"]
+)
 @pytest.mark.parametrize("fault", ["missing", "empty", "cut", "flipped"])
 def test_damage_is_found(artifact: Path, name: str, fault: str) -> None:
     file = artifact / name

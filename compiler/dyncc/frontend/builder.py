@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from dyncc.frontend.code import Instr
 from dyncc.ir.hcfg import (
     Block,
     BlockOp,
@@ -76,6 +77,8 @@ class BlockBuilder:
         self._tensor_ops: list[TensorOp] = []
         self._after_region: set[Value] = set()
         self._in_region: set[Value] = set()
+        #: Decisions whose outcome is known now: the instructions, with their places.
+        self.passed: list[tuple[Loc, Instr]] = []
         self.weight_values: dict[str, Value] = {}
         self.views: dict[Any, Value] = {}
 

@@ -97,12 +97,15 @@ class Canonical:
         The state at the start of a block whose parameters are `params`.
     params
         Fresh values for the leaves.
+    places
+        Path of each leaf.
     """
 
     key: Any
     leaves: list[Any]
     state: State
     params: list[Value]
+    places: list[Path]
 
 
 class Canonicaliser:
@@ -141,6 +144,7 @@ class Canonicaliser:
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
         self._params: list[Value] = []
+        self._places: list[Path] = []
         self._new = State([], forks=state.forks)
 
     def run(self) -> Canonical:
@@ -180,7 +184,8 @@ class Canonicaliser:
                 self._new.externals[identity] = self._numbers[ref]
         # Where paths are expected to join decides the cut into blocks, never the meaning.
         points = tuple((frame.code.serial, frame.pc, frame.result) for frame in self._old.frames)
-        return Canonical((points, tuple(entries)), self._leaves, self._new, self._params)
+        key = (points, tuple(entries))
+        return Canonical(key, self._leaves, self._new, self._params, self._places)
 
     def _registers(self) -> list[tuple[int, str]]:
         """Depth and name of the live registers, lists last.
@@ -222,10 +227,11 @@ class Canonicaliser:
         self._symbols += 1
         return f"s{self._symbols}"
 
-    def _leaf(self, item: Any, kind: Type) -> Value:
+    def _leaf(self, item: Any, kind: Type, path: Path) -> Value:
         value = self._fresh(kind)
         self._leaves.append(item)
         self._params.append(value)
+        self._places.append(path)
         return value
 
     def _walk(self, item: Any, path: Path) -> tuple[Any, Any]:
@@ -234,13 +240,13 @@ class Canonicaliser:
             if path in self._widen:
                 origins |= {(self._origin, path)}
             return ("dynamic", str(item.value.type), item.tried), Sym(
-                self._leaf(item.value, item.value.type), origins, item.tried
+                self._leaf(item.value, item.value.type, path), origins, item.tried
             )
         if isinstance(item, bool | int | float):
             kind: ScalarType = SCALARS[type(item).__name__]
             if path in self._widen:
                 origin = frozenset({(self._origin, path)})
-                return ("dynamic", str(kind), 0), Sym(self._leaf(item, kind), origin)
+                return ("dynamic", str(kind), 0), Sym(self._leaf(item, kind, path), origin)
             return ("static", str(kind), repr(item)), item
         if isinstance(item, str | complex | None):
             return ("constant", repr(item)), item
@@ -314,7 +320,8 @@ class Canonicaliser:
         if isinstance(item, DynListObj):
             types = [ListType(kind) for kind in item.element.leaves()]
             params = tuple(
-                self._leaf(value, kind) for value, kind in zip(item.values, types, strict=True)
+                self._leaf(value, kind, (*path, "column", index))
+                for index, (value, kind) in enumerate(zip(item.values, types, strict=True))
             )
             return ("dynamic list", item.element), DynListObj(item.element, params)
         if isinstance(item, SymbolicTensor):
@@ -324,7 +331,7 @@ class Canonicaliser:
             shape = tuple(
                 extent if isinstance(extent, int) else self._symbol() for extent in kind.shape
             )
-            param = self._leaf(item.value, TensorType(kind.dtype, shape))
+            param = self._leaf(item.value, TensorType(kind.dtype, shape), path)
             return ("symbolic tensor", str(param.type)), SymbolicTensor(param)
         if isinstance(item, DynIterObj):
             key, parts = self._walk((item.source, item.position, item.stop, item.step), path)
@@ -341,12 +348,15 @@ class Canonicaliser:
         source = (item.source, kind) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
         new = Storage(
-            self._leaf(source, kind), _contiguous(item.fake), owner, item.listed or by_value
+            self._leaf(source, kind, path), _contiguous(item.fake), owner, item.listed or by_value
         )
         return ("tensor", str(kind), new.owner, new.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
+        before = len(self._places)
         key, storage = self._reference(item.storage, (*path, "storage"))
+        if item.chain and len(self._places) > before:
+            self._places[before] = (*path, "storage", "base")
         base: torch.Tensor = self._new.heap[storage].fake
         fake = base
         for step in item.chain:

@@ -7,7 +7,7 @@ import logging
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ from dyncc.ir.hcfg import (
     Value,
     jumps,
 )
+from dyncc.ir.places import Places, Point, decisions
 from dyncc.ir.types import SCALARS, TensorType
 
 HANDLER_MODULES = (calls, objects, operations)
@@ -66,10 +67,13 @@ class Capture:
         The HCFG, not yet optimised.
     weights
         Every tensor named in ``program.weights``.
+    places
+        Where its blocks and values come from.
     """
 
     program: Hcfg
     weights: dict[str, torch.Tensor]
+    places: Places
 
 
 def capture(
@@ -313,7 +317,19 @@ class _Attempt:
             _in_reverse_post_order(self.machine.blocks),
             self.machine.regions.by_name,
         )
-        return Capture(program, weights)
+        return Capture(program, weights, self._places(program))
+
+    def _places(self, program: Hcfg) -> Places:
+        wanted = {item[:3] for item in decisions(program)}
+        blocks: dict[str, Point] = {}
+        for name, (point, found) in self.machine.points.items():
+            passed = tuple(
+                (loc.file, loc.line, loc.column, operations.source_text(instr))
+                for loc, instr in found
+                if (loc.file, loc.line, loc.column) in wanted
+            )
+            blocks[name] = replace(point, passed=passed)
+        return Places(self.machine.places, blocks)
 
 
 def _in_reverse_post_order(blocks: Mapping[str, Any]) -> dict[str, Any]:

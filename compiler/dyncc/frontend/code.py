@@ -70,6 +70,8 @@ class Code:
         Names found in the enclosing function's cells.
     loop_heads
         Program points of ``while`` heads, where differing counters are widened.
+    statements
+        Program points where a statement begins.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Code:
     cells: frozenset[str] = frozenset()
     free: frozenset[str] = frozenset()
     loop_heads: set[int] = field(default_factory=set)
+    statements: set[int] = field(default_factory=set)
     serial: int = 0
 
     def loc(self, node: ast.AST | None) -> Loc:

@@ -24,6 +24,7 @@ class Statements(Expressions):
 
     def body(self, statements: list[ast.stmt]) -> None:
         for statement in statements:
+            self.code.statements.add(len(self.code.instrs))
             method: Callable[[ast.stmt], None] | None = getattr(
                 self, f"stmt_{type(statement).__name__}", None
             )

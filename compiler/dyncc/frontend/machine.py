@@ -26,7 +26,7 @@ from dyncc.frontend.canonical import (
     differences,
     template_of,
 )
-from dyncc.frontend.code import Code
+from dyncc.frontend.code import Code, Instr
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
 from dyncc.frontend.values import (
     DictObj,
@@ -39,7 +39,8 @@ from dyncc.frontend.values import (
     Sym,
     TensorObj,
 )
-from dyncc.ir.hcfg import Block, Jump, Terminator, Value
+from dyncc.ir.hcfg import Block, Jump, Loc, Terminator, Value
+from dyncc.ir.places import Point
 from dyncc.ir.types import SCALARS, Type
 
 MAX_BLOCKS = 4000
@@ -86,6 +87,8 @@ class Machine:
         self._memo: dict[object, str] = {}
         self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
         self._pending: list[tuple[str, Canonical]] = []
+        self.places: dict[str, Path] = {}
+        self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
 
     def fresh(self, kind: Type) -> Value:
         """A value with a new name."""
@@ -105,13 +108,25 @@ class Machine:
         frame = state.frames[-1]
         loc = frame.code.loc(frame.code.instrs[frame.pc].node)
         builder = BlockBuilder(name, params, self.fresh, loc)
+        self._note(state, builder)
         Interpreter(self, state, builder).run()
         while self._pending:
             name, canonical = self._pending.pop()
             frame = canonical.state.frames[-1]
             loc = frame.code.loc(frame.code.instrs[frame.pc].node)
             builder = BlockBuilder(name, tuple(canonical.params), self.fresh, loc)
+            self._note(canonical.state, builder)
+            for value, path in zip(canonical.params, canonical.places, strict=True):
+                self.places[value.name] = path
             Interpreter(self, canonical.state, builder).run()
+
+    def _note(self, state: State, builder: BlockBuilder) -> None:
+        """Keep where a block begins in the source, for `dyncc.ir.places`."""
+        frame = state.frames[-1]
+        functions = tuple((item.code.file, item.code.name) for item in state.frames)
+        is_turn = frame.pc in frame.code.loop_heads or frame.code.instrs[frame.pc].op == "next"
+        whole = is_turn or frame.pc in frame.code.statements
+        self.points[builder.name] = Point(functions, whole), builder.passed
 
     def finish(self, builder: BlockBuilder, terminator: Terminator) -> None:
         """End a block."""

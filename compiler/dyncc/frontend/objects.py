@@ -153,7 +153,7 @@ def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
         run.static(index, "an index")
     count = len(iterate(run, owner))
     if index.tried == count:
-        run.finish(Raise("IndexError", (f"index out of range in `{source_text(run, run.instr)}`",)))
+        run.finish(Raise("IndexError", (f"index out of range in `{source_text(run.instr)}`",)))
     chosen = index
     if index.tried == 0:
         chosen = run.host("position", index, count, types=(INT,))
@@ -164,7 +164,7 @@ def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
         state.frames[-1].joins = run.frame.joins
     then.frames[-1].registers[register] = index.tried
     orelse.frames[-1].registers[register] = Sym(chosen.value, frozenset(), index.tried + 1)
-    run.fork(condition.value, then, orelse, f"{source_text(run, run.instr)}: {index.tried}")
+    run.fork(condition.value, then, orelse, f"{source_text(run.instr)}: {index.tried}")
 
 
 def _index(run: Interpreter, index: Any) -> Any:
@@ -340,10 +340,12 @@ def _loop(run: Interpreter, instr: Instr) -> None:
 def _next(run: Interpreter, instr: Instr) -> None:
     found = run.state.heap[run.use()]
     if isinstance(found, IterObj):
+        run.builder.passed.append((run.loc, instr))
         run.frame.pc = run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
         return
     upward = run.static(found.step, "the step of a range") > 0
     if not isinstance(found.position, Sym) and not isinstance(found.stop, Sym):
+        run.builder.passed.append((run.loc, instr))
         more = found.position < found.stop if upward else found.position > found.stop
         run.frame.pc = run.frame.pc + 1 if more else instr.targets[0]
         return
@@ -352,8 +354,7 @@ def _next(run: Interpreter, instr: Instr) -> None:
     then, orelse = run.state.copy(), run.state.copy()
     then.frames[-1].pc += 1
     orelse.frames[-1].pc = instr.targets[0]
-    head = source_text(run, instr).splitlines()[0].rstrip(":")
-    run.fork(condition.value, then, orelse, head)
+    run.fork(condition.value, then, orelse, source_text(instr))
 
 
 @handles("fetch")

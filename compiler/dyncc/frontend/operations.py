@@ -120,19 +120,21 @@ def _jump(run: Interpreter, instr: Instr) -> None:
 def _branch(run: Interpreter, instr: Instr) -> None:
     truth = run.truth(run.use())
     if not isinstance(truth, Sym):
+        run.builder.passed.append((run.loc, instr))
         run.frame.pc = instr.targets[0 if truth else 1]
         return
     run.expect_join()
     then, orelse = run.state.copy(), run.state.copy()
     then.frames[-1].pc, orelse.frames[-1].pc = instr.targets
-    run.fork(truth.value, then, orelse, source_text(run, instr))
+    run.fork(truth.value, then, orelse, source_text(instr))
 
 
-def source_text(run: Interpreter, instr: Instr) -> str:
-    """The source of an instruction's syntax, on one line."""
+def source_text(instr: Instr) -> str:
+    """The source of an instruction's syntax; of a loop, its first line."""
     import ast
 
-    return ast.unparse(instr.node) if instr.node is not None else ""
+    text = ast.unparse(instr.node) if instr.node is not None else ""
+    return text.splitlines()[0].rstrip(":") if instr.op == "next" else text
 
 
 @handles("return")
@@ -260,7 +262,7 @@ def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise Unsupported(
-            f"`{source_text(run, run.instr)}`",
+            f"`{source_text(run.instr)}`",
             f"it raises {type(error).__name__}: {error}",
             "Correct the expression.",
         ) from error

@@ -4,6 +4,7 @@
 
     manifest.json        format, versions, back end and its report, sha256 of every other file
     program.hcfg         the program as text
+    places.json          where blocks and values come from in the source, for ``dyncc verify``
     weights.safetensors  every weight once
     regions.so           compiled regions (back end ``tvm``)
 """
@@ -28,11 +29,13 @@ import dyncc
 from dyncc.core.errors import ArtifactError, ConfigError
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.parser import parse
+from dyncc.ir.places import Places
 from dyncc.ir.text import FORMAT, to_text
 from dyncc.runtime.program import Program
 
 MANIFEST = "manifest.json"
 PROGRAM = "program.hcfg"
+PLACES = "places.json"
 WEIGHTS = "weights.safetensors"
 
 
@@ -43,6 +46,7 @@ def write(
     backend: str,
     build: Callable[[Path], Mapping[str, Any]],
     extra: Mapping[str, Any],
+    places: Places | None = None,
 ) -> None:
     """Write an artifact; an older one at `path` is replaced only when the new one is complete.
 
@@ -52,6 +56,8 @@ def write(
         Writes the back end's files into a directory and returns its report.
     extra
         Further fields of the manifest.
+    places
+        Where the program's blocks and values come from.
 
     Raises
     ------
@@ -61,6 +67,8 @@ def write(
     with replacing(Path(path)) as unfinished:
         report = build(unfinished)
         (unfinished / PROGRAM).write_text(to_text(program), encoding="utf-8")
+        text = json.dumps((places or Places()).to_json(), separators=(",", ":"))
+        (unfinished / PLACES).write_text(text, encoding="utf-8")
         save_file(dict(weights), unfinished / WEIGHTS)
         manifest = {
             "format": FORMAT,
@@ -150,7 +158,7 @@ def load(path: str | os.PathLike[str]) -> Program:
     """
     directory = Path(path)
     fields = {"name": str, "backend": str, "report": dict}
-    manifest = read_manifest(directory, fields, (PROGRAM, WEIGHTS), FORMAT)
+    manifest = read_manifest(directory, fields, (PROGRAM, PLACES, WEIGHTS), FORMAT)
     check_files(directory, manifest)
     program = parse((directory / PROGRAM).read_text(encoding="utf-8"))
     try:
@@ -160,7 +168,13 @@ def load(path: str | os.PathLike[str]) -> Program:
     missing = sorted(set(program.weights) - set(weights))
     if missing:
         raise ArtifactError(f"{WEIGHTS} lacks {', '.join(missing)}", where=str(directory))
-    return Program(program, _regions(directory, program, manifest), weights, manifest)
+    try:
+        places = Places.from_json(json.loads((directory / PLACES).read_text(encoding="utf-8")))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{PLACES} is damaged: {error!r}", where=str(directory), hint="Compile the model again."
+        ) from error
+    return Program(program, _regions(directory, program, manifest), weights, manifest, places)
 
 
 def read_manifest(
