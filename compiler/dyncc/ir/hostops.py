@@ -17,6 +17,7 @@ from dyncc.ir.types import (
     FLOAT,
     INT,
     SCALARS,
+    STR,
     ListType,
     ScalarType,
     TensorType,
@@ -30,6 +31,17 @@ def position(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"index {index} is out of range for length {length}")
     return index % length
+
+
+def formatted(value: Any, conversion: str, spec: str) -> str:
+    """A value as an f-string shows it, after the conversion ``r``, ``s``, ``a`` or none."""
+    convert: Callable[[Any], Any] = {"r": repr, "s": str, "a": ascii}.get(conversion, lambda v: v)
+    return format(convert(value), spec)
+
+
+def percent(template: str, *values: Any) -> str:
+    """What ``template % values`` is."""
+    return template % values
 
 
 def range_length(start: int, stop: int, step: int) -> int:
@@ -55,6 +67,9 @@ _TO_INT: dict[str, Callable[..., Any]] = {
     "int": int, "math.floor": math.floor, "math.ceil": math.ceil, "math.trunc": math.trunc,
     "position": position, "range.len": range_length,
 }  # fmt: skip
+_TO_STR: dict[str, Callable[..., Any]] = {
+    "str.concat": lambda *parts: "".join(parts), "str.percent": percent, "str": str, "repr": repr,
+}  # fmt: skip
 _TO_FLOAT: dict[str, Callable[..., Any]] = {
     "float": float, "math.sqrt": math.sqrt, "math.exp": math.exp, "math.log": math.log,
     "math.log2": math.log2, "math.log10": math.log10, "math.sin": math.sin,
@@ -69,14 +84,19 @@ SCALAR_FUNCTIONS: dict[str, Callable[..., Any]] = {
     **_TO_BOOL,
     **_TO_INT,
     **_TO_FLOAT,
+    **_TO_STR,
 }
 
-#: Operations on tensors and lists.
+#: Operations that act on the world outside; they are carried out once, in the program's order.
+EFFECTS = frozenset({"print"})
+
+#: Operations on tensors and lists, and those whose operands may be of any type.
 STRUCTURAL = frozenset(
     {
         "item", "tensor", "dim", "list.of", "list.append", "list.get", "list.set", "list.len",
         "list.concat", "list.slice", "list.pop", "list.insert", "list.reverse", "list.contains",
-        "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor",
+        "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor", "format",
+        "print",
     }
 )  # fmt: skip
 
@@ -118,6 +138,10 @@ def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) 
         raise ValueError(f"{op} takes integers")
     if op in _TO_INT:
         return INT
+    if op in _TO_STR:
+        if op == "str.concat" and set(kinds) != {STR}:
+            raise ValueError("str.concat takes strings")
+        return STR
     if op in _TO_FLOAT:
         return FLOAT
     if op == "const":
@@ -129,7 +153,7 @@ def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) 
             raise ValueError(f"{op} takes scalars of one type")
         return kinds[0]
     # What Python gives for the types, not for the values: an int to a negative power is a float.
-    samples = {"bool": True, "int": 2, "float": 2.0, "complex": 2j}
+    samples = {"bool": True, "int": 2, "float": 2.0, "complex": 2j, "str": "2"}
     try:
         result = ARITHMETIC[op](*(samples[kind.kind] for kind in kinds))
     except TypeError as error:
@@ -147,6 +171,11 @@ def _structural(
     op: str, args: tuple[Operand, ...], kinds: list[Type | None]
 ) -> tuple[Type, ...] | None:
     first = kinds[0] if kinds else None
+    if op == "print" and kinds == [STR]:
+        return ()
+    if op == "format" and len(args) == 3 and kinds[1:] == [STR, STR]:
+        if isinstance(first, ScalarType | TensorType):
+            return (STR,)
     if op == "item" and isinstance(first, TensorType):
         return (scalar_type_of(first.dtype),)
     if op == "tensor" and isinstance(first, ScalarType) and isinstance(args[1], Symbolic):

@@ -53,7 +53,7 @@ class TensorType:
 
 @dataclass(frozen=True)
 class ScalarType:
-    """A Python ``bool``, ``int``, ``float`` or ``complex`` that the host computes with."""
+    """A Python ``bool``, ``int``, ``float``, ``complex`` or ``str`` that the host computes with."""
 
     kind: str
 
@@ -77,7 +77,8 @@ BOOL = ScalarType("bool")
 INT = ScalarType("int")
 FLOAT = ScalarType("float")
 COMPLEX = ScalarType("complex")
-SCALARS: dict[str, ScalarType] = {t.kind: t for t in (BOOL, INT, FLOAT, COMPLEX)}
+STR = ScalarType("str")
+SCALARS: dict[str, ScalarType] = {t.kind: t for t in (BOOL, INT, FLOAT, COMPLEX, STR)}
 
 
 def scalar_type_of(dtype: str) -> ScalarType:

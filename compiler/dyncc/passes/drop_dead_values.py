@@ -19,13 +19,14 @@ from dyncc.ir.hcfg import (
     operand_values,
     tree_leaves,
 )
+from dyncc.ir.hostops import EFFECTS
 
 #: Host operations that may raise; they stay, as they do in eager Python.
 _MAY_RAISE = frozenset(
     {
         "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "position", "range.len",
         "int", "list.get", "list.set", "list.pop", "list.min", "list.max", "list.slice",
-        "list.stack", "list.cat",
+        "list.stack", "list.cat", "str.percent", "format",
     }
 )  # fmt: skip
 
@@ -69,7 +70,7 @@ def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
 
 
 def _stays(op: BlockOp, needed: set[Value]) -> bool:
-    if isinstance(op, HostOp) and op.op in _MAY_RAISE:
+    if isinstance(op, HostOp) and (op.op in _MAY_RAISE or op.op in EFFECTS):
         return True
     return any(value in needed for value in op.results)
 

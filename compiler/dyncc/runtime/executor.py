@@ -28,8 +28,8 @@ from dyncc.ir.hcfg import (
     Tree,
     Value,
 )
-from dyncc.ir.hostops import SCALAR_FUNCTIONS
-from dyncc.ir.types import DTYPES
+from dyncc.ir.hostops import SCALAR_FUNCTIONS, formatted
+from dyncc.ir.types import DTYPES, TensorType
 from dyncc.runtime.hostlist import JOINERS, LIST_FUNCTIONS
 from dyncc.runtime.structs import struct_maker
 
@@ -214,6 +214,12 @@ class Executor:
             found: Callable[..., Any] = LIST_FUNCTIONS[op.op]
             return found
         regions = self._regions
+        if op.op == "print":
+            return _print
+        if op.op == "format":
+            if isinstance(op.args[0], Value) and isinstance(op.args[0].type, TensorType):
+                return lambda tensor, *how: formatted(_shown(regions.to_numpy(tensor)), *how)
+            return formatted
         if op.op == "item":
             return lambda tensor: regions.to_numpy(tensor).item()
         if op.op == "dim":
@@ -229,6 +235,20 @@ class Executor:
             return lambda scalar: regions.from_external(numpy.array(scalar, dtype))
         assert op.op == "list.tensor"
         return lambda items: regions.from_external(numpy.array(list(items), dtype))
+
+
+def _print(text: str) -> tuple[()]:
+    print(text, end="")
+    return ()
+
+
+def _shown(array: numpy.ndarray) -> Any:
+    """What shows an array as PyTorch shows a tensor; without PyTorch, as NumPy does."""
+    try:
+        import torch
+    except ImportError:
+        return array
+    return torch.from_numpy(numpy.array(array))
 
 
 def _call(function: Callable[..., Sequence[Any]], sources: list[int], targets: list[int]) -> Step:
