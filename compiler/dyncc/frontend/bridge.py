@@ -13,16 +13,24 @@ from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
     DynListObj,
+    InstanceObj,
     IterObj,
     ListObj,
     Raised,
     Ref,
+    SetObj,
     State,
     Sym,
     SymbolicTensor,
     TensorObj,
     Text,
 )
+
+
+def field_names(kind: Any) -> tuple[str, ...]:
+    """Names of the fields of a named tuple, one of torch's results included."""
+    found: tuple[str, ...] = getattr(kind, "_fields", None) or kind.__match_args__
+    return found
 
 
 def is_static(state: State, value: Any) -> bool:
@@ -50,6 +58,8 @@ def scalars_in(state: State, value: Any) -> list[Sym]:
             return scalars_in(state, found.items)
         if isinstance(found, DictObj):
             return scalars_in(state, tuple(item for _, item in found.items))
+        if isinstance(found, InstanceObj) and isinstance(found.content, tuple):
+            return scalars_in(state, found.content)
     return []
 
 
@@ -71,6 +81,10 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
             return {key: lower(state, item, recorder) for key, item in found.items}
         if isinstance(found, IterObj):
             return [lower(state, item, recorder) for item in found.items[found.position :]]
+        if isinstance(found, SetObj):
+            return set(found.items)
+        if isinstance(found, InstanceObj):
+            return _lower_instance(state, found, recorder)
         if isinstance(found, DynListObj | DynIterObj):
             raise CannotRecord(
                 "a list whose length depends on data",
@@ -95,11 +109,24 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
         )
     if isinstance(value, Bound | Raised | Text):
         raise CannotRecord(
-            "a method, exception or message passed to library code",
+            "a method or message passed to library code",
             "the library may do anything with it",
             "Call it in your own code instead.",
         )
     return value
+
+
+def _lower_instance(state: State, found: InstanceObj, recorder: Recorder) -> Any:
+    parts = found.content
+    if isinstance(parts, tuple) and hasattr(found.kind, "_fields"):
+        return found.kind(*(lower(state, part, recorder) for part in parts))
+    if isinstance(parts, tuple):
+        return lower(state, parts, recorder)
+    raise CannotRecord(
+        f"a {found.kind.__name__} passed to library code",
+        "the library may do anything with it",
+        "Pass what is in it.",
+    )
 
 
 def wrap(state: State, value: Any, recorder: Recorder) -> Any:
@@ -107,10 +134,11 @@ def wrap(state: State, value: Any, recorder: Recorder) -> Any:
     if isinstance(value, torch.Tensor):
         return recorder.ref_of(value)
     if isinstance(value, torch.Size):
-        return tuple(value)
+        return value
     if isinstance(value, tuple):
-        # Named tuples such as the result of max() lose their names: see `objects.attribute`.
-        return tuple(wrap(state, part, recorder) for part in value)
+        parts = tuple(wrap(state, part, recorder) for part in value)
+        is_plain = type(value) is tuple
+        return parts if is_plain else state.new(InstanceObj(type(value), (), parts))
     if isinstance(value, list):
         return state.new(ListObj(tuple(wrap(state, part, recorder) for part in value)))
     if type(value) is dict:

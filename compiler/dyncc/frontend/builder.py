@@ -24,6 +24,7 @@ from dyncc.ir.hcfg import (
     operand_values,
     terminator_values,
 )
+from dyncc.ir.hostops import EFFECTS
 from dyncc.ir.text import region_body
 from dyncc.ir.types import TensorType, Type
 
@@ -103,6 +104,8 @@ class BlockBuilder:
             for arg in args
             if isinstance(arg, Value)
         )
+        # What acts on the world stays in order with all that comes after it and may raise.
+        late = late or op in EFFECTS or any(done.op in EFFECTS for done in self._late)
         (self._late if late else self._early).append(HostOp(op, args, results, loc))
         if late:
             self._after_region.update(results)
@@ -138,6 +141,10 @@ class BlockBuilder:
     def mark(self) -> tuple[int, int, int]:
         """A point to roll back to."""
         return len(self._early), len(self._late), len(self._tensor_ops)
+
+    def targets_since(self, mark: tuple[int, int, int]) -> list[str]:
+        """The tensor operations that were appended since `mark`."""
+        return [op.target for op in self._tensor_ops[mark[2] :]]
 
     def rollback(self, mark: tuple[int, int, int]) -> None:
         """Forget what was appended since `mark`."""

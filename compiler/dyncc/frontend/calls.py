@@ -7,10 +7,12 @@ torch, run natively under the recorder; where they ask for data, their source is
 
 from __future__ import annotations
 
+import functools
 import inspect
+import itertools
 import sysconfig
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,24 +21,42 @@ from torch import nn
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.containers import dict_method, set_method, tuple_method
+from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.instances import (
+    ENTERED,
+    construct,
+    is_instance_class,
+    known_method,
+    special_method,
+)
 from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
 from dyncc.frontend.lists import dynamic_method, static_method
 from dyncc.frontend.lower import SourceUnavailable, code_of
+from dyncc.frontend.numbers import number_method
 from dyncc.frontend.operations import evaluate, external, promote, spread
+from dyncc.frontend.raising import construct_error
+from dyncc.frontend.strings import string_method
 from dyncc.frontend.values import (
     Bound,
     DictObj,
     DynListObj,
     Frame,
+    InstanceObj,
+    IterObj,
     ListObj,
-    Raised,
+    PartialObj,
     Ref,
+    SetObj,
+    Super,
+    Sym,
     Text,
 )
 
 _LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
 MAX_DEPTH = 200
+#: Items of a library's iterator that are taken at once.
+MAX_ITEMS = 10_000
 
 
 @handles("call")
@@ -65,11 +85,25 @@ def _mapping(run: Interpreter, value: Any) -> dict[str, Any]:
 
 def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Carry out a call: either write its result, or enter the function."""
+    if isinstance(function, Bound) and callable(function.name):
+        args, function = (function.owner, *args), function.name
     if isinstance(function, Bound):
-        run.done(_method(run, function, args, kwargs))
+        _finish(run, _method(run, function, args, kwargs))
         return
     if isinstance(function, types.MethodType):
         args, function = (function.__self__, *args), function.__func__
+    if isinstance(function, functools.partial):
+        args = (*(external(run, arg) for arg in function.args), *args)
+        kwargs = {name: external(run, arg) for name, arg in function.keywords.items()} | kwargs
+        call(run, function.func, args, kwargs)
+        return
+    special = special_method(run, function, "__call__")
+    if special is not None:
+        args, function = (function, *args), special
+    found = run.state.heap[function] if isinstance(function, Ref) else None
+    if isinstance(found, PartialObj):
+        call(run, found.function, (*found.args, *args), dict(found.keywords) | kwargs)
+        return
     if isinstance(function, nn.Module):
         _module(run, function, args, kwargs)
         return
@@ -81,12 +115,26 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     except TypeError:
         known = None
     if known is not None:
-        result = known(run, *args, **kwargs)
+        try:
+            inspect.signature(known).bind(run, *args, **kwargs)
+        except TypeError:
+            result = NotImplemented
+        else:
+            result = known(run, *args, **kwargs)
         if result is not NotImplemented:
-            run.done(result)
+            _finish(run, result)
             return
     if isinstance(function, type) and issubclass(function, BaseException):
-        run.done(Raised(function, args))
+        _finish(run, construct_error(run, function, args, kwargs))
+        return
+    text = getattr(function, "__self__", None)
+    if isinstance(text, str) and not is_static(run.state, (args, tuple(kwargs.values()))):
+        made = string_method(run, function, args, kwargs)
+        if made is not NotImplemented:
+            run.done(made)
+            return
+    if is_instance_class(function):
+        _finish(run, construct(run, function, args, kwargs))
         return
     if _is_impure(function):
         raise Unsupported(
@@ -95,16 +143,22 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
             "would do so once, at compile time",
             "Do it outside of forward and pass the result in.",
         )
-    if isinstance(function, types.FunctionType) and not _is_library(function):
+    if isinstance(function, types.FunctionType) and not is_library(function):
         inline(run, function, args, kwargs)
         return
     native(run, function, args, kwargs)
 
 
+def _finish(run: Interpreter, result: Any) -> None:
+    """End a call with its result, unless a function was entered for it."""
+    if result is not ENTERED:
+        run.done(result)
+
+
 def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Run library code, or enter it where it branches on data."""
     everything = (*args, *kwargs.values())
-    if is_static(run.state, everything) and not _is_torch(function):
+    if is_static(run.state, everything) and not is_torch(function):
         run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
         return
     try:
@@ -136,6 +190,12 @@ def external_copy(run: Interpreter, value: Any) -> Any:
     if type(value) is dict:
         items = tuple((key, external_copy(run, item)) for key, item in value.items())
         return run.state.new(DictObj(items))
+    if isinstance(value, Iterator):
+        # What a path takes from it must not be missing on another.
+        items = tuple(itertools.islice(value, MAX_ITEMS + 1))
+        if len(items) > MAX_ITEMS:
+            raise Unsupported("an iterator", f"it has more than {MAX_ITEMS} items", "Use range().")
+        return run.state.new(IterObj(tuple(external_copy(run, item) for item in items)))
     return external(run, value)
 
 
@@ -150,7 +210,7 @@ def _module(
             "Remove the hooks, or write in forward what they do.",
         )
     # Containers of torch.nn are entered too: what they hold may branch.
-    leaf = _is_torch(type(module)) and all(_is_torch(type(sub)) for sub in module.modules())
+    leaf = is_torch(type(module)) and all(is_torch(type(sub)) for sub in module.modules())
     if leaf:
         native(run, module, args, kwargs)
     else:
@@ -184,15 +244,19 @@ def _is_impure(function: Any) -> bool:
     )
 
 
-def _is_torch(function: Any) -> bool:
+def is_torch(function: Any) -> bool:
+    """Whether a function or class is defined by torch."""
     name = getattr(function, "__module__", None) or getattr(type(function), "__module__", "")
     return str(name).split(".")[0] == "torch"
 
 
-def _is_library(function: types.FunctionType) -> bool:
-    file = function.__code__.co_filename
-    if _is_torch(function):
-        return True
+def is_library(function: types.FunctionType) -> bool:
+    """Whether a function belongs to torch or the standard library."""
+    return is_torch(function) or is_library_file(function.__code__.co_filename)
+
+
+def is_library_file(file: str) -> bool:
+    """Whether a file belongs to the standard library."""
     return file.startswith(_LIBRARY_ROOTS) and "site-packages" not in file
 
 
@@ -205,8 +269,9 @@ def inline(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    result: str | None = None,
 ) -> None:
-    """Enter a Python function."""
+    """Enter a Python function; its result goes to a register, by default the instruction's."""
     function = inspect.unwrap(function, stop=lambda f: not is_torch_wrapper(f))
     assert isinstance(function, types.FunctionType)
     if len(run.state.frames) >= MAX_DEPTH:
@@ -222,7 +287,8 @@ def inline(
         raise Unsupported(
             f"a call of `{_name(function)}`", str(error), "Define the function in a file."
         ) from error
-    result = run.instr.dest[0] if run.instr.dest else ".void"
+    if result is None:
+        result = run.instr.dest[0] if run.instr.dest else ".void"
     run.frame.pc += 1
     run.state.frames.append(Frame(code, function, 0, registers, result))
 
@@ -244,9 +310,8 @@ def arguments(
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise Unsupported(
-            f"a call of `{_name(function)}`", str(error), "Correct the call."
-        ) from error
+        problem = Unsupported(f"a call of `{_name(function)}`", str(error), "Correct the call.")
+        raise PythonError(TypeError, error.args, problem) from error
     registers: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -264,8 +329,10 @@ def arguments(
 def _zero_argument_super(run: Interpreter) -> Any:
     function = run.frame.function
     cell = function.__closure__[function.__code__.co_freevars.index("__class__")]
-    first = function.__code__.co_varnames[0]
-    return super(cell.cell_contents, run.frame.registers[first])
+    first = run.frame.registers[function.__code__.co_varnames[0]]
+    if isinstance(first, Ref):
+        return Super(cell.cell_contents, first)
+    return super(cell.cell_contents, first)
 
 
 # --- methods of heap objects -------------------------------------------------------------------
@@ -273,6 +340,8 @@ def _zero_argument_super(run: Interpreter) -> Any:
 
 def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     owner, name = bound.owner, bound.name
+    if isinstance(owner, Sym):
+        return number_method(run, owner, name, args)
     if run.is_tensor(owner):
         return _tensor_method(run, owner, name, args, kwargs)
     found = run.state.heap[owner] if isinstance(owner, Ref) else owner
@@ -281,9 +350,13 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
     if isinstance(found, ListObj):
         return static_method(run, owner, name, args)
     if isinstance(found, DictObj):
-        return _dict_method(run, owner, found, name, args, kwargs)
-    if isinstance(found, tuple) and name in ("index", "count") and is_static(run.state, found):
-        return evaluate(run, getattr(found, name), *args)
+        return dict_method(run, owner, found, name, args, kwargs)
+    if isinstance(found, SetObj):
+        return set_method(run, owner, found, name, args, kwargs)
+    if isinstance(found, InstanceObj):
+        return known_method(run, owner, name, args, kwargs)
+    if isinstance(found, tuple):
+        return tuple_method(run, found, name, args)
     if isinstance(found, Text):
         raise Unsupported(
             "a string made from tensor data", "only messages may hold it", "Use it in raise only."
@@ -305,8 +378,7 @@ def _tensor_method(
     if name in ("__bool__", "__int__", "__float__"):
         return KNOWN[{"__bool__": bool, "__int__": int, "__float__": float}[name]](run, owner)
     if name in ("size", "dim", "numel", "stride", "is_floating_point", "ndimension", "nelement"):
-        out = run.native(getattr(type(fake), name), (owner, *args), kwargs)
-        return tuple(out) if isinstance(out, tuple) else out
+        return run.native(getattr(type(fake), name), (owner, *args), kwargs)
     if name == "tolist":
         return _to_list(run, owner)
     if name in ("numpy", "backward", "register_hook", "requires_grad_", "data_ptr"):
@@ -337,42 +409,3 @@ def _to_list(run: Interpreter, owner: Ref) -> Any:
         return run.item(owner)
     parts: tuple[Ref, ...] = run.native(lambda tensor: tensor.unbind(0), (owner,))
     return run.state.new(ListObj(tuple(_to_list(run, part) for part in parts)))
-
-
-def _dict_method(
-    run: Interpreter,
-    owner: Ref,
-    found: DictObj,
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    if args and name != "update":
-        run.static(args[0], "a dict key")
-    keys = [key for key, _ in found.items]
-    if name in ("keys", "values", "items"):
-        return {
-            "keys": tuple(keys),
-            "values": tuple(value for _, value in found.items),
-            "items": found.items,
-        }[name]
-    if name == "get":
-        return found.get(args[0]) if args[0] in keys else (args[1] if len(args) > 1 else None)
-    if name == "copy":
-        return run.state.new(found)
-    if name == "update":
-        pairs = _mapping(run, args[0]) if args else {}
-        for key, value in (pairs | kwargs).items():
-            found = found.set(key, value)
-        run.state.heap[owner] = found
-        return None
-    if name == "setdefault":
-        if args[0] not in keys:
-            found = found.set(args[0], args[1] if len(args) > 1 else None)
-            run.state.heap[owner] = found
-        return found.get(args[0])
-    if name == "pop" and (args[0] in keys or len(args) > 1):
-        value = found.get(args[0]) if args[0] in keys else args[1]
-        run.state.heap[owner] = DictObj(tuple(kv for kv in found.items if kv[0] != args[0]))
-        return value
-    raise Unsupported(f"`.{name}()` of a dict", "it is not compiled", "Write it otherwise.")

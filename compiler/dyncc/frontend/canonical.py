@@ -21,12 +21,16 @@ from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
     DynListObj,
+    InstanceObj,
     IterObj,
     ListObj,
+    PartialObj,
     Raised,
     Ref,
+    SetObj,
     State,
     Storage,
+    Super,
     Sym,
     SymbolicTensor,
     TensorObj,
@@ -156,7 +160,13 @@ class Canonicaliser:
         for value in self._old.attributes.values():
             self._count_views(value)
         self._new.frames = [
-            replace(frame, registers={}, visits=dict(frame.visits)) for frame in self._old.frames
+            replace(
+                frame,
+                registers={},
+                visits=dict(frame.visits),
+                cleared=frame.cleared if frame.cleared[0] == frame.pc else (-1, 0),
+            )
+            for frame in self._old.frames
         ]
         entries: list[tuple[Path, Any]] = []
         for depth, name in self._registers():
@@ -183,7 +193,9 @@ class Canonicaliser:
             if ref in self._numbers:
                 self._new.externals[identity] = self._numbers[ref]
         # Where paths are expected to join decides the cut into blocks, never the meaning.
-        points = tuple((frame.code.serial, frame.pc, frame.result) for frame in self._old.frames)
+        points = tuple(
+            (frame.code.serial, frame.pc, frame.result, frame.cleared) for frame in self._new.frames
+        )
         key = (points, tuple(entries))
         return Canonical(key, self._leaves, self._new, self._params, self._places)
 
@@ -215,6 +227,11 @@ class Canonicaliser:
                 self._count_views(found.items)
             elif isinstance(found, DictObj):
                 self._count_views(tuple(value for _, value in found.items))
+            elif isinstance(found, InstanceObj):
+                self._count_views((*(value for _, value in found.fields), found.content))
+            elif isinstance(found, PartialObj):
+                parts = tuple(value for _, value in found.keywords)
+                self._count_views((found.function, *found.args, *parts))
             elif isinstance(found, DynIterObj):
                 self._count_views(found.source)
         elif type(item) is tuple:
@@ -259,6 +276,9 @@ class Canonicaliser:
         if isinstance(item, Bound):
             key, owner = self._walk(item.owner, (*path, "self"))
             return ("bound", item.name, key), Bound(owner, item.name)
+        if isinstance(item, Super):
+            key, owner = self._walk(item.owner, (*path, "self"))
+            return ("super", item.kind, key), Super(item.kind, owner)
         if isinstance(item, Ref):
             return self._reference(item, path)
         if isinstance(item, Raised):
@@ -314,6 +334,22 @@ class Canonicaliser:
             names = tuple(name for name, _ in item.items)
             key, values = self._walk(tuple(value for _, value in item.items), path)
             return ("dict", names, *key[1:]), DictObj(tuple(zip(names, values, strict=True)))
+        if isinstance(item, InstanceObj):
+            names = tuple(name for name, _ in item.fields)
+            values = (*(value for _, value in item.fields), item.content)
+            key, new = self._walk(values, path)
+            fields = tuple(zip(names, new[:-1], strict=True))
+            return ("instance", (item.kind, names), *key[1:]), InstanceObj(
+                item.kind, fields, new[-1]
+            )
+        if isinstance(item, SetObj):
+            return ("set", item.items), item
+        if isinstance(item, PartialObj):
+            names = tuple(name for name, _ in item.keywords)
+            parts = (item.function, item.args, tuple(value for _, value in item.keywords))
+            key, (function, args, values) = self._walk(parts, path)
+            keywords = tuple(zip(names, values, strict=True))
+            return ("partial", names, *key[1:]), PartialObj(function, args, keywords)
         if isinstance(item, IterObj):
             key, rest = self._walk(item.items[item.position :], path)
             return ("iterator", *key[1:]), IterObj(rest)
@@ -428,14 +464,14 @@ class _Differences:
             return bool(self._numbers.get(a[1]) == b[1])
         if kind == "tuple":
             return self._each(a[1:], b[1:], path)
-        if kind in ("constant", "object", "raised", "text", "slice", "bound"):
+        if kind in ("constant", "object", "raised", "text", "slice", "bound", "super"):
             return bool(a == b)
         self._numbers[a[1]] = b[1]
         if kind == "of":
             return bool(a[3] == b[3]) and self.compare(a[2], b[2], (*path, "storage"))
         if kind in ("list", "iterator"):
             return self._each(a[2:], b[2:], path)
-        if kind == "dict":
+        if kind in ("dict", "instance", "partial"):
             return bool(a[2] == b[2]) and self._each(a[3:], b[3:], path)
         if kind == "dynamic iterator":
             return self._each(a[2][1:], b[2][1:], path)

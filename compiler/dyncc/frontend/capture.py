@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 import types
@@ -16,13 +17,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 # Importing a module of handlers registers them.
 from dyncc.core.errors import ModelError, UnsupportedError
-from dyncc.frontend import calls, objects, operations
+from dyncc.frontend import calls, contexts, matching, objects, operations, raising, strings
 from dyncc.frontend.decisions import ENTRY, Decisions, Restart
+from dyncc.frontend.instances import is_data, is_named_tuple
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.values import (
     DictObj,
     Frame,
+    InstanceObj,
     ListObj,
     State,
     Storage,
@@ -38,6 +41,7 @@ from dyncc.ir.hcfg import (
     Record,
     Series,
     StateSlot,
+    Struct,
     Tree,
     Value,
     jumps,
@@ -45,7 +49,7 @@ from dyncc.ir.hcfg import (
 from dyncc.ir.places import Places, Point, decisions
 from dyncc.ir.types import SCALARS, TensorType
 
-HANDLER_MODULES = (calls, objects, operations)
+HANDLER_MODULES = (calls, contexts, matching, objects, operations, raising, strings)
 
 #: A capture that still changes its mind after so many attempts does not converge.
 MAX_ATTEMPTS = 200
@@ -253,6 +257,8 @@ class _Attempt:
             return Sym(value, frozenset({(ENTRY, path)})), Leaf(value)
         if example is None or isinstance(example, str):
             return example, Literal(example)
+        if is_named_tuple(type(example)) or is_data(example):
+            return self._structure(example, path)
         if isinstance(example, tuple | list):
             pairs = [self._argument(item, (*path, i)) for i, item in enumerate(example)]
             items = tuple(value for value, _ in pairs)
@@ -267,6 +273,19 @@ class _Attempt:
             f"the example argument {'.'.join(map(str, path))} is a {type(example).__name__}",
             hint="Arguments are tensors, numbers, strings, None, or tuples, lists, dicts of these.",
         )
+
+    def _structure(self, example: Any, path: tuple[Any, ...]) -> tuple[Any, Tree]:
+        """An argument that is a named tuple or an object of a data class."""
+        kind = type(example)
+        is_tuple = isinstance(example, tuple)
+        names = kind._fields if is_tuple else [field.name for field in dataclasses.fields(example)]
+        how = "namedtuple" if is_tuple else "output" if issubclass(kind, dict) else "dataclass"
+        pairs = [(name, self._argument(getattr(example, name), (*path, name))) for name in names]
+        tree = Struct(how, kind.__name__, tuple((name, sub) for name, (_, sub) in pairs))
+        values = tuple((name, value) for name, (value, _) in pairs)
+        if is_tuple:
+            return self.state.new(InstanceObj(kind, (), tuple(v for _, v in values))), tree
+        return self.state.new(InstanceObj(kind, values)), tree
 
     def _enter_state(self) -> None:
         """Entry parameters for the module state that earlier attempts saw change."""

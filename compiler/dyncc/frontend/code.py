@@ -15,12 +15,41 @@ from typing import Any
 
 from dyncc.ir.hcfg import Loc
 
+#: Register of the instruction that ends every code: it raises what nobody caught.
+UNCAUGHT = ".uncaught"
+
 
 @dataclass(frozen=True)
 class Label:
     """A jump target; resolved to an index when the code is finished."""
 
     number: int
+
+
+@dataclass(eq=False)
+class Handler:
+    """Where an exception goes that is raised in a protected range.
+
+    Attributes
+    ----------
+    target
+        Program point of the first instruction of the handling code.
+    register
+        Register that receives the exception.
+    classes
+        Syntax of the classes that the code catches: empty for ``finally``, which passes everything
+        on, None for a bare ``except``.
+    outer
+        The handler around this one in the same function.
+    manager
+        Register of the context manager, for ``with``.
+    """
+
+    target: Any
+    register: str
+    classes: tuple[ast.expr, ...] | None
+    outer: Handler | None = None
+    manager: str | None = None
 
 
 @dataclass
@@ -41,6 +70,8 @@ class Instr:
         Program points that may follow besides the next one.
     node
         The syntax it came from.
+    handler
+        Where its exceptions go.
     """
 
     op: str
@@ -49,6 +80,7 @@ class Instr:
     const: Any = None
     targets: tuple[Any, ...] = ()
     node: ast.AST | None = None
+    handler: Handler | None = None
 
     @property
     def falls_through(self) -> bool:
@@ -98,6 +130,8 @@ class Code:
         yield from instr.targets
         if instr.falls_through:
             yield index + 1
+        if instr.op == "raise" and instr.handler is not None:
+            yield instr.handler.target
 
     @cached_property
     def live(self) -> list[frozenset[str]]:
@@ -112,6 +146,8 @@ class Code:
                     *(live[point] for point in self.successors(index))
                 )
                 before = (after - frozenset(instr.dest)) | frozenset(instr.uses)
+                if instr.handler is not None:
+                    before |= live[instr.handler.target] - {instr.handler.register}
                 if before != live[index]:
                     live[index] = before
                     changed = True

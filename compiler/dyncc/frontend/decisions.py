@@ -36,6 +36,22 @@ class Unsupported(Exception):
         self.hint = hint
 
 
+class PythonError(Exception):
+    """An instruction raises an exception of the user's program.
+
+    `problem` is what to report if nobody catches it, for one that is found while the network is
+    compiled and not meant.
+    """
+
+    def __init__(
+        self, kind: type[BaseException], args: tuple[Any, ...], problem: Unsupported | None = None
+    ) -> None:
+        super().__init__(kind.__name__, args)
+        self.kind = kind
+        self.arguments = args
+        self.problem = problem
+
+
 @dataclass
 class Decisions:
     """Decisions that are kept between attempts.

@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from dyncc.frontend.bridge import field_names
-from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.values import Bound, DictObj, InstanceObj, ListObj, Ref, Super
 
@@ -234,11 +234,13 @@ def _class_attribute(
             return ENTERED
         if default:
             return default[0]
-        raise Unsupported(
+        problem = Unsupported(
             f"`.{name}` of a {kind.__name__}",
             "it has no such attribute on a path that leads here",
             "Set it in __init__, or correct the name.",
         )
+        why = f"'{kind.__name__}' object has no attribute '{name}'"
+        raise PythonError(AttributeError, (why,), problem)
     if callable(item):
         # A method of a builtin base.
         return Bound(found.content if isinstance(found.content, Ref) else owner, name)

@@ -6,6 +6,7 @@ be run again from the start of a new block, so they leave the state as it was wh
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -14,8 +15,9 @@ import torch
 from dyncc.core.errors import InternalError
 from dyncc.frontend.builder import BlockBuilder, Late
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Restart, Unsupported
-from dyncc.frontend.machine import Machine, context_of, post_dominators
+from dyncc.frontend.decisions import PythonError, Restart, Unsupported
+from dyncc.frontend.guards import Guarded, guard, guard_tensors, python_error
+from dyncc.frontend.machine import Machine, context_of, meeting_point, post_dominators, visible
 from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder, WriteToShared
 from dyncc.frontend.values import (
     DynIterObj,
@@ -68,6 +70,7 @@ class Interpreter:
         self.state = state
         self.builder = builder
         self.decisions = machine.decisions
+        self._guards = 0
 
     @property
     def frame(self) -> Frame:
@@ -82,7 +85,8 @@ class Interpreter:
     @property
     def loc(self) -> Loc:
         """Its place in the source."""
-        return self.frame.code.loc(self.instr.node)
+        frame, instr = visible(self.state)
+        return frame.code.loc(instr.node)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -100,8 +104,10 @@ class Interpreter:
 
     def _step(self, fresh: bool) -> None:
         before, mark = self.state.copy(), self.builder.mark()
+        frame, self._guards = self.frame, 0
         try:
             HANDLERS[self.instr.op](self, self.instr)
+            frame.cleared = (-1, 0)
         except Late as late:
             self.state = before
             self.builder.rollback(mark)
@@ -129,6 +135,34 @@ class Interpreter:
             self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
         except Unsupported as problem:
             self._give_up(before, problem)
+        except PythonError as error:
+            self.state = before
+            self.throw(self.state, error)
+        except Guarded as test:
+            self.state = before
+            self._branch_before(test)
+
+    def passed_guard(self) -> bool:
+        """Count a test that has to precede this instruction; return whether it has done so."""
+        self._guards += 1
+        pc, passed = self.frame.cleared
+        return pc == self.frame.pc and self._guards <= passed
+
+    def _branch_before(self, test: Guarded) -> None:
+        """Branch on whether this instruction raises."""
+        self.expect_join(raising=True)
+        good, bad = self.state.copy(), self.state.copy()
+        good.frames[-1].cleared = (good.frames[-1].pc, self._guards)
+        self.throw(bad, PythonError(test.kind, test.arguments))
+        text = f"{ast.unparse(self.instr.node)} raises no {test.kind.__name__}"  # type: ignore[arg-type]
+        self.fork(test.good.value, good, bad, text)
+
+    def throw(self, state: State, error: PythonError) -> None:
+        """Let an exception be handled, or end the block with it."""
+        from dyncc.frontend.raising import new_error, throw
+
+        problem = error.problem and self.machine.diagnostic(state, error.problem)
+        throw(self, state, new_error(state, error.kind, error.arguments, problem))
 
     def _give_up(self, before: State, problem: Unsupported) -> NoReturn:
         self.state = before
@@ -160,9 +194,8 @@ class Interpreter:
     def _must_cut(self, fresh: bool) -> bool:
         """Whether a new block starts at this program point."""
         frame = self.frame
-        if frame.joins and frame.joins[-1] == frame.pc:
-            # The point may be the meeting place of several branches; all of them end here.
-            frame.joins = tuple(point for point in frame.joins if point != frame.pc)
+        if frame.pc in frame.joins:
+            frame.joins -= {frame.pc}
             return True
         iterator = self.use() if self.instr.op == "next" else None
         dynamic_range = iterator is not None and isinstance(
@@ -210,18 +243,32 @@ class Interpreter:
             return
         self.finish(Branch(condition, *ways, text, self.loc))
 
-    def expect_join(self) -> None:
-        """Note where the paths that are about to fork meet again."""
+    def expect_join(self, raising: bool = False) -> None:
+        """Note where the paths that are about to fork meet again.
+
+        Parameters
+        ----------
+        raising
+            Whether one of them raises an exception here.
+        """
+        for frame in self.state.frames[:-1]:
+            # A path may come back here by an exception.
+            handler = frame.code.instrs[frame.pc - 1].handler
+            if handler is not None:
+                frame.joins |= {meeting_point(frame.code, frame.pc - 1, handler)}
         frame = self.frame
-        point = post_dominators(frame.code).get(frame.pc, -1)
-        if not frame.joins or frame.joins[-1] != point:
-            frame.joins = (*frame.joins, point)
+        handler = self.instr.handler if raising else None
+        if handler is not None:
+            frame.joins |= {meeting_point(frame.code, frame.pc, handler)}
+        else:
+            frame.joins |= {post_dominators(frame.code).get(frame.pc, -1)}
 
     # -- scalars -------------------------------------------------------------------------------
 
     def host(self, op: str, *args: Any, types: Sequence[Type] | None = None) -> Sym:
         """A host operation with one scalar result."""
         operands = tuple(arg.value if isinstance(arg, Sym) else arg for arg in args)
+        guard(self, op, operands)
         try:
             kinds = types or hostops.result_types(op, operands)
         except ValueError as error:
@@ -337,18 +384,33 @@ class Interpreter:
         real_kwargs = {
             name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
         }
+        mark = self.builder.mark()
         try:
             with torch.no_grad(), recorder:
                 out = function(*real_args, **real_kwargs)
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-            raise Unsupported(
+            problem = Unsupported(
                 f"a call of `{getattr(function, '__name__', function)}`",
                 f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
                 "Correct the call; shapes are those of the example inputs.",
+            )
+            if isinstance(function, torch.nn.Module):
+                raise problem from error
+            zeros = torch.utils._pytree.tree_map(_zeros, (real_args, real_kwargs))
+            raise python_error(
+                self, error, lambda: function(*zeros[0], **zeros[1]), problem
             ) from error
+        guard_tensors(self, self.builder.targets_since(mark))
         for name in recorder.written:
             self.decisions.add_state(name)
         return wrap(self.state, out, recorder)
+
+
+def _zeros(item: Any) -> Any:
+    """A tensor with contents for one without."""
+    if not isinstance(item, torch.Tensor):
+        return item
+    return torch.zeros(tuple(item.shape), dtype=item.dtype)
 
 
 def _long(short: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dyncc.frontend.bridge import element
 from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.guards import guard
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.machine import element_leaves, mark_listed
 from dyncc.frontend.values import DynListObj, ListObj, Ref, Sym
@@ -27,6 +28,7 @@ def dynamic_get(run: Interpreter, found: DynListObj, index: Any) -> Any:
         )
         return run.state.new(DynListObj(found.element, values))
     position = index.value if isinstance(index, Sym) else index
+    guard(run, "list.get", (found.values[0], position))
     leaves = [
         _leaf(run, run.builder.host("list.get", (value, position), (kind,), run.loc)[0])
         for value, kind in zip(found.values, found.element.leaves(), strict=True)
@@ -41,6 +43,7 @@ def _leaf(run: Interpreter, value: Value) -> Any:
 def dynamic_set(run: Interpreter, found: DynListObj, index: Any, value: Any) -> DynListObj:
     """A list of run-time length with one element replaced."""
     position = index.value if isinstance(index, Sym) else index
+    guard(run, "list.set", (found.values[0], position))
     return _with_element(run, found, "list.set", value, (position,))
 
 
@@ -70,6 +73,7 @@ def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...
         return None
     if name == "pop":
         index = _operand(args[0]) if args else -1
+        guard(run, "list.pop", (found.values[0], index))
         pairs = [
             run.builder.host("list.pop", (value, index), (value.type, kind), run.loc)
             for value, kind in zip(found.values, found.element.leaves(), strict=True)

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from dyncc.frontend.code import Code, Instr, Label
+from dyncc.frontend.code import Code, Handler, Instr, Label
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a jump may leave: a loop, or statements with a ``finally``.
+
+    Attributes
+    ----------
+    loop
+        Of a loop: where ``continue`` and ``break`` go.
+    cleanup
+        Emits the code to be run on leaving.
+    handler
+        Where exceptions of that code go.
+    """
+
+    loop: tuple[Label, Label] | None
+    cleanup: Callable[[], None] | None = None
+    handler: Handler | None = None
 
 
 class Lowering:
@@ -16,8 +36,10 @@ class Lowering:
         self.locals: set[str] = set()
         self._temporaries = 0
         self._labels: list[int | None] = []
-        self._loops: list[tuple[Label, Label]] = []
+        self.scopes: list[Scope] = []
         self._renamed: list[dict[str, str]] = []
+        self.handler: Handler | None = None
+        self._caught: list[str] = []
 
     # -- building ------------------------------------------------------------------------------
 
@@ -42,7 +64,10 @@ class Lowering:
         const: object = None,
         targets: tuple[Label, ...] = (),
     ) -> None:
-        self.code.instrs.append(Instr(op, dest, uses, const, targets, node))
+        self.code.instrs.append(Instr(op, dest, uses, const, targets, node, self.handler))
+
+    def jump(self, node: ast.AST, target: Label) -> None:
+        self.emit(node, "jump", targets=(target,))
 
     def value(self, node: ast.AST, op: str, *uses: str, const: object = None) -> str:
         dest = self.temporary()
@@ -102,10 +127,10 @@ class Lowering:
         self.place(head)
         self.emit(node, "next", uses=(iterator,), targets=(exhausted,))
         self.store(target, self.value(target, "fetch", iterator))
-        self._loops.append((head, end))
+        self.scopes.append(Scope((head, end)))
         body()
-        self._loops.pop()
-        self.emit(node, "jump", targets=(head,))
+        self.scopes.pop()
+        self.jump(node, head)
 
     def expr(self, node: ast.expr) -> str:
         """Code for an expression; the register of its value."""

@@ -131,11 +131,16 @@ class Expressions(Lowering):
         return self.value(node, "list", *uses, const=stars)
 
     def expr_Dict(self, node: ast.Dict) -> str:
-        if None in node.keys:
-            return self.unsupported(node, "`**` in a dict display")
-        keys = [self.expr(key) for key in node.keys if key is not None]
-        values = [self.expr(value) for value in node.values]
-        return self.value(node, "dict", *keys, *values)
+        registers: list[str] = []
+        for key, value in zip(node.keys, node.values, strict=True):
+            registers += [] if key is None else [self.expr(key)]
+            registers.append(self.expr(value))
+        stars = tuple(key is None for key in node.keys)
+        return self.value(node, "dict", *registers, const=stars)
+
+    def expr_Set(self, node: ast.Set) -> str:
+        uses, stars = self._items(node.elts)
+        return self.value(node, "set", *uses, const=stars)
 
     def expr_Call(self, node: ast.Call) -> str:
         function = self.expr(node.func)
@@ -149,35 +154,35 @@ class Expressions(Lowering):
         return self.value(node, "call", function, *arguments, const=const)
 
     def expr_JoinedStr(self, node: ast.JoinedStr) -> str:
-        parts: list[str] = []
-        formats: list[tuple[int, str]] = []
-        for item in node.values:
-            if isinstance(item, ast.Constant):
-                parts.append(self.constant(item.value, item))
-                formats.append((-1, ""))
-            elif isinstance(item, ast.FormattedValue):
-                spec = item.format_spec
-                if spec is not None and not all(
-                    isinstance(part, ast.Constant) for part in getattr(spec, "values", ())
-                ):
-                    return self.unsupported(node, "nested format specification")
-                text = "".join(str(part.value) for part in getattr(spec, "values", ()))
-                parts.append(self.expr(item.value))
-                formats.append((item.conversion, text))
-        return self.value(node, "format", *parts, const=tuple(formats))
+        parts = tuple(self.expr(item) for item in node.values)
+        return self.value(node, "concat", *parts)
+
+    def expr_FormattedValue(self, node: ast.FormattedValue) -> str:
+        value = self.expr(node.value)
+        spec = self.constant("", node) if node.format_spec is None else self.expr(node.format_spec)
+        return self.value(node, "format", value, spec, const=node.conversion)
 
     def expr_ListComp(self, node: ast.ListComp) -> str:
-        return self._comprehension(node, node.generators, node.elt)
+        return self._comprehension(node, node.generators, "list", (node.elt,))
 
     def expr_GeneratorExp(self, node: ast.GeneratorExp) -> str:
         # Evaluated at once: nothing that a generator's consumer does is visible to its body here.
-        return self._comprehension(node, node.generators, node.elt)
+        return self._comprehension(node, node.generators, "list", (node.elt,))
+
+    def expr_SetComp(self, node: ast.SetComp) -> str:
+        return self._comprehension(node, node.generators, "set", (node.elt,))
+
+    def expr_DictComp(self, node: ast.DictComp) -> str:
+        return self._comprehension(node, node.generators, "dict", (node.key, node.value))
 
     def _comprehension(
-        self, node: ast.expr, generators: list[ast.comprehension], element: ast.expr
+        self,
+        node: ast.expr,
+        generators: list[ast.comprehension],
+        kind: str,
+        element: tuple[ast.expr, ...],
     ) -> str:
-        result = self.value(node, "list", const=())
-        append = self.value(node, "getattr", result, const="append")
+        result = self.value(node, kind, const=())
         names = {
             name.id: f".{name.id}{self._temporaries}"
             for generator in generators
@@ -188,16 +193,17 @@ class Expressions(Lowering):
 
         def nest(index: int) -> None:
             if index == len(generators):
-                self.call(node, append, (self.expr(element),))
+                self.emit(node, "collect", uses=(result, *map(self.expr, element)))
                 return
             generator = generators[index]
             exhausted, end = self.label(), self.label()
 
             def body() -> None:
-                head = self._loops[-1][0]
+                loop = self.scopes[-1].loop
+                assert loop is not None
                 for test in generator.ifs:
                     go_on = self.label()
-                    self.condition(test, go_on, head)
+                    self.condition(test, go_on, loop[0])
                     self.place(go_on)
                 nest(index + 1)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from dyncc.frontend.code import Code
-from dyncc.frontend.lower_expressions import Expressions
+from dyncc.frontend.code import UNCAUGHT, Code
+from dyncc.frontend.lower_control import Control
+from dyncc.frontend.lower_match import Matching
 
 
-class Statements(Expressions):
+class Statements(Control, Matching):
     """Methods that emit the code of a statement."""
 
     def function(self, node: ast.FunctionDef | ast.Lambda) -> Code:
@@ -18,6 +19,9 @@ class Statements(Expressions):
         else:
             self.body(node.body)
             self.emit(node, "return", uses=(self.constant(None, node),))
+        self.emit(node, "raise", uses=(UNCAUGHT,))
+        for handler in {id(i.handler): i.handler for i in self.code.instrs if i.handler}.values():
+            handler.target = self._labels[handler.target.number]
         for instr in self.code.instrs:
             instr.targets = tuple(self._labels[label.number] for label in instr.targets)
         return self.code
@@ -80,80 +84,32 @@ class Statements(Expressions):
             elif not isinstance(target, ast.Name):
                 self.unsupported(target, "`del` of an attribute")
 
-    def stmt_Return(self, node: ast.Return) -> None:
-        value = self.constant(None, node) if node.value is None else self.expr(node.value)
-        self.emit(node, "return", uses=(value,))
+    def stmt_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            whole = alias.asname is not None
+            found = self.value(node, "import", const=(alias.name, 0, whole))
+            name = alias.asname or alias.name.partition(".")[0]
+            self.store(ast.copy_location(ast.Name(name, ast.Store()), node), found)
 
-    def stmt_Raise(self, node: ast.Raise) -> None:
-        if node.exc is None:
-            self.unsupported(node, "`raise` without an exception")
-        else:
-            self.emit(node, "raise", uses=(self.expr(node.exc),))
-
-    def stmt_Assert(self, node: ast.Assert) -> None:
-        good, bad = self.label(), self.label()
-        self.condition(node.test, good, bad)
-        self.place(bad)
-        kind = self.constant(AssertionError, node)
-        arguments = () if node.msg is None else (self.expr(node.msg),)
-        error = self.call(node, kind, arguments)
-        self.emit(node, "raise", uses=(error,))
-        self.place(good)
-
-    def stmt_If(self, node: ast.If) -> None:
-        then, orelse, end = self.label(), self.label(), self.label()
-        self.condition(node.test, then, orelse)
-        self.place(then)
-        self.body(node.body)
-        self.emit(node, "jump", targets=(end,))
-        self.place(orelse)
-        self.body(node.orelse)
-        self.place(end)
-
-    def stmt_While(self, node: ast.While) -> None:
-        head, body, orelse, end = self.label(), self.label(), self.label(), self.label()
-        self.emit(node, "loop")
-        self.place(head)
-        self.code.loop_heads.add(len(self.code.instrs))
-        self.condition(node.test, body, orelse)
-        self.place(body)
-        self._loops.append((head, end))
-        self.body(node.body)
-        self._loops.pop()
-        self.emit(node, "jump", targets=(head,))
-        self.place(orelse)
-        self.body(node.orelse)
-        self.place(end)
-
-    def stmt_For(self, node: ast.For) -> None:
-        orelse, end = self.label(), self.label()
-
-        def body() -> None:
-            self.body(node.body)
-
-        self.loop(node, node.iter, node.target, body, orelse, end)
-        self.place(orelse)
-        self.body(node.orelse)
-        self.place(end)
-
-    def stmt_Break(self, node: ast.Break) -> None:
-        self.emit(node, "jump", targets=(self._loops[-1][1],))
-
-    def stmt_Continue(self, node: ast.Continue) -> None:
-        self.emit(node, "jump", targets=(self._loops[-1][0],))
-
-    def stmt_With(self, node: ast.With) -> None:
-        for item in node.items:
-            manager = self.expr(item.context_expr)
-            entered = self.value(item.context_expr, "enter", manager)
-            if item.optional_vars is not None:
-                self.store(item.optional_vars, entered)
-        self.body(node.body)
+    def stmt_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = self.value(node, "import", const=(node.module or "", node.level, True))
+        for alias in node.names:
+            if alias.name == "*":
+                self.unsupported(node, "`import *`")
+                continue
+            item = self.value(node, "import from", module, const=alias.name)
+            target = ast.Name(alias.asname or alias.name, ast.Store())
+            self.store(ast.copy_location(target, node), item)
 
     def stmt_FunctionDef(self, node: ast.FunctionDef) -> None:
         self.unsupported(node, "nested function")
 
 
 def _keyword(statement: ast.stmt) -> str:
-    names = {"AsyncFor": "async for", "AsyncWith": "async with", "ClassDef": "class"}
+    names = {
+        "AsyncFor": "async for",
+        "AsyncWith": "async with",
+        "ClassDef": "class",
+        "TryStar": "except*",
+    }
     return names.get(type(statement).__name__, type(statement).__name__.lower())

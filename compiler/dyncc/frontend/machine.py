@@ -16,6 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.core.errors import Diagnostic, UnsupportedError
+from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import (
     Canonical,
@@ -26,11 +27,13 @@ from dyncc.frontend.canonical import (
     differences,
     template_of,
 )
-from dyncc.frontend.code import Code, Instr
+from dyncc.frontend.code import Code, Handler, Instr
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
+    Frame,
+    InstanceObj,
     IterObj,
     ListObj,
     Ref,
@@ -229,10 +232,18 @@ class Machine:
 
     def diagnose(self, state: State, problem: Unsupported) -> None:
         """Record what cannot be compiled at the place where `state` stands."""
-        frame = state.frames[-1]
-        node = frame.code.instrs[frame.pc].node
-        loc = frame.code.loc(node)
-        found = Diagnostic(
+        self.report(self.diagnostic(state, problem))
+
+    def report(self, found: Diagnostic) -> None:
+        """Record what cannot be compiled."""
+        if found not in self.diagnostics:
+            self.diagnostics.append(found)
+
+    def diagnostic(self, state: State, problem: Unsupported) -> Diagnostic:
+        """What cannot be compiled, with the place where `state` stands."""
+        frame, instr = visible(state)
+        loc = frame.code.loc(instr.node)
+        return Diagnostic(
             str(loc),
             problem.construct,
             problem.why,
@@ -240,8 +251,16 @@ class Machine:
             frame.code.source_line(loc.line),
             loc.column,
         )
-        if found not in self.diagnostics:
-            self.diagnostics.append(found)
+
+
+def visible(state: State) -> tuple[Frame, Instr]:
+    """The innermost activation of code that is not the compiler's own, and what it does there."""
+    depth = len(state.frames) - 1
+    while state.frames[depth].code.file == library.__file__:
+        depth -= 1
+    frame = state.frames[depth]
+    inner = depth == len(state.frames) - 1
+    return frame, frame.code.instrs[frame.pc if inner else frame.pc - 1]
 
 
 def context_of(state: State) -> Context:
@@ -253,7 +272,7 @@ def _skip_jumps(state: State) -> None:
     frame = state.frames[-1]
     while frame.code.instrs[frame.pc].op == "jump":
         frame.pc = frame.code.instrs[frame.pc].targets[0]
-    frame.joins = tuple(point for point in frame.joins if point != frame.pc)
+    frame.joins -= {frame.pc}
 
 
 def without_mark(path: Path) -> Path:
@@ -297,6 +316,8 @@ def lookup(state: State, path: Path) -> object:
             item = item.items[step]
         elif isinstance(item, DictObj) and isinstance(step, int) and step < len(item.items):
             item = item.items[step][1]
+        elif isinstance(item, InstanceObj) and isinstance(step, int):
+            item = (*(value for _, value in item.fields), item.content)[step]
         elif isinstance(item, IterObj) and isinstance(step, int):
             # Items that were passed already are in no key.
             item = item.items[item.position :][step]
@@ -387,3 +408,18 @@ def post_dominators(code: Code) -> dict[int, int]:
         for after in code.successors(index):
             graph.add_edge(after, index)
     return dict(networkx.immediate_dominators(graph, -1))
+
+
+def meeting_point(code: Code, pc: int, handler: Handler) -> int:
+    """Where the path that goes on after an instruction meets the one on which it raised."""
+    ways = post_dominators(code)
+
+    def onward(point: int) -> list[int]:
+        found = []
+        while point in ways and ways[point] != point:
+            point = ways[point]
+            found.append(point)
+        return found
+
+    later = onward(handler.target)
+    return next((point for point in onward(pc) if point in later), -1)

@@ -10,7 +10,18 @@ from torch import nn
 
 from dyncc.frontend.bridge import is_static
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.containers import static_key
+from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.instances import (
+    ENTERED,
+    instance,
+    is_output_class,
+    output_entries,
+    read_attribute,
+    special_method,
+    super_attribute,
+    write_attribute,
+)
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.lists import dynamic_get, dynamic_set
 from dyncc.frontend.operations import binary, evaluate, external, source_text
@@ -19,9 +30,12 @@ from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
     DynListObj,
+    InstanceObj,
     IterObj,
     ListObj,
     Ref,
+    SetObj,
+    Super,
     Sym,
 )
 from dyncc.ir.hcfg import Raise
@@ -32,8 +46,6 @@ _STATIC_TENSOR_ATTRIBUTES = {
     "shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "layout", "itemsize", "nbytes",
 }  # fmt: skip
 _TENSOR_VIEWS = {"T", "mT", "H", "mH", "data", "real", "imag"}
-#: Fields of the pairs that reductions such as ``max`` return.
-_FIELDS = {"values": 0, "indices": 1}
 
 
 # --- attributes -------------------------------------------------------------------------------
@@ -42,36 +54,50 @@ _FIELDS = {"values": 0, "indices": 1}
 @handles("getattr")
 def _getattr(run: Interpreter, instr: Instr) -> None:
     owner, name = run.use(), instr.const
-    if isinstance(owner, Ref):
+    if isinstance(owner, Super):
+        _finish(run, super_attribute(run, owner, name))
+    elif instance(run, owner) is not None:
+        _finish(run, read_attribute(run, owner, name))
+    elif isinstance(owner, Ref):
         run.done(heap_attribute(run, owner, name))
-    elif isinstance(owner, tuple) and name in _FIELDS and len(owner) == 2:
-        run.done(owner[_FIELDS[name]])
     elif isinstance(owner, nn.Module):
         module_attribute(run, owner, name)
+    elif isinstance(owner, Sym) and name in ("bit_length", "is_integer", "item"):
+        run.done(Bound(owner, name))
     elif isinstance(owner, Sym):
         raise Unsupported(
             f"`.{name}` of a number that comes out of tensor data",
             "numbers have no such attribute here",
             "Use an operator or a function of the math module.",
         )
-    elif not is_static(run.state, owner):
+    elif type(owner) is tuple or not is_static(run.state, owner):
         run.done(Bound(owner, name))
     else:
         run.done(external(run, evaluate(run, getattr, owner, name)))
 
 
+def _finish(run: Interpreter, value: Any) -> None:
+    if value is not ENTERED:
+        run.done(value)
+
+
 def heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
     """Read an attribute of a tensor, list or dict."""
+    if name == "__class__":
+        from dyncc.frontend.builtin_calls import type_of
+
+        return type_of(run, owner)
     if not run.is_tensor(owner):
         return Bound(owner, name)
     if name in _TENSOR_VIEWS:
         return run.native(operator.attrgetter(name), (owner,))
     fake = run.state.heap[owner].fake
     if name in _STATIC_TENSOR_ATTRIBUTES:
-        found = getattr(fake, name)
-        return tuple(found) if isinstance(found, torch.Size) else found
+        return getattr(fake, name)
     if not hasattr(torch.Tensor, name):
-        raise Unsupported(f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it.")
+        why = f"'Tensor' object has no attribute '{name}'"
+        problem = Unsupported(f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it.")
+        raise PythonError(AttributeError, (why,), problem)
     return Bound(owner, name)
 
 
@@ -102,17 +128,30 @@ def module_attribute(run: Interpreter, owner: nn.Module, name: str) -> None:
 @handles("setattr")
 def _setattr(run: Interpreter, instr: Instr) -> None:
     owner, value = run.uses()
+    _finish(run, set_attribute(run, owner, instr.const, value))
+
+
+def set_attribute(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
+    """Write an attribute; ENTERED if a setter is entered."""
+    if instance(run, owner) is not None:
+        return None if write_attribute(run, owner, name, value) else ENTERED
     label = run.machine.module_names.get(id(owner)) if isinstance(owner, nn.Module) else None
     if label is None:
         raise Unsupported(
-            f"assignment to `.{instr.const}`",
+            f"assignment to `.{name}`",
             "the object is not a module of this network, so the change cannot be kept",
             "Keep such state in a local variable or in an attribute of the module.",
         )
-    run.decisions.add_state(f"{label}.{instr.const}" if label else instr.const)
+    descriptor = getattr(type(owner), name, None)
+    if isinstance(descriptor, property) and descriptor.fset is not None:
+        from dyncc.frontend.calls import inline
+
+        inline(run, descriptor.fset, (owner, value), {})
+        return ENTERED
+    run.decisions.add_state(f"{label}.{name}" if label else name)
     # In a tuple, so that a stored None differs from an attribute that was never written.
-    run.state.attributes[label, instr.const] = (value,)
-    run.done()
+    run.state.attributes[label, name] = (value,)
+    return None
 
 
 # --- items ------------------------------------------------------------------------------------
@@ -124,27 +163,63 @@ def _getitem(run: Interpreter, instr: Instr) -> None:
     if run.is_tensor(owner):
         run.done(_tensor_item(run, owner, _index(run, index)))
         return
-    found = run.state.heap[owner] if isinstance(owner, Ref) else owner
+    special = special_method(run, owner, "__getitem__")
+    if special is not None:
+        from dyncc.frontend.calls import inline
+
+        inline(run, special, (owner, index), {})
+        return
+    owner, found = _container(run, owner)
     index = run.scalar(index)
     if isinstance(found, DynListObj):
         run.done(dynamic_get(run, found, index))
         return
     if isinstance(found, DictObj):
-        key = run.static(index, "a dict key")
-        run.done(evaluate(run, found.get, key))
+        if isinstance(index, Sym):
+            _split_key(run, found, index, instr.uses[1])
+            return
+        run.done(evaluate(run, found.get, static_key(run, index)))
+        return
+    if isinstance(found, InstanceObj):
+        run.done(_output_item(run, found, _static_slice(run, run.static(index, "a key"))))
         return
     if isinstance(index, Sym):
         _split(run, owner, index, instr.uses[1])
         return
-    if isinstance(index, slice):
-        index = slice(
-            *(run.static(part, "a slice") for part in (index.start, index.stop, index.step))
-        )
+    index = _static_slice(run, index)
     if isinstance(found, ListObj):
-        item = evaluate(run, operator.getitem, found.items, index)
-        run.done(run.state.new(ListObj(item)) if isinstance(index, slice) else item)
+        item = evaluate(run, operator.getitem, list(found.items), index)
+        run.done(run.state.new(ListObj(tuple(item))) if isinstance(index, slice) else item)
         return
-    run.done(external(run, evaluate(run, operator.getitem, owner, index)))
+    run.done(external(run, evaluate(run, operator.getitem, found, index)))
+
+
+def _container(run: Interpreter, owner: Any) -> tuple[Any, Any]:
+    """Where a container is, and what it is; an object is the container that it is made of."""
+    found = run.state.heap[owner] if isinstance(owner, Ref) else owner
+    if isinstance(found, InstanceObj):
+        if isinstance(found.content, Ref):
+            return _container(run, found.content)
+        if is_output_class(found.kind):
+            return owner, found
+        if isinstance(found.content, tuple):
+            return found.content, found.content
+    return owner, found
+
+
+def _output_item(run: Interpreter, found: InstanceObj, index: Any) -> Any:
+    entries = output_entries(found)
+    if isinstance(index, str):
+        return evaluate(run, entries.get, index)
+    return evaluate(run, operator.getitem, tuple(value for _, value in entries.items), index)
+
+
+def _static_slice(run: Interpreter, index: Any) -> Any:
+    """An index whose bounds, if it is a slice, are known when the network is compiled."""
+    if not isinstance(index, slice):
+        return index
+    bounds = (run.scalar(part) for part in (index.start, index.stop, index.step))
+    return slice(*(run.static(part, "a slice") for part in bounds))
 
 
 def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
@@ -157,14 +232,29 @@ def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
     chosen = index
     if index.tried == 0:
         chosen = run.host("position", index, count, types=(INT,))
-    condition = run.host("eq", chosen, index.tried, types=(BOOL,))
+    _try(run, chosen, index.tried, index.tried, register)
+
+
+def _split_key(run: Interpreter, found: DictObj, key: Sym, register: str) -> None:
+    """Look up a number that is known at run time only: one path for each key."""
+    if key.origins:
+        run.static(key, "a dict key")
+    keys = [known for known, _ in found.items if isinstance(known, bool | int | float)]
+    if key.tried == len(keys):
+        raise PythonError(KeyError, (f"no such key in `{source_text(run.instr)}`",))
+    _try(run, key, keys[key.tried], key.tried, register)
+
+
+def _try(run: Interpreter, sym: Sym, value: Any, tried: int, register: str) -> None:
+    """Fork on whether a number is `value`, which it becomes on one of the paths."""
+    condition = run.host("eq", sym, value, types=(BOOL,))
     then, orelse = run.state.copy(), run.state.copy()
     run.expect_join()
     for state in (then, orelse):
         state.frames[-1].joins = run.frame.joins
-    then.frames[-1].registers[register] = index.tried
-    orelse.frames[-1].registers[register] = Sym(chosen.value, frozenset(), index.tried + 1)
-    run.fork(condition.value, then, orelse, f"{source_text(run.instr)}: {index.tried}")
+    then.frames[-1].registers[register] = value
+    orelse.frames[-1].registers[register] = Sym(sym.value, frozenset(), tried + 1)
+    run.fork(condition.value, then, orelse, f"{source_text(run.instr)}: {value}")
 
 
 def _index(run: Interpreter, index: Any) -> Any:
@@ -220,17 +310,27 @@ def _setitem(run: Interpreter, instr: Instr) -> None:
         _set_tensor_item(run, owner, _index(run, index), value)
         run.done()
         return
-    found = run.state.heap[owner] if isinstance(owner, Ref) else None
+    special = special_method(run, owner, "__setitem__")
+    if special is not None:
+        from dyncc.frontend.calls import inline
+
+        inline(run, special, (owner, index, value), {})
+        return
+    owner, found = _container(run, owner)
     index = run.scalar(index)
     if isinstance(found, DynListObj):
         run.state.heap[owner] = dynamic_set(run, found, index, value)
     elif isinstance(found, DictObj):
-        run.state.heap[owner] = found.set(run.static(index, "a dict key"), value)
+        run.state.heap[owner] = found.set(static_key(run, index), value)
+    elif isinstance(found, InstanceObj) and is_output_class(found.kind):
+        run.state.heap[owner] = found.set(run.static(index, "a key"), value)
     elif isinstance(found, ListObj):
         if isinstance(index, Sym):
             _split(run, owner, index, instr.uses[1])
         items = list(found.items)
-        evaluate(run, operator.setitem, items, index, value)
+        if isinstance(index, slice):
+            value = iterate(run, value)
+        evaluate(run, operator.setitem, items, _static_slice(run, index), value)
         run.state.heap[owner] = ListObj(tuple(items))
     else:
         raise Unsupported(
@@ -273,11 +373,11 @@ def _set_tensor_item(run: Interpreter, owner: Ref, index: Any, value: Any) -> No
 @handles("delitem")
 def _delitem(run: Interpreter, instr: Instr) -> None:
     owner, index = run.uses()
-    found = run.state.heap[owner] if isinstance(owner, Ref) else None
+    owner, found = _container(run, owner)
     run.static(index, "an index")
     if isinstance(found, ListObj):
         items = list(found.items)
-        evaluate(run, operator.delitem, items, index)
+        evaluate(run, operator.delitem, items, _static_slice(run, index))
         run.state.heap[owner] = ListObj(tuple(items))
     elif isinstance(found, DictObj):
         evaluate(run, found.get, index)
@@ -298,7 +398,13 @@ def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
             return found.items
         if isinstance(found, DictObj):
             return tuple(key for key, _ in found.items)
+        if isinstance(found, SetObj):
+            return tuple(found.items)
+        if isinstance(found, InstanceObj):
+            return _items_of(run, value, found)
         if isinstance(found, IterObj):
+            # Whoever takes the items at once leaves none.
+            run.state.heap[value] = IterObj(found.items, len(found.items))
             return found.items[found.position :]
         if run.is_tensor(value):
             items: tuple[Any, ...] = run.native(lambda tensor: tensor.unbind(0), (value,))
@@ -315,19 +421,28 @@ def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
     return tuple(external(run, item) for item in evaluate(run, list, value))
 
 
+def _items_of(run: Interpreter, value: Ref, found: InstanceObj) -> tuple[Any, ...]:
+    owner, content = _container(run, value)
+    if special_method(run, value, "__iter__") is None and content is not found:
+        return iterate(run, owner)
+    if is_output_class(found.kind):
+        return tuple(key for key, _ in output_entries(found).items)
+    raise Unsupported(
+        f"iteration over a {found.kind.__name__}", "its iterator is not known here", "Use a list."
+    )
+
+
 @handles("iter")
 def _iter(run: Interpreter, instr: Instr) -> None:
     value = run.use()
+    from dyncc.frontend.sequences import iterator
+
     # The loop's head follows; what earlier loops at this place did says nothing about this one.
     run.frame.visits.pop(run.frame.pc + 1, None)
     if isinstance(value, range):
-        value = run.state.new(DynIterObj(None, value.start, value.stop, value.step))
-    elif isinstance(value, Ref) and isinstance(run.state.heap[value], DynListObj):
-        length = run.host("list.len", Sym(run.state.heap[value].values[0]))
-        value = run.state.new(DynIterObj(value, 0, length, 1))
-    elif not isinstance(value, Ref) or not isinstance(run.state.heap[value], DynIterObj | IterObj):
-        value = run.state.new(IterObj(iterate(run, value)))
-    run.done(value)
+        run.done(run.state.new(DynIterObj(None, value.start, value.stop, value.step)))
+        return
+    run.done(iterator(run, value))
 
 
 @handles("loop")
@@ -344,6 +459,10 @@ def _next(run: Interpreter, instr: Instr) -> None:
         run.frame.pc = run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
         return
     upward = run.static(found.step, "the step of a range") > 0
+    if isinstance(found.source, Ref) and upward:
+        # The loop may have changed the list since it began.
+        length = run.host("list.len", Sym(run.state.heap[found.source].values[0]))
+        found = DynIterObj(found.source, found.position, length, found.step)
     if not isinstance(found.position, Sym) and not isinstance(found.stop, Sym):
         run.builder.passed.append((run.loc, instr))
         more = found.position < found.stop if upward else found.position > found.stop
@@ -359,6 +478,8 @@ def _next(run: Interpreter, instr: Instr) -> None:
 
 @handles("fetch")
 def _fetch(run: Interpreter, instr: Instr) -> None:
+    from dyncc.frontend.sequences import item_at
+
     iterator = run.use()
     found = run.state.heap[iterator]
     if isinstance(found, IterObj):
@@ -366,7 +487,9 @@ def _fetch(run: Interpreter, instr: Instr) -> None:
         run.state.heap[iterator] = IterObj(found.items, found.position + 1)
     else:
         item = found.position
-        if found.source is not None:
+        if isinstance(found.source, tuple):
+            item = item_at(run, found.source, item)
+        elif found.source is not None:
             item = dynamic_get(run, run.state.heap[found.source], item)
         after = binary(run, operator.add, "add", found.position, found.step)
         run.state.heap[iterator] = DynIterObj(found.source, after, found.stop, found.step)
@@ -378,11 +501,15 @@ def _unpack(run: Interpreter, instr: Instr) -> None:
     items = iterate(run, run.use())
     count, star = instr.const
     if len(items) != count if star is None else len(items) < count - 1:
-        raise Unsupported(
-            "unpacking",
-            f"there are {len(items)} values for {count} targets",
-            "Correct the targets.",
+        wanted = count if star is None else f"at least {count - 1}"
+        text = (
+            f"too many values to unpack (expected {wanted})"
+            if len(items) > count
+            else f"not enough values to unpack (expected {wanted}, got {len(items)})"
         )
+        reason = f"there are {len(items)} values for {count} targets"
+        problem = Unsupported("unpacking", reason, "Correct the targets.")
+        raise PythonError(ValueError, (text,), problem)
     values = list(items)
     if star is not None:
         end = len(items) - (count - star - 1)

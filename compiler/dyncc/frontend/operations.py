@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +13,30 @@ import torch
 
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.containers import (
+    SET_OPERATORS,
+    dict_method,
+    make_dict,
+    make_set,
+    set_method,
+    static_key,
+)
+from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.instances import is_output_class, output_entries
 from dyncc.frontend.interpreter import Interpreter, handles
+from dyncc.frontend.lists import dynamic_method
+from dyncc.frontend.strings import percent
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
+    InstanceObj,
     ListObj,
-    Raised,
     Ref,
+    SetObj,
     Sym,
     Text,
     short_dtype,
 )
-from dyncc.ir.hcfg import Raise, Value
 
 _BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "Add": (operator.add, operator.iadd, "add"),
@@ -98,6 +111,24 @@ def _global(run: Interpreter, instr: Instr) -> None:
         raise Unsupported(f"the name `{instr.const}`", "it is not defined", "Define or import it.")
 
 
+@handles("import")
+def _import(run: Interpreter, instr: Instr) -> None:
+    name, level, whole = instr.const
+    package = run.frame.function.__globals__.get("__package__")
+    module = evaluate(run, importlib.import_module, "." * level + name, package)
+    run.done(module if whole else sys.modules[name.partition(".")[0]])
+
+
+@handles("import from")
+def _import_from(run: Interpreter, instr: Instr) -> None:
+    module = run.use()
+    if not hasattr(module, instr.const):
+        module = evaluate(run, importlib.import_module, f"{module.__name__}.{instr.const}")
+        run.done(module)
+        return
+    run.done(external(run, getattr(module, instr.const)))
+
+
 def external(run: Interpreter, value: Any) -> Any:
     """A Python object from outside of the capture; its tensors become weights."""
     if isinstance(value, torch.Tensor):
@@ -151,44 +182,12 @@ def _return(run: Interpreter, instr: Instr) -> None:
         run.cut()
 
 
-@handles("raise")
-def _raise(run: Interpreter, instr: Instr) -> None:
-    error = run.use()
-    if isinstance(error, type) and issubclass(error, BaseException):
-        error = Raised(error, ())
-    if not isinstance(error, Raised):
-        raise Unsupported("`raise`", "it raises no exception object", "Raise an exception.")
-    parts: list[Any] = []
-    for arg in error.args:
-        for part in arg.parts if isinstance(arg, Text) else (arg,):
-            part = part.value if isinstance(part, Sym) else part
-            known = isinstance(part, int | float | str | Value)
-            parts.append(part if known else str(part))
-    kind = next(cls for cls in error.kind.__mro__ if getattr(builtins, cls.__name__, None) is cls)
-    if kind is not error.kind:
-        parts.insert(0, f"{error.kind.__name__}: ")
-    run.finish(Raise(kind.__name__, tuple(parts), run.loc))
-
-
 @handles("unsupported")
 def _unsupported(run: Interpreter, instr: Instr) -> None:
     raise Unsupported(
         str(instr.const),
         "this construct is not compiled yet",
         "Write it with if, while, for, or a helper function; it may stay where no path reaches.",
-    )
-
-
-@handles("enter")
-def _enter(run: Interpreter, instr: Instr) -> None:
-    manager = run.use()
-    if type(manager).__module__.startswith("torch.autograd.grad_mode"):
-        run.done(None)
-        return
-    raise Unsupported(
-        "a `with` statement",
-        f"the effect of {type(manager).__name__} on compiled code is not known",
-        "Use it outside of forward; torch.no_grad() and torch.inference_mode() are understood.",
     )
 
 
@@ -208,6 +207,13 @@ def _inplace(run: Interpreter, instr: Instr) -> None:
     if run.is_tensor(left):
         run.done(tensor_operator(run, inplace, left, right))
         return
+    container = run.state.heap[left] if isinstance(left, Ref) else None
+    if isinstance(container, DictObj | SetObj) and op in SET_OPERATORS:
+        table = set_method if isinstance(container, SetObj) else dict_method
+        name = SET_OPERATORS[op][0 if isinstance(container, DictObj) else 1]
+        table(run, left, container, name, (right,), {})
+        run.done(left)
+        return
     if isinstance(left, Ref) and isinstance(run.state.heap[left], ListObj) and op == "add":
         items = run.state.heap[left].items + sequence(run, right)
         run.state.heap[left] = ListObj(items)
@@ -220,6 +226,8 @@ def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, righ
     """A binary operator on any two values."""
     if run.is_tensor(left) or run.is_tensor(right):
         return tensor_operator(run, plain, left, right)
+    if isinstance(left, str) and op == "mod" and not is_static(run.state, right):
+        return percent(run, left, right)
     if isinstance(left, Sym) or isinstance(right, Sym):
         return run.host(op, left, right)
     if isinstance(left, Ref) and isinstance(run.state.heap[left], ListObj):
@@ -228,6 +236,13 @@ def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, righ
             return run.state.new(ListObj(items + sequence(run, right)))
         if op == "mul" and isinstance(right, int):
             return run.state.new(ListObj(items * right))
+    container = run.state.heap[left] if isinstance(left, Ref) else None
+    if isinstance(container, DictObj) and op == "or":
+        made = run.state.new(container)
+        dict_method(run, made, container, "update", (right,), {})
+        return made
+    if isinstance(container, SetObj) and op in SET_OPERATORS:
+        return set_method(run, left, container, SET_OPERATORS[op][2], (right,), {})
     if isinstance(left, Ref | Text) or isinstance(right, Ref | Text):
         raise Unsupported(
             f"the operator `{op}`", "it is not compiled for these operands", "Write it otherwise."
@@ -260,12 +275,15 @@ def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
     """A native operation on static values."""
     try:
         return function(*args)
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise Unsupported(
+    except (
+        TypeError, ValueError, ArithmeticError, LookupError, AttributeError, ImportError,
+    ) as error:  # fmt: skip
+        problem = Unsupported(
             f"`{source_text(run.instr)}`",
             f"it raises {type(error).__name__}: {error}",
             "Correct the expression.",
-        ) from error
+        )
+        raise PythonError(type(error), error.args, problem) from error
 
 
 @handles("unary")
@@ -307,15 +325,60 @@ def _compare(run: Interpreter, instr: Instr) -> None:
     if run.is_tensor(left) or run.is_tensor(right):
         run.done(tensor_operator(run, function, left, right))
     elif isinstance(left, Sym) or isinstance(right, Sym):
-        if left is None or right is None or isinstance(left, str) or isinstance(right, str):
-            run.done(op == "ne")
-        else:
-            run.done(run.host(op, left, right))
+        run.done(_compare_scalars(run, function, op, left, right))
+    elif _holds_scalars(run, left) or _holds_scalars(run, right):
+        run.done(_compare_sequences(run, op, left, right))
     elif isinstance(left, Ref) or isinstance(right, Ref):
         plain = tuple(_plain(run, value) for value in (left, right))
         run.done(evaluate(run, function, *plain))
     else:
         run.done(evaluate(run, function, left, right))
+
+
+def _compare_scalars(run: Interpreter, function: Any, op: str, left: Any, right: Any) -> Any:
+    kinds = (str, bool, int, float, complex)
+    known = [isinstance(value, Sym) or type(value) in kinds for value in (left, right)]
+    if all(known):
+        return run.host(op, left, right)
+    if op in ("eq", "ne"):
+        return op == "ne"
+    samples = [0 if isinstance(value, Sym) else value for value in (left, right)]
+    return evaluate(run, function, *samples)
+
+
+def _holds_scalars(run: Interpreter, value: Any) -> bool:
+    is_list = isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj)
+    return (is_list or type(value) is tuple) and bool(scalars_in(run.state, value))
+
+
+def _compare_sequences(run: Interpreter, op: str, left: Any, right: Any) -> Any:
+    """Compare tuples or lists of numbers, item by item."""
+    pairs = list(zip(sequence(run, left), sequence(run, right), strict=False))
+    for pair in pairs:
+        if not all(isinstance(item, Sym | bool | int | float | str) for item in pair):
+            raise Unsupported(
+                "a comparison of tuples or lists",
+                "they hold more than numbers",
+                "Compare their items.",
+            )
+    lengths = len(sequence(run, left)), len(sequence(run, right))
+    if op in ("eq", "ne"):
+        if lengths[0] != lengths[1] or isinstance(left, tuple) != isinstance(right, tuple):
+            return op == "ne"
+        answer = _reduce(run, "and", [run.host("eq", a, b) for a, b in pairs])
+        return answer if op == "eq" else run.host("not", answer)
+    answer = evaluate(run, getattr(operator, op), *lengths)
+    for a, b in reversed(pairs):
+        strict = run.host("lt" if op in ("lt", "le") else "gt", a, b)
+        answer = run.host("or", strict, run.host("and", run.host("eq", a, b), answer))
+    return answer
+
+
+def _reduce(run: Interpreter, op: str, values: list[Any]) -> Any:
+    answer: Any = values[0] if values else True
+    for value in values[1:]:
+        answer = run.host(op, answer, value)
+    return answer
 
 
 def _plain(run: Interpreter, value: Any) -> Any:
@@ -339,16 +402,30 @@ def contains(run: Interpreter, container: Any, value: Any) -> Any:
         found = run.state.heap[container]
         if isinstance(found, DynListObj) and len(found.values) == 1:
             return run.host("list.contains", Sym(found.values[0]), run.scalar(value))
+        if isinstance(found, InstanceObj) and found.content is None:
+            if is_output_class(found.kind):
+                return contains(run, run.state.new(output_entries(found)), value)
+        elif isinstance(found, InstanceObj):
+            return contains(run, found.content, value)
         if isinstance(found, DictObj):
-            return value in dict(found.items)
+            return contains(run, tuple(key for key, _ in found.items), value)
+        if isinstance(found, SetObj):
+            return contains(run, tuple(found.items), value)
         if not isinstance(found, ListObj):
             raise Unsupported("`in`", "it is not compiled for this container", "Use a list.")
         container = found.items
+    value = run.scalar(value) if run.is_tensor(value) else value
+    if isinstance(value, Sym) and isinstance(container, range | set | frozenset | dict):
+        container = tuple(container)
+    if isinstance(container, tuple):
+        container = tuple(run.scalar(item) for item in container)
     if isinstance(value, Sym) or (
         isinstance(container, tuple) and scalars_in(run.state, container)
     ):
         answer: Any = False
         for item in container:
+            if not isinstance(item, Sym | bool | int | float | str):
+                continue
             equal = run.host("eq", value, item)
             answer = equal if answer is False else run.host("or", answer, equal)
         return answer
@@ -388,35 +465,37 @@ def _list(run: Interpreter, instr: Instr) -> None:
 
 @handles("dict")
 def _dict(run: Interpreter, instr: Instr) -> None:
-    values = run.uses()
-    half = len(values) // 2
+    values = iter(run.uses())
     result = DictObj(())
-    for key, value in zip(values[:half], values[half:], strict=True):
-        result = result.set(run.static(key, "a dict key"), value)
+    for is_star in instr.const:
+        first = next(values)
+        pairs = make_dict(run, (first,), {}).items if is_star else ((first, next(values)),)
+        for key, value in pairs:
+            result = result.set(static_key(run, key), value)
     run.done(run.state.new(result))
+
+
+@handles("set")
+def _set(run: Interpreter, instr: Instr) -> None:
+    run.done(run.state.new(make_set(run, spread(run, run.uses(), instr.const))))
+
+
+@handles("collect")
+def _collect(run: Interpreter, instr: Instr) -> None:
+    """Put what a turn of a comprehension gives into its result."""
+    result, *values = run.uses()
+    found = run.state.heap[result]
+    if isinstance(found, DictObj):
+        run.state.heap[result] = found.set(static_key(run, values[0]), values[1])
+    elif isinstance(found, SetObj):
+        set_method(run, result, found, "add", (values[0],), {})
+    elif isinstance(found, DynListObj):
+        dynamic_method(run, result, "append", (values[0],))
+    else:
+        run.state.heap[result] = ListObj((*found.items, values[0]))
+    run.done()
 
 
 @handles("slice")
 def _slice(run: Interpreter, instr: Instr) -> None:
     run.done(slice(*run.uses()))
-
-
-#: What `!s`, `!r` and `!a` do, by the number that ast gives them; -1 is for none.
-_CONVERSIONS: dict[int, Callable[[Any], Any]] = {-1: lambda v: v, 115: str, 114: repr, 97: ascii}
-
-
-@handles("format")
-def _format(run: Interpreter, instr: Instr) -> None:
-    parts: list[Any] = []
-    for value, (conversion, spec) in zip(run.uses(), instr.const, strict=True):
-        if isinstance(value, str) and conversion == -1 and not spec:
-            parts.append(value)
-        elif is_static(run.state, value):
-            converted = _CONVERSIONS[conversion](value)
-            parts.append(evaluate(run, format, converted, spec))
-        else:
-            parts.append(run.scalar(value))
-    if all(isinstance(part, str) for part in parts):
-        run.done("".join(parts))
-    else:
-        run.done(Text(tuple(parts)))

@@ -58,10 +58,22 @@ class Sym:
 
 @dataclass(frozen=True)
 class Bound:
-    """A method of a heap object, for example the ``append`` of a list."""
+    """A method of a heap object.
+
+    ``name`` names a method that the machine knows, such as the ``append`` of a list, or is the
+    function of the user's class.
+    """
 
     owner: Any
-    name: str
+    name: Any
+
+
+@dataclass(frozen=True)
+class Super:
+    """``super()`` of a heap object: where classes after `kind` are looked up."""
+
+    kind: type
+    owner: Ref
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,43 @@ class DictObj:
 
 
 @dataclass(frozen=True)
+class SetObj:
+    """A set of values that are known when the network is compiled, in the order of a Python set."""
+
+    items: frozenset[Any]
+
+
+@dataclass(frozen=True)
+class PartialObj:
+    """What ``functools.partial`` makes of values that are known at run time only."""
+
+    function: Any
+    args: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class InstanceObj:
+    """An object of a class of the user's (or a named tuple of a library).
+
+    ``fields`` are its attributes. ``content`` is what it holds as a tuple (a tuple of values) or
+    as a list or dict (a `Ref` to one).
+    """
+
+    kind: type
+    fields: tuple[tuple[str, Any], ...] = ()
+    content: Any = None
+
+    def get(self, name: str) -> Any:
+        """Value of an attribute; raises KeyError."""
+        return dict(self.fields)[name]
+
+    def set(self, name: str, value: Any) -> InstanceObj:
+        """An object with an attribute set, order kept."""
+        return replace(self, fields=tuple((dict(self.fields) | {name: value}).items()))
+
+
+@dataclass(frozen=True)
 class IterObj:
     """An iterator over a known sequence of values."""
 
@@ -195,7 +244,7 @@ class Frame:
 
     ``joins`` are the program points where paths that forked in this activation meet again (-1
     stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
-    head.
+    head. ``cleared`` says how many tests of `guards` the instruction at a program point has passed.
     """
 
     code: Code
@@ -203,8 +252,9 @@ class Frame:
     pc: int
     registers: dict[str, Any]
     result: str | None = None
-    joins: tuple[int, ...] = ()
+    joins: frozenset[int] = frozenset()
     visits: dict[int, int] = field(default_factory=dict)
+    cleared: tuple[int, int] = (-1, 0)
 
     def copy(self) -> Frame:
         """An independent copy."""

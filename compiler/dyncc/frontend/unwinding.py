@@ -1,0 +1,97 @@
+"""Where exceptions go: through protected ranges and callers to code that handles them."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from typing import Any
+
+from dyncc.frontend.code import Handler
+from dyncc.frontend.values import Frame, InstanceObj, Ref, State
+
+
+def unwind(state: State, error: Ref) -> bool:
+    """Go on where the exception `error`, raised by the next instruction, is handled.
+
+    Returns
+    -------
+    bool
+        Whether there is such a place; if not, the state is in the entry's frame.
+    """
+    while True:
+        frame = state.frames[-1]
+        handler = frame.code.instrs[frame.pc].handler
+        if handler is not None:
+            frame.registers[handler.register] = error
+            frame.pc = handler.target
+            return True
+        if len(state.frames) == 1:
+            return False
+        state.frames.pop()
+        # The caller stands behind its call.
+        state.frames[-1].pc -= 1
+
+
+def handlers(state: State) -> Iterator[tuple[Frame, int, Handler]]:
+    """Active handlers from the innermost: frame, program point of the protected instruction."""
+    for depth, frame in reversed(list(enumerate(state.frames))):
+        pc = frame.pc if depth == len(state.frames) - 1 else frame.pc - 1
+        found = frame.code.instrs[pc].handler
+        while found is not None:
+            yield frame, pc, found
+            found = found.outer
+
+
+def may_catch(state: State, *kinds: type[BaseException]) -> bool:
+    """Whether code around the next instruction catches one of these exceptions, or may do so."""
+    for frame, _, handler in handlers(state):
+        if handler.classes is None or _may_swallow(state, frame, handler.manager):
+            return True
+        for expression in handler.classes:
+            classes = _resolve(frame, expression)
+            if classes is None or any(issubclass(kind, classes) for kind in kinds):
+                return True
+    return False
+
+
+def _may_swallow(state: State, frame: Frame, register: str | None) -> bool:
+    """Whether the ``__exit__`` of a context manager is written by the user."""
+    if register is None:
+        return False
+    manager = frame.registers.get(register)
+    found = state.heap[manager] if isinstance(manager, Ref) else None
+    kind = found.kind if isinstance(found, InstanceObj) else type(manager)
+    return not kind.__module__.startswith(("torch", "contextlib"))
+
+
+def _resolve(frame: Frame, expression: ast.expr) -> tuple[type, ...] | None:
+    """The classes that an expression names, or None where only running it would tell."""
+    if isinstance(expression, ast.Tuple):
+        parts = [_resolve(frame, part) for part in expression.elts]
+        return None if None in parts else tuple(cls for part in parts for cls in part or ())
+    try:
+        found = _lookup(frame, expression)
+    except (LookupError, AttributeError, ValueError):
+        return None
+    if isinstance(found, type):
+        return (found,)
+    if isinstance(found, tuple) and all(isinstance(part, type) for part in found):
+        return found
+    return None
+
+
+def _lookup(frame: Frame, expression: ast.expr) -> Any:
+    if isinstance(expression, ast.Attribute):
+        return getattr(_lookup(frame, expression.value), expression.attr)
+    if not isinstance(expression, ast.Name):
+        raise LookupError
+    name = expression.id
+    if name in frame.registers:
+        return frame.registers[name]
+    function = frame.function
+    if name in function.__code__.co_freevars:
+        return function.__closure__[function.__code__.co_freevars.index(name)].cell_contents
+    if name in function.__globals__:
+        return function.__globals__[name]
+    return getattr(builtins, name)
