@@ -5,8 +5,9 @@ A function here returns NotImplemented where the call is an ordinary one after a
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-import operator
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -15,25 +16,55 @@ import torch
 from torch import nn
 
 from dyncc.frontend.bridge import is_static, scalars_in
+from dyncc.frontend.containers import make_dict, make_set
 from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.instances import (
+    ENTERED,
+    construct,
+    has_attribute,
+    read_attribute,
+    special_method,
+)
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.lists import join_tensors, number_tensor
-from dyncc.frontend.objects import heap_attribute
+from dyncc.frontend.numbers import NUMBERS
+from dyncc.frontend.objects import heap_attribute, set_attribute
+from dyncc.frontend.sequences import (
+    backwards,
+    dynamic,
+    enumerated,
+    extreme,
+    filtered,
+    items_of,
+    iterator,
+    listed,
+    mapped,
+    next_item,
+    ordered,
+    product,
+    quantifier,
+    summed,
+    zipped,
+)
+from dyncc.frontend.strings import format_value, print_values, representation, to_text
 from dyncc.frontend.values import (
+    Bound,
     DictObj,
     DynIterObj,
     DynListObj,
-    IterObj,
+    InstanceObj,
     ListObj,
+    PartialObj,
     Ref,
+    SetObj,
     Sym,
     SymbolicTensor,
     TensorObj,
     short_dtype,
 )
-from dyncc.ir.types import ListType, ScalarType
+from dyncc.ir.types import ListType
 
-KNOWN: dict[Any, Callable[..., Any]] = {}
+KNOWN: dict[Any, Callable[..., Any]] = dict(NUMBERS)
 
 
 def knows(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -45,111 +76,6 @@ def knows(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         return stand_in
 
     return register
-
-
-def _items(run: Interpreter, value: Any) -> tuple[Any, ...]:
-    from dyncc.frontend.objects import iterate
-
-    return iterate(run, value)
-
-
-# --- numbers ----------------------------------------------------------------------------------
-
-
-def _conversion(kind: type) -> Callable[..., Any]:
-    def convert(run: Interpreter, *args: Any) -> Any:
-        if len(args) != 1:
-            return NotImplemented
-        if kind is bool:
-            return run.truth(args[0])
-        value = run.scalar(args[0])
-        if not isinstance(value, Sym):
-            return NotImplemented
-        return value if str(value.value.type) == kind.__name__ else run.host(kind.__name__, value)
-
-    return convert
-
-
-for _kind in (bool, int, float):
-    KNOWN[_kind] = _conversion(_kind)
-
-
-def _scalar_function(op: str) -> Callable[..., Any]:
-    def function(run: Interpreter, *args: Any) -> Any:
-        values = [run.scalar(arg) for arg in args]
-        if not any(isinstance(value, Sym) for value in values):
-            return NotImplemented
-        return run.host(op, *values)
-
-    return function
-
-
-for _name in ("floor", "ceil", "trunc", "sqrt", "exp", "log", "log2", "log10", "sin", "cos",
-              "tanh", "isnan", "isinf", "isfinite"):  # fmt: skip
-    KNOWN[getattr(math, _name)] = _scalar_function(f"math.{_name}")
-KNOWN[round] = _scalar_function("round")
-
-
-@knows(divmod)
-def _divmod(run: Interpreter, left: Any, right: Any) -> Any:
-    if isinstance(left, Sym) or isinstance(right, Sym):
-        return run.host("floordiv", left, right), run.host("mod", left, right)
-    return NotImplemented
-
-
-@knows(abs)
-def _abs(run: Interpreter, value: Any) -> Any:
-    if run.is_tensor(value):
-        return run.native(torch.abs, (value,))
-    return run.host("abs", value) if isinstance(value, Sym) else NotImplemented
-
-
-def _extreme(op: str) -> Callable[..., Any]:
-    def function(run: Interpreter, *args: Any) -> Any:
-        found = run.state.heap[args[0]] if len(args) == 1 and isinstance(args[0], Ref) else None
-        if isinstance(found, DynListObj):
-            return run.host(f"list.{op}", Sym(found.values[0]))
-        values = args if len(args) > 1 else _items(run, args[0])
-        scalars = [run.scalar(value) for value in values]
-        if not any(isinstance(value, Sym) for value in scalars):
-            return NotImplemented
-        return run.host(op, *scalars)
-
-    return function
-
-
-KNOWN[min], KNOWN[max] = _extreme("min"), _extreme("max")
-
-
-@knows(sum)
-def _sum(run: Interpreter, values: Any, start: Any = 0) -> Any:
-    from dyncc.frontend.operations import binary
-
-    found = run.state.heap[values] if isinstance(values, Ref) else None
-    if isinstance(found, DynListObj) and isinstance(found.element.type, ScalarType):
-        total = run.host("list.sum", Sym(found.values[0]))
-        return total if start == 0 else binary(run, operator.add, "add", start, total)
-    total = start
-    for item in _items(run, values):
-        total = binary(run, operator.add, "add", total, item)
-    return total
-
-
-def _quantifier(op: str, stop: bool) -> Callable[..., Any]:
-    def function(run: Interpreter, values: Any) -> Any:
-        answer: Any = not stop
-        for item in _items(run, values):
-            truth = run.truth(item)
-            if isinstance(truth, Sym) or isinstance(answer, Sym):
-                answer = run.host(op, answer, truth)
-            else:
-                answer = (answer or truth) if stop else (answer and truth)
-        return answer
-
-    return function
-
-
-KNOWN[any], KNOWN[all] = _quantifier("or", True), _quantifier("and", False)
 
 
 # --- sequences --------------------------------------------------------------------------------
@@ -164,8 +90,16 @@ def _len(run: Interpreter, value: Any) -> Any:
         return run.host("list.len", Sym(found.values[0]))
     if isinstance(found, TensorObj):
         return int(found.fake.shape[0])
-    if isinstance(found, ListObj | DictObj):
+    if isinstance(found, ListObj | DictObj | SetObj):
         return len(found.items)
+    if isinstance(found, InstanceObj):
+        special = special_method(run, value, "__len__")
+        if special is not None:
+            from dyncc.frontend.calls import inline
+
+            inline(run, special, (value,), {})
+            return ENTERED
+        return len(items_of(run, value))
     return NotImplemented
 
 
@@ -181,55 +115,39 @@ def _range(run: Interpreter, *args: Any) -> Any:
     return run.state.new(DynIterObj(None, start, stop, step))
 
 
-@knows(enumerate)
-def _enumerate(run: Interpreter, values: Any, start: int = 0) -> Any:
-    items = _items(run, values)
-    return run.state.new(IterObj(tuple((start + i, item) for i, item in enumerate(items))))
-
-
-@knows(zip)
-def _zip(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
-    columns = [_items(run, values) for values in sequences]
-    if strict and len({len(column) for column in columns}) > 1:
-        raise Unsupported("zip(strict=True)", "the lengths differ", "Correct the arguments.")
-    return run.state.new(IterObj(tuple(zip(*columns, strict=False))))
-
-
-@knows(reversed)
-def _reversed(run: Interpreter, values: Any) -> Any:
-    return run.state.new(IterObj(_items(run, values)[::-1]))
-
-
-@knows(list)
-def _list(run: Interpreter, values: Any = ()) -> Any:
-    found = run.state.heap[values] if isinstance(values, Ref) else None
-    if isinstance(found, DynListObj):
-        return run.state.new(found)
-    return run.state.new(ListObj(_items(run, values)))
+KNOWN |= {
+    enumerate: enumerated, zip: zipped, reversed: backwards, list: listed, map: mapped,
+    filter: filtered, sorted: ordered, min: extreme("min"), max: extreme("max"), sum: summed,
+    any: quantifier("or", True), all: quantifier("and", False), iter: iterator, next: next_item,
+    math.prod: product,
+}  # fmt: skip
 
 
 @knows(tuple)
 def _tuple(run: Interpreter, values: Any = ()) -> Any:
-    return _items(run, values)
+    if dynamic(run, values):
+        raise Unsupported(
+            "`tuple` of a list whose length depends on data",
+            "tuples have a known length here",
+            "Keep it a list.",
+        )
+    return items_of(run, values)
 
 
 @knows(dict, OrderedDict)
 def _dict(run: Interpreter, *args: Any, **kwargs: Any) -> Any:
-    pairs: list[tuple[Any, Any]] = []
-    if args:
-        found = run.state.heap[args[0]] if isinstance(args[0], Ref) else args[0]
-        if isinstance(found, DictObj):
-            pairs = list(found.items)
-        elif isinstance(found, dict):
-            return NotImplemented
-        else:
-            for pair in _items(run, args[0]):
-                key, value = _items(run, pair)
-                pairs.append((key, value))
-    result = DictObj(())
-    for key, value in (*pairs, *kwargs.items()):
-        result = result.set(run.static(key, "a dict key"), value)
-    return run.state.new(result)
+    return run.state.new(make_dict(run, args, kwargs))
+
+
+@knows(dict.fromkeys)
+def _fromkeys(run: Interpreter, keys: Any, value: Any = None) -> Any:
+    pairs = tuple((key, value) for key in items_of(run, keys))
+    return run.state.new(make_dict(run, (pairs,), {}))
+
+
+@knows(set, frozenset)
+def _set(run: Interpreter, values: Any = ()) -> Any:
+    return run.state.new(make_set(run, items_of(run, values)))
 
 
 # --- types ------------------------------------------------------------------------------------
@@ -238,7 +156,8 @@ def _dict(run: Interpreter, *args: Any, **kwargs: Any) -> Any:
 def type_of(run: Interpreter, value: Any) -> type:
     """The Python type that a value has in eager execution."""
     if isinstance(value, Sym):
-        return {"bool": bool, "int": int, "float": float, "complex": complex}[str(value.value.type)]
+        kinds: tuple[type, ...] = (bool, int, float, complex, str)
+        return next(kind for kind in kinds if kind.__name__ == str(value.value.type))
     if isinstance(value, Ref):
         found = run.state.heap[value]
         if isinstance(found, TensorObj):
@@ -251,6 +170,10 @@ def type_of(run: Interpreter, value: Any) -> type:
             return list
         if isinstance(found, DictObj):
             return dict
+        if isinstance(found, SetObj):
+            return set
+        if isinstance(found, InstanceObj):
+            return found.kind
     return type(value)
 
 
@@ -271,8 +194,69 @@ def _getattr(run: Interpreter, owner: Any, name: str, *default: Any) -> Any:
         if label is not None and (label, name) in run.state.attributes:
             return run.state.attributes[label, name][0]
     if isinstance(owner, Ref) and is_static(run.state, name):
+        if isinstance(run.state.heap[owner], InstanceObj):
+            return read_attribute(run, owner, name, *default)
+        if default and not hasattr(type_of(run, owner), name):
+            return default[0]
         return heap_attribute(run, owner, name)
     return NotImplemented
+
+
+@knows(hasattr)
+def _hasattr(run: Interpreter, owner: Any, name: str) -> Any:
+    if isinstance(owner, nn.Module):
+        label = run.machine.module_names.get(id(owner))
+        return (label, name) in run.state.attributes or hasattr(owner, name)
+    if isinstance(owner, Ref):
+        if isinstance(run.state.heap[owner], InstanceObj):
+            return has_attribute(run, owner, name)
+        return hasattr(type_of(run, owner), name)
+    return NotImplemented
+
+
+@knows(setattr)
+def _setattr(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
+    return set_attribute(run, owner, name, value)
+
+
+@knows(callable)
+def _callable(run: Interpreter, value: Any) -> Any:
+    if isinstance(value, Bound):
+        return True
+    if isinstance(value, Ref):
+        made = isinstance(run.state.heap[value], PartialObj)
+        return made or special_method(run, value, "__call__") is not None
+    return NotImplemented
+
+
+@knows(object.__setattr__)
+def _object_setattr(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
+    if not isinstance(owner, Ref) or not isinstance(run.state.heap[owner], InstanceObj):
+        return NotImplemented
+    run.state.heap[owner] = run.state.heap[owner].set(name, value)
+    return None
+
+
+@knows(dataclasses.replace)
+def _replace(run: Interpreter, owner: Any, /, **changes: Any) -> Any:
+    if not isinstance(owner, Ref) or not isinstance(run.state.heap[owner], InstanceObj):
+        return NotImplemented
+    found = run.state.heap[owner]
+    names = {field.name for field in dataclasses.fields(found.kind) if field.init}
+    values = {name: value for name, value in found.fields if name in names}
+    return construct(run, found.kind, (), values | changes)
+
+
+@knows(dataclasses.asdict)
+def _asdict(run: Interpreter, owner: Any) -> Any:
+    if not isinstance(owner, Ref) or not isinstance(run.state.heap[owner], InstanceObj):
+        return NotImplemented
+    return run.state.new(DictObj(run.state.heap[owner].fields))
+
+
+@knows(functools.partial)
+def _partial(run: Interpreter, function: Any, *args: Any, **kwargs: Any) -> Any:
+    return run.state.new(PartialObj(function, args, tuple(kwargs.items())))
 
 
 @knows(torch.is_tensor)
@@ -333,8 +317,9 @@ def _tensor(run: Interpreter, data: Any, *, dtype: torch.dtype | None = None, **
     return NotImplemented
 
 
-@knows(print)
-def _print(run: Interpreter, *args: Any, **kwargs: Any) -> Any:
-    raise Unsupported(
-        "`print`", "a compiled network prints nothing", "Remove it, or return what it would print."
-    )
+# --- strings ----------------------------------------------------------------------------------
+
+KNOWN[str] = to_text
+KNOWN[repr] = KNOWN[ascii] = representation
+KNOWN[format] = format_value
+KNOWN[print] = print_values

@@ -148,8 +148,22 @@ _SET_RESULTS = frozenset(
 )  # fmt: skip
 
 
+#: Operators of dicts and sets: methods in place for a dict and for a set, and the set's other.
+SET_OPERATORS = {
+    "or": ("update", "update", "union"),
+    "and": ("", "intersection_update", "intersection"),
+    "sub": ("", "difference_update", "difference"),
+    "xor": ("", "symmetric_difference_update", "symmetric_difference"),
+}
+
+
 def set_method(
-    run: Interpreter, owner: Ref, found: SetObj, name: str, args: tuple[Any, ...]
+    run: Interpreter,
+    owner: Ref,
+    found: SetObj,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     """A method of a set."""
     from dyncc.frontend.operations import sequence

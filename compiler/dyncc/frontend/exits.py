@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from dyncc.frontend.bridge import field_names
 from dyncc.frontend.canonical import Template
 from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.instances import is_output_class
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
+    InstanceObj,
     IterObj,
     ListObj,
     Ref,
@@ -17,7 +21,7 @@ from dyncc.frontend.values import (
     SymbolicTensor,
     TensorObj,
 )
-from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Tree, Value
+from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Struct, Tree, Value
 
 
 def leave(run: Interpreter, result: Any) -> Return:
@@ -53,6 +57,8 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
             return Series("list", tuple(tree_of(run, item) for item in found.items))
         if isinstance(found, DictObj):
             return Record(tuple((key, tree_of(run, item)) for key, item in found.items))
+        if isinstance(found, InstanceObj):
+            return _struct(run, found)
         if isinstance(found, DynListObj):
             return Each(_template_tree(found.element, list(found.values)))
     raise Unsupported(
@@ -60,6 +66,33 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
         "the result of a network is made of tensors, numbers, strings, tuples, lists and dicts",
         "Return such a structure.",
     )
+
+
+def _struct(run: Interpreter, found: InstanceObj) -> Tree:
+    """The tree of an object."""
+    kind, pairs = found.kind, found.fields
+    if isinstance(found.content, tuple):
+        how, pairs = "namedtuple", tuple(zip(field_names(kind), found.content, strict=True))
+    elif is_output_class(kind):
+        how = "output"
+    elif isinstance(found.content, Ref) and issubclass(kind, dict):
+        how, pairs = "mapping", run.state.heap[found.content].items
+    elif dataclasses.is_dataclass(kind):
+        how = "dataclass"
+        names = [field.name for field in dataclasses.fields(kind)]
+        pairs = tuple((name, value) for name, value in pairs if name in names)
+    else:
+        raise Unsupported(
+            f"a result of type {kind.__name__}",
+            "a caller gets tensors, numbers, strings, tuples, lists, dicts, named tuples and "
+            "data classes",
+            "Return such a structure, or make the class a dataclass.",
+        )
+    if not all(isinstance(name, str) for name, _ in pairs):
+        raise Unsupported(
+            f"a result of type {kind.__name__}", "its keys are no strings", "Return a plain dict."
+        )
+    return Struct(how, kind.__name__, tuple((name, tree_of(run, item)) for name, item in pairs))
 
 
 def _template_tree(template: Template, values: list[Value]) -> Tree:

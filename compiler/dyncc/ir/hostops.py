@@ -58,22 +58,28 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "invert": operator.invert, "abs": abs, "min": min, "max": max,
 }  # fmt: skip
 
+#: Functions of the math module, by the type of their results.
+MATH_TO_BOOL = ("isnan", "isinf", "isfinite", "isclose")
+MATH_TO_FLOAT = (
+    "sqrt", "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
+    "atan", "atan2", "sinh", "cosh", "tanh", "pow", "hypot", "fabs", "fmod", "copysign", "erf",
+    "degrees", "radians",
+)  # fmt: skip
+
 _TO_BOOL: dict[str, Callable[..., Any]] = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le,
     "gt": operator.gt, "ge": operator.ge, "not": operator.not_, "bool": bool,
-    "math.isnan": math.isnan, "math.isinf": math.isinf, "math.isfinite": math.isfinite,
+    **{f"math.{name}": getattr(math, name) for name in MATH_TO_BOOL},
 }  # fmt: skip
 _TO_INT: dict[str, Callable[..., Any]] = {
     "int": int, "math.floor": math.floor, "math.ceil": math.ceil, "math.trunc": math.trunc,
-    "position": position, "range.len": range_length,
+    "position": position, "range.len": range_length, "int.bit_length": int.bit_length,
 }  # fmt: skip
 _TO_STR: dict[str, Callable[..., Any]] = {
     "str.concat": lambda *parts: "".join(parts), "str.percent": percent, "str": str, "repr": repr,
 }  # fmt: skip
 _TO_FLOAT: dict[str, Callable[..., Any]] = {
-    "float": float, "math.sqrt": math.sqrt, "math.exp": math.exp, "math.log": math.log,
-    "math.log2": math.log2, "math.log10": math.log10, "math.sin": math.sin,
-    "math.cos": math.cos, "math.tanh": math.tanh,
+    "float": float, **{f"math.{name}": getattr(math, name) for name in MATH_TO_FLOAT},
 }  # fmt: skip
 
 #: Operations that take scalars and give one scalar.
@@ -134,7 +140,7 @@ def result_types(op: str, args: tuple[Operand, ...]) -> tuple[Type, ...] | None:
 def _scalar_result(op: str, kinds: list[ScalarType], args: tuple[Operand, ...]) -> ScalarType:
     if op in _TO_BOOL:
         return BOOL
-    if op in ("position", "range.len") and not set(kinds) <= {INT, BOOL}:
+    if op in ("position", "range.len", "int.bit_length") and not set(kinds) <= {INT, BOOL}:
         raise ValueError(f"{op} takes integers")
     if op in _TO_INT:
         return INT
@@ -173,9 +179,8 @@ def _structural(
     first = kinds[0] if kinds else None
     if op == "print" and kinds == [STR]:
         return ()
-    if op == "format" and len(args) == 3 and kinds[1:] == [STR, STR]:
-        if isinstance(first, ScalarType | TensorType):
-            return (STR,)
+    if op == "format" and kinds[1:] == [STR, STR] and isinstance(first, ScalarType | TensorType):
+        return (STR,)
     if op == "item" and isinstance(first, TensorType):
         return (scalar_type_of(first.dtype),)
     if op == "tensor" and isinstance(first, ScalarType) and isinstance(args[1], Symbolic):

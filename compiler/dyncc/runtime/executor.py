@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -238,7 +239,7 @@ class Executor:
 
 
 def _print(text: str) -> tuple[()]:
-    print(text, end="")
+    sys.stdout.write(text)
     return ()
 
 

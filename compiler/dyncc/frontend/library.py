@@ -1,0 +1,90 @@
+"""What builtins do with functions of the user's and with data, in Python that the machine enters.
+
+Paths that branch in here branch as they would inside of the builtin. A diagnostic stands where the
+user's code calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def as_list(items: Iterable[Any]) -> list[Any]:
+    """``list(items)``."""
+    return [item for item in items]  # noqa: C416
+
+
+def mapped(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+    """``list(map(function, items))``."""
+    return [function(item) for item in items]
+
+
+def mapped_over(function: Callable[..., Any], rows: Iterable[Any]) -> list[Any]:
+    """``list(starmap(function, rows))``."""
+    return [function(*row) for row in rows]
+
+
+def filtered(function: Callable[..., Any] | None, items: Iterable[Any]) -> list[Any]:
+    """``list(filter(function, items))``."""
+    if function is None:
+        return [item for item in items if item]
+    return [item for item in items if function(item)]
+
+
+def ordered(
+    items: list[Any], key: Any, reverse: bool, exchanges: tuple[tuple[int, int], ...]
+) -> list[Any]:
+    """``sorted(items, key=key, reverse=reverse)``, by `exchanges` of neighbours: it is stable."""
+    result = list(items)
+    keys = list(items) if key is None else [key(item) for item in items]
+    for i, j in exchanges:
+        if keys[i] < keys[j] if reverse else keys[j] < keys[i]:
+            keys[i], keys[j] = keys[j], keys[i]
+            result[i], result[j] = result[j], result[i]
+    return result
+
+
+def largest(items: list[Any], key: Any) -> Any:
+    """``max(items, key=key)`` of at least one item."""
+    best = items[0]
+    best_key = best if key is None else key(best)
+    for item in items[1:]:
+        item_key = item if key is None else key(item)
+        if item_key > best_key:
+            best, best_key = item, item_key
+    return best
+
+
+def smallest(items: list[Any], key: Any) -> Any:
+    """``min(items, key=key)`` of at least one item."""
+    best = items[0]
+    best_key = best if key is None else key(best)
+    for item in items[1:]:
+        item_key = item if key is None else key(item)
+        if item_key < best_key:
+            best, best_key = item, item_key
+    return best
+
+
+def total(items: Iterable[Any], start: Any) -> Any:
+    """``sum(items, start)``."""
+    for item in items:
+        start = start + item
+    return start
+
+
+def any_true(items: Iterable[Any]) -> bool:
+    """``any(items)``."""
+    for item in items:  # noqa: SIM110 (this is what it is entered for)
+        if item:
+            return True
+    return False
+
+
+def all_true(items: Iterable[Any]) -> bool:
+    """``all(items)``."""
+    for item in items:  # noqa: SIM110
+        if not item:
+            return False
+    return True
