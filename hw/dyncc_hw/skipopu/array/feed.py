@@ -87,7 +87,7 @@ class ArrayFeed(wiring.Component):
         shape = self.shape
         m.submodules.array = array = self._array
         layout = data.StructLayout({**_scales(shape), "wide": 1})
-        m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size, depth=_BLOCKS)
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=layout.size, depth=_BLOCKS)
         given, item = self.input, self.input.payload
         put, got = data.View(layout, queue.w_data), data.View(layout, queue.r_data)
         # Scales are wanted much later, so they take a cycle of their own.

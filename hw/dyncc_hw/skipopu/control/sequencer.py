@@ -144,7 +144,7 @@ class Sequencer(wiring.Component):
             registers.write.eq(self.write & (self.number != R_ZERO)),
             self.wait.eq(header.wait), self.release.eq(header.release),
             product.input.payload.first.eq(operands[0]), product.input.payload.second.eq(number),
-            loops.at.eq(pc), loops.first.eq(pc + 1), loops.last.eq(pc + body),
+            loops.at.eq(at), loops.first.eq(pc + 1), loops.last.eq(pc + body),
             loops.turns.eq(operands[0]),
         ]  # fmt: skip
         may = Signal()
@@ -158,6 +158,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [
                     word.eq(self.words.payload), header.eq(decoder.header),
                     engine.eq(decoder.engine), count.eq(decoder.count), step.eq(0), asked.eq(0),
+                    at.eq(pc),
                 ]  # fmt: skip
                 m.d.sync += operand_number.eq(
                     self._operand(self.words.payload, decoder.header, Const(0, len(step)))
@@ -201,7 +202,6 @@ class Sequencer(wiring.Component):
                     m.next = "DISPATCH"
             with m.State("DISPATCH"):
                 m.d.comb += self.stuck.eq(waits | Mux(own, ~may, ~taken))
-                m.d.sync += at.eq(pc)
                 finished, skips, stays = Signal(), Signal(), Signal()
                 with m.If(~waits & own):
                     m.d.comb += self.asks.eq(header.wait.any())
@@ -233,7 +233,7 @@ class Sequencer(wiring.Component):
                         m.next = "LOOPS"
             with m.State("LOOPS"):
                 # The instruction at `at` is done; a loop may end there, and those around it too.
-                m.d.comb += [loops.at.eq(at), loops.turn.eq(1)]
+                m.d.comb += loops.turn.eq(1)
                 with m.If(loops.again | ~loops.ends):
                     m.d.comb += [
                         self.target.eq(Mux(loops.again, loops.back, at + 1)),

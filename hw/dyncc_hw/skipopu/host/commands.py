@@ -122,6 +122,7 @@ class CommandProcessor(wiring.Component):
         place = Signal(8 * PLACE_BYTES)
         address, count = place[:ADDRESS_BITS], place[ADDRESS_BITS:]
         end = Signal(ADDRESS_BITS + 1)
+        too_much, outside = Signal(), Signal()
         # A word that comes in or goes out; bytes of the answer, and those that are through.
         word, size, index = Signal(csr.WORD_BITS), Signal(8), Signal(8)
         waits = Signal(range(READ_CYCLES))
@@ -155,19 +156,22 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += size.eq(_NONCE_BYTES + _INFO_BYTES)
                     m.next = "FINISH"
                 with m.Elif(taken == PLACE_BYTES):
-                    m.d.sync += end.eq(address + count)
+                    m.d.sync += [end.eq(address + count), too_much.eq(misfit)]
                     m.next = "MEASURE"
                 with m.Else():
                     take(place, Cat(place[8:], requests.payload))
                     with m.If(requests.valid):
                         m.d.sync += taken.eq(taken + 1)
             with m.State("MEASURE"):
+                m.d.sync += outside.eq(end > limit)
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.next = "CHECK"
-                with m.If(misfit):
+                with m.If(too_much):
                     refuse(Status.LENGTH)
                 with m.Elif(asks(Opcode.WRITE) & fresh & self.running):
                     refuse(Status.BUSY)
-                with m.Elif(end > limit):
+                with m.Elif(outside):
                     refuse(Status.ADDRESS)
             with m.State("CHECK"):
                 m.d.comb += access.load.eq(1)
