@@ -109,7 +109,9 @@ def nesting(design: Design) -> None:
     design.claim(depth <= LOOP_DEPTH, "not deeper than there is room")
     design.claim(part.full == (depth == LOOP_DEPTH), "it is known to be full")
     design.claim(~part.ends | (depth != 0), "only what was begun ends")
-    design.lemma(design.signal(inside, "depth") == depth, "loops are counted")
+    for level in range(LOOP_DEPTH):
+        used = Value.cast(design.signal(inside, f"level_{level}"))[0]
+        design.lemma(used == (depth > level), "loops fill levels from the innermost one")
     # The loop that was begun last takes its turns.
     pushed = design.last(part.push & ~part.clear)
     first, last, turns = (design.last(port) for port in (part.first, part.last, part.turns))
