@@ -22,7 +22,7 @@ class Server:
 
     def __init__(self, dut: Any, line: socket.socket) -> None:
         options = settings()
-        self._dut, self._line, self._link = dut, line, LinkSpec(**options["link"])
+        self.dut, self._line, self._link = dut, line, LinkSpec(**options["link"])
         self._uart = UartLine(dut.rx, dut.tx, 1000 * CLOCK_NS * self._link.divisor)
         self._silence = options["silence"]
         self._cycles = 0
@@ -31,7 +31,7 @@ class Server:
 
     async def start(self) -> None:
         """Clock and reset, and what sends and listens."""
-        dut = self._dut
+        dut = self.dut
         Clock(dut.clk, CLOCK_NS, "ns").start()
         dut.rst.value = 1
         await ClockCycles(dut.clk, 3)
@@ -51,8 +51,14 @@ class Server:
                 elif command == LISTEN:
                     content = await self._listen(size)
                     self._line.sendall(HEARD.pack(self._cycles, len(content)) + content)
+                else:
+                    await self.other(command, size)
             except ConnectionError:
                 return
+
+    async def other(self, command: bytes, number: int) -> None:
+        """Carry out a command that only some devices know."""
+        raise ValueError(f"no device knows {command!r} {number}")
 
     async def _send(self) -> None:
         while True:
@@ -74,7 +80,7 @@ class Server:
             step = min(byte_cycles, end - self._cycles)
             await self._uart.idle(step / self._link.divisor)
             self._cycles += step
-            active = self._sending or self._to_send or self._dut.busy.value
+            active = self._sending or self._to_send or self.dut.busy.value
             quiet = 0 if active or len(received) != before else quiet + step
             if quiet >= self._silence:
                 self._cycles = end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,7 @@ SEND, LISTEN = b"S", b"L"
 COMMAND = struct.Struct("<cQ")
 #: What it answers to LISTEN: cycles that passed since the start, and how many bytes follow.
 HEARD = struct.Struct("<QQ")
+BENCH = "dyncc_sim.line_bench"
 #: As few cycles of simulation for a bit as a receiver needs.
 FASTEST = LinkSpec(clk_hz=12_000_000, baud=3_000_000)
 
@@ -38,6 +40,10 @@ class SimulatedLine(Transport):
         The device's side of the link.
     silence
         Cycles after which a device that is not busy, and has not answered, will not.
+    bench
+        Module of the bench that plays whatever is around the device, see `line_bench`.
+    options
+        More settings for it.
 
     Raises
     ------
@@ -45,12 +51,17 @@ class SimulatedLine(Transport):
         If the simulator is missing or fails.
     """
 
-    def __init__(self, device: Any, link: LinkSpec, silence: int) -> None:
+    def __init__(
+        self, device: Any, link: LinkSpec, silence: int, bench: str = BENCH,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.baud = "simulated device", link.baud
-        self._device, self._link = device, link
+        self._device, self._link, self._bench = device, link, bench
         self._folder = tempfile.TemporaryDirectory(prefix="dyncc.")
         path = str(Path(self._folder.name) / "line")
-        self._options = {"link": asdict(link), "path": path, "silence": silence}
+        self._options = {
+            "link": asdict(link), "path": path, "silence": silence, **(options or {}),
+        }  # fmt: skip
         self._cycles = 0
         self._error: DynccError | None = None
         self._thread = Thread(target=self._simulate, daemon=True)
@@ -68,7 +79,7 @@ class SimulatedLine(Transport):
     def _simulate(self) -> None:
         """Build and run the simulator, until the program hangs up."""
         try:
-            run_bench(self._device, "dyncc_sim.line_bench", self._options)
+            run_bench(self._device, self._bench, self._options)
         except DynccError as error:
             self._error = error
 
@@ -101,6 +112,13 @@ class SimulatedLine(Transport):
             self._line.sendall(COMMAND.pack(LISTEN, cycles))
             self._cycles, size = HEARD.unpack(receive(self._line, HEARD.size))
             return receive(self._line, size)
+        except OSError as error:
+            raise self._failure() from error
+
+    def tell(self, command: bytes, number: int) -> None:
+        """Say something else to the bench, see `line_bench.Server.other`."""
+        try:
+            self._line.sendall(COMMAND.pack(command, number))
         except OSError as error:
             raise self._failure() from error
 

@@ -99,6 +99,11 @@ class SdramModel(Agent):
         """Whether it was begun with."""
         return self.cas is not None and self._refreshes >= FIRST_REFRESHES
 
+    @property
+    def in_burst(self) -> bool:
+        """Whether words of a burst are still to come."""
+        return self._left > 0
+
     def load(self, address: int, words: list[int]) -> None:
         """Put words there, without any cycle."""
         for place, word in enumerate(words, address):
@@ -109,14 +114,16 @@ class SdramModel(Agent):
         word = self._inputs.pop(self.now, None)
         self._dq.set(self._noise.getrandbits(16) if word is None else word)
 
+    def command(self) -> int:
+        """What the pins tell the chip to do."""
+        pin = self._pins
+        if not int(pin["cke"].value) or int(pin["cs_n"].value):
+            return NOTHING
+        return int(pin["ras_n"].value) << 2 | int(pin["cas_n"].value) << 1 | int(pin["we_n"].value)
+
     def look(self) -> None:
         """A rising edge of the chip's clock, with what is on its pins."""
-        pin = self._pins
-        command = NOTHING
-        if int(pin["cke"].value) and not int(pin["cs_n"].value):
-            command = (
-                int(pin["ras_n"].value) << 2 | int(pin["cas_n"].value) << 1 | int(pin["we_n"].value)
-            )
+        pin, command = self._pins, self.command()
         drives, answers = int(pin["dq_oe"].value), self.now in self._outputs
         self._masks.append(int(pin["dqm"].value) if command == WRITE or not self.ready else 0)
         if command not in (WRITE, NOTHING):
