@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,9 +45,28 @@ def check(
     cases = list(rows() if inputs is None else inputs)
     program = dyncc.compile(module.eval(), example or cases[0], backend="eager")
     found = compare(module, program, cases)
+    program.reset_state()
+    args, kwargs = ((), cases[0]) if isinstance(cases[0], dict) else (cases[0], {})
+    expected = copy.deepcopy(module)(*copy.deepcopy(args), **copy.deepcopy(kwargs))
+    same_kinds(expected, program(*args, **kwargs))
+    program.reset_state()
     missed = [describe_edge(program.hcfg, edge) for edge in found.untaken(program.hcfg)]
     assert len(missed) == untaken, missed
     return program
+
+
+def same_kinds(expected: Any, found: Any) -> None:
+    """Check that two results are made of containers and objects of the same kinds."""
+    kind = type(expected).__name__
+    if not isinstance(expected, nn.Parameter):
+        assert type(found).__name__ == {"Size": "tuple"}.get(kind, kind)
+    if isinstance(expected, dict):
+        expected, found = list(expected.values()), list(found.values())
+    elif dataclasses.is_dataclass(expected):
+        expected, found = list(vars(expected).values()), list(vars(found).values())
+    if isinstance(expected, tuple | list):
+        for left, right in zip(expected, found, strict=True):
+            same_kinds(left, right)
 
 
 def network(forward: Callable[..., Any], **members: Any) -> nn.Module:
