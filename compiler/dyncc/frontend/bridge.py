@@ -7,23 +7,22 @@ from typing import Any
 import torch
 
 from dyncc.frontend.canonical import Template
+from dyncc.frontend.extents import has_symbols, host_size
 from dyncc.frontend.recorder import CannotRecord, Recorder
 from dyncc.frontend.values import (
     Bound,
+    Composite,
     DictObj,
     DynIterObj,
     DynListObj,
     InstanceObj,
     IterObj,
     ListObj,
-    Raised,
     Ref,
     SetObj,
     State,
     Sym,
-    SymbolicTensor,
     TensorObj,
-    Text,
 )
 
 
@@ -35,7 +34,7 @@ def field_names(kind: Any) -> tuple[str, ...]:
 
 def is_static(state: State, value: Any) -> bool:
     """Whether a value is a plain Python object, with nothing symbolic in it."""
-    if isinstance(value, Ref | Sym | Bound | Raised | Text):
+    if isinstance(value, Ref | Sym | Bound):
         return False
     if type(value) is tuple:
         return all(is_static(state, part) for part in value)
@@ -83,6 +82,12 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
             return [lower(state, item, recorder) for item in found.items[found.position :]]
         if isinstance(found, SetObj):
             return set(found.items)
+        if isinstance(found, Composite):
+            raise CannotRecord(
+                "a function or generator of the network's, passed to library code",
+                "the library may do anything with it",
+                "Call it in your own code instead.",
+            )
         if isinstance(found, InstanceObj):
             return _lower_instance(state, found, recorder)
         if isinstance(found, DynListObj | DynIterObj):
@@ -91,25 +96,21 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
                 "this function needs to know its length",
                 "Use torch.stack or torch.cat on it, loop over it, or index it.",
             )
-        if isinstance(found, SymbolicTensor):
-            raise CannotRecord(
-                "a tensor whose shape depends on data",
-                "only returning it is compiled yet",
-                "Pad it to a fixed size and use a mask.",
-            )
     if type(value) is tuple:
         return tuple(lower(state, part, recorder) for part in value)
     if isinstance(value, slice):
         return slice(*lower(state, (value.start, value.stop, value.step), recorder))
+    if isinstance(value, Sym) and value.extent is not None:
+        return value.extent
     if isinstance(value, Sym):
         raise CannotRecord(
             "a number that comes out of tensor data",
             "this function needs it when the network is compiled",
             "Pass a constant, or compute with tensors instead of numbers.",
         )
-    if isinstance(value, Bound | Raised | Text):
+    if isinstance(value, Bound):
         raise CannotRecord(
-            "a method or message passed to library code",
+            "a method passed to library code",
             "the library may do anything with it",
             "Call it in your own code instead.",
         )
@@ -133,18 +134,20 @@ def wrap(state: State, value: Any, recorder: Recorder) -> Any:
     """What the machine keeps for a value that native code returned."""
     if isinstance(value, torch.Tensor):
         return recorder.ref_of(value)
-    if isinstance(value, torch.Size):
+    if isinstance(value, torch.Size) and not has_symbols(value):
         return value
+    if isinstance(value, torch.SymInt):
+        return Sym(host_size(recorder.builder, value), extent=value)
     if isinstance(value, tuple):
         parts = tuple(wrap(state, part, recorder) for part in value)
-        is_plain = type(value) is tuple
+        is_plain = type(value) in (tuple, torch.Size)
         return parts if is_plain else state.new(InstanceObj(type(value), (), parts))
     if isinstance(value, list):
         return state.new(ListObj(tuple(wrap(state, part, recorder) for part in value)))
     if type(value) is dict:
         items = tuple((key, wrap(state, part, recorder)) for key, part in value.items())
         return state.new(DictObj(items))
-    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+    if isinstance(value, torch.SymFloat | torch.SymBool):
         raise CannotRecord(
             "a size that depends on data",
             "shapes must be known when the network is compiled",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import types
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -36,10 +37,8 @@ from dyncc.frontend.sequences import (
     extreme,
     filtered,
     items_of,
-    iterator,
     listed,
     mapped,
-    next_item,
     ordered,
     product,
     quantifier,
@@ -49,16 +48,17 @@ from dyncc.frontend.sequences import (
 from dyncc.frontend.strings import format_value, print_values, representation, to_text
 from dyncc.frontend.values import (
     Bound,
+    ClosureObj,
     DictObj,
     DynIterObj,
     DynListObj,
+    GeneratorObj,
     InstanceObj,
     ListObj,
     PartialObj,
     Ref,
     SetObj,
     Sym,
-    SymbolicTensor,
     TensorObj,
     short_dtype,
 )
@@ -89,7 +89,7 @@ def _len(run: Interpreter, value: Any) -> Any:
     if isinstance(found, DynListObj):
         return run.host("list.len", Sym(found.values[0]))
     if isinstance(found, TensorObj):
-        return int(found.fake.shape[0])
+        return run.size(found.fake.shape[0])
     if isinstance(found, ListObj | DictObj | SetObj):
         return len(found.items)
     if isinstance(found, InstanceObj):
@@ -118,7 +118,7 @@ def _range(run: Interpreter, *args: Any) -> Any:
 KNOWN |= {
     enumerate: enumerated, zip: zipped, reversed: backwards, list: listed, map: mapped,
     filter: filtered, sorted: ordered, min: extreme("min"), max: extreme("max"), sum: summed,
-    any: quantifier("or", True), all: quantifier("and", False), iter: iterator, next: next_item,
+    any: quantifier("or", True), all: quantifier("and", False),
     math.prod: product,
 }  # fmt: skip
 
@@ -164,8 +164,6 @@ def type_of(run: Interpreter, value: Any) -> type:
             owner = run.state.heap[found.storage].owner
             whole = owner in run.machine.parameter_names and not found.chain
             return nn.Parameter if whole else torch.Tensor
-        if isinstance(found, SymbolicTensor):
-            return torch.Tensor
         if isinstance(found, ListObj | DynListObj):
             return list
         if isinstance(found, DictObj):
@@ -174,6 +172,15 @@ def type_of(run: Interpreter, value: Any) -> type:
             return set
         if isinstance(found, InstanceObj):
             return found.kind
+        if isinstance(found, ClosureObj):
+            return types.FunctionType
+        if isinstance(found, GeneratorObj):
+            return types.GeneratorType
+        if isinstance(found, PartialObj):
+            return functools.partial
+        if isinstance(found, DynIterObj) and found.source is None:
+            return range
+        return type(iter(()))
     return type(value)
 
 
@@ -247,6 +254,18 @@ def _replace(run: Interpreter, owner: Any, /, **changes: Any) -> Any:
     return construct(run, found.kind, (), values | changes)
 
 
+@knows(dataclasses.fields)
+def _fields(run: Interpreter, owner: Any) -> Any:
+    return dataclasses.fields(type_of(run, owner)) if isinstance(owner, Ref) else NotImplemented
+
+
+@knows(dataclasses.is_dataclass)
+def _is_dataclass(run: Interpreter, owner: Any) -> Any:
+    if isinstance(owner, Ref):
+        return dataclasses.is_dataclass(type_of(run, owner))
+    return NotImplemented
+
+
 @knows(dataclasses.asdict)
 def _asdict(run: Interpreter, owner: Any) -> Any:
     if not isinstance(owner, Ref) or not isinstance(run.state.heap[owner], InstanceObj):
@@ -272,7 +291,7 @@ def _joiner(name: str) -> Callable[..., Any]:
         found = run.state.heap[tensors] if isinstance(tensors, Ref) else None
         if not isinstance(found, DynListObj):
             return NotImplemented
-        return run.state.new(SymbolicTensor(join_tensors(run, name, found, dim)))
+        return join_tensors(run, name, found, dim)
 
     return join
 
@@ -292,8 +311,7 @@ def _tensor(run: Interpreter, data: Any, *, dtype: torch.dtype | None = None, **
         (column,) = found.values
         assert isinstance(column.type, ListType)
         sample = {"bool": True, "int": 1, "float": 1.0}[str(column.type.element)]
-        value = number_tensor(run, found, short_dtype(dtype or torch.tensor(sample).dtype))
-        return run.state.new(SymbolicTensor(value))
+        return number_tensor(run, found, short_dtype(dtype or torch.tensor(sample).dtype))
     items = found.items if isinstance(found, ListObj) else found
     if isinstance(items, tuple) and scalars_in(run.state, items):
         if not all(isinstance(item, Sym | bool | int | float) for item in items):

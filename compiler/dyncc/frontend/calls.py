@@ -20,9 +20,12 @@ from torch import nn
 
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
-from dyncc.frontend.code import Instr
+from dyncc.frontend.canonical import Template
+from dyncc.frontend.closures import enter_closure
+from dyncc.frontend.code import Code, Instr
 from dyncc.frontend.containers import dict_method, set_method, tuple_method
 from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.extents import has_symbols
 from dyncc.frontend.instances import (
     ENTERED,
     construct,
@@ -39,9 +42,11 @@ from dyncc.frontend.raising import construct_error
 from dyncc.frontend.strings import string_method
 from dyncc.frontend.values import (
     Bound,
+    ClosureObj,
     DictObj,
     DynListObj,
     Frame,
+    GeneratorObj,
     InstanceObj,
     IterObj,
     ListObj,
@@ -50,8 +55,9 @@ from dyncc.frontend.values import (
     SetObj,
     Super,
     Sym,
-    Text,
+    short_dtype,
 )
+from dyncc.ir.types import ListType, scalar_type_of
 
 _LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
 MAX_DEPTH = 200
@@ -101,6 +107,14 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if special is not None:
         args, function = (function, *args), special
     found = run.state.heap[function] if isinstance(function, Ref) else None
+    if isinstance(found, ClosureObj):
+        enter_closure(run, found, args, kwargs)
+        return
+    if any(isinstance(value, Ref) for value in args):
+        from dyncc.frontend.iteration import with_generators
+
+        if with_generators(run, function, args, kwargs):
+            return
     if isinstance(found, PartialObj):
         call(run, found.function, (*found.args, *args), dict(found.keywords) | kwargs)
         return
@@ -274,23 +288,46 @@ def inline(
     """Enter a Python function; its result goes to a register, by default the instruction's."""
     function = inspect.unwrap(function, stop=lambda f: not is_torch_wrapper(f))
     assert isinstance(function, types.FunctionType)
-    if len(run.state.frames) >= MAX_DEPTH:
-        raise Unsupported(
-            f"a call of `{_name(function)}`",
-            f"calls are nested {MAX_DEPTH} deep",
-            "Recursion on data is not compiled yet: write it as a loop.",
-        )
-    registers = arguments(run, function, args, kwargs)
+    registers = arguments(
+        run,
+        _name(function),
+        inspect.signature(function),
+        args,
+        kwargs,
+        lambda default: external(run, default),
+    )
     try:
         code = code_of(function)
     except SourceUnavailable as error:
         raise Unsupported(
             f"a call of `{_name(function)}`", str(error), "Define the function in a file."
         ) from error
+    push(run, code, function, registers, result)
+
+
+def push(
+    run: Interpreter,
+    code: Code,
+    function: types.FunctionType,
+    registers: dict[str, Any],
+    result: str | None = None,
+) -> None:
+    """Enter code; its result goes to a register, by default the instruction's."""
+    if len(run.state.frames) >= MAX_DEPTH:
+        raise Unsupported(
+            f"a call of `{code.name}`",
+            f"calls are nested {MAX_DEPTH} deep",
+            "Recursion on data is not compiled yet: write it as a loop.",
+        )
     if result is None:
         result = run.instr.dest[0] if run.instr.dest else ".void"
+    frame = Frame(code, function, 0, registers, result)
+    if code.is_generator:
+        frame.result = None
+        run.done(run.state.new(GeneratorObj(frame)))
+        return
     run.frame.pc += 1
-    run.state.frames.append(Frame(code, function, 0, registers, result))
+    run.state.frames.append(frame)
 
 
 def is_torch_wrapper(function: Any) -> bool:
@@ -301,33 +338,60 @@ def is_torch_wrapper(function: Any) -> bool:
 
 def arguments(
     run: Interpreter,
-    function: types.FunctionType,
+    name: str,
+    signature: inspect.Signature,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    default: Callable[[Any], Any],
 ) -> dict[str, Any]:
-    """Registers with the arguments of a call, defaults included."""
-    signature = inspect.signature(function)
+    """Registers with the arguments of a call; `default` gives the value for a default."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        problem = Unsupported(f"a call of `{_name(function)}`", str(error), "Correct the call.")
-        raise PythonError(TypeError, error.args, problem) from error
+        problem = Unsupported(f"a call of `{name}`", str(error), "Correct the call.")
+        text = _signature_error(name, signature, len(args), tuple(kwargs))
+        raise PythonError(TypeError, (text,), problem) from error
     registers: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
+    for key, parameter in signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            items = tuple(bound.arguments.get(name, {}).items())
-            registers[name] = run.state.new(DictObj(items))
-        elif name in bound.arguments:
-            registers[name] = bound.arguments[name]
+            items = tuple(bound.arguments.get(key, {}).items())
+            registers[key] = run.state.new(DictObj(items))
+        elif key in bound.arguments:
+            registers[key] = bound.arguments[key]
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            registers[name] = ()
+            registers[key] = ()
         else:
-            registers[name] = external(run, parameter.default)
+            registers[key] = default(parameter.default)
     return registers
+
+
+def _signature_error(
+    name: str, signature: inspect.Signature, count: int, names: tuple[str, ...]
+) -> str:
+    """What Python says of a call whose arguments do not fit."""
+    empty = inspect.Parameter.empty
+    plain = [
+        item.replace(annotation=empty, default=empty if item.default is empty else None)
+        for item in signature.parameters.values()
+    ]
+    scope: dict[str, Any] = {}
+    exec(f"def stub{inspect.Signature(plain)}: pass", scope)  # noqa: S102
+    scope["stub"].__qualname__ = name
+    try:
+        scope["stub"](*[None] * count, **dict.fromkeys(names))
+    except TypeError as error:
+        return str(error)
+    raise AssertionError("the arguments fit")
 
 
 def _zero_argument_super(run: Interpreter) -> Any:
     function = run.frame.function
+    if "__class__" not in function.__code__.co_freevars or run.frame.code is not code_of(function):
+        raise Unsupported(
+            "`super()` in a function inside of a method",
+            "the class and the object that it means are those of the method",
+            "Call super() in the method and use its result.",
+        )
     cell = function.__closure__[function.__code__.co_freevars.index("__class__")]
     first = run.frame.registers[function.__code__.co_varnames[0]]
     if isinstance(first, Ref):
@@ -357,10 +421,6 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
         return known_method(run, owner, name, args, kwargs)
     if isinstance(found, tuple):
         return tuple_method(run, found, name, args)
-    if isinstance(found, Text):
-        raise Unsupported(
-            "a string made from tensor data", "only messages may hold it", "Use it in raise only."
-        )
     raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")
 
 
@@ -405,7 +465,19 @@ def _tensor_method(
 
 
 def _to_list(run: Interpreter, owner: Ref) -> Any:
-    if run.state.heap[owner].fake.dim() == 0:
+    fake = run.state.heap[owner].fake
+    if fake.dim() == 0:
         return run.item(owner)
+    if has_symbols(fake) and fake.dim() == 1:
+        kind = scalar_type_of(short_dtype(fake.dtype))
+        tensor = run.builder.materialised(run.read(owner))
+        values = run.builder.host("tensor.list", (tensor,), (ListType(kind),), run.loc)
+        return run.state.new(DynListObj(Template("scalar", kind), values))
+    if has_symbols(fake):
+        raise Unsupported(
+            "`.tolist()` of a tensor whose size depends on data",
+            "lists in lists of run-time length are not compiled",
+            "Make it a tensor of one dimension first, or loop over its rows.",
+        )
     parts: tuple[Ref, ...] = run.native(lambda tensor: tensor.unbind(0), (owner,))
     return run.state.new(ListObj(tuple(_to_list(run, part) for part in parts)))

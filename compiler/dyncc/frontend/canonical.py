@@ -15,9 +15,11 @@ from typing import Any
 import torch
 
 from dyncc.frontend.builder import Late
+from dyncc.frontend.extents import extent_name, fresh_extent, has_symbols, is_symbol
 from dyncc.frontend.recorder import step_key
 from dyncc.frontend.values import (
     Bound,
+    Composite,
     DictObj,
     DynIterObj,
     DynListObj,
@@ -25,20 +27,18 @@ from dyncc.frontend.values import (
     IterObj,
     ListObj,
     PartialObj,
-    Raised,
     Ref,
     SetObj,
     State,
     Storage,
     Super,
     Sym,
-    SymbolicTensor,
     TensorObj,
-    Text,
+    short_dtype,
     tensor_type,
 )
 from dyncc.ir.hcfg import Value
-from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
+from dyncc.ir.types import SCALARS, ListType, ScalarType, Type
 
 #: A place in a state: a path of registers, indices and field names.
 Path = tuple[Any, ...]
@@ -78,7 +78,7 @@ def template_of(state: State, item: Any) -> Template:
         return Template("tuple", None, tuple(template_of(state, part) for part in item))
     if isinstance(item, Ref):
         found = state.heap[item]
-        if isinstance(found, TensorObj):
+        if isinstance(found, TensorObj) and not has_symbols(found.fake):
             return Template("tensor", tensor_type(found.fake))
         if isinstance(found, ListObj):
             parts = tuple(template_of(state, part) for part in found.items)
@@ -143,7 +143,8 @@ class Canonicaliser:
         self._packed = packed
         self._read = read
         self._views: dict[Ref, set[Ref]] = {}
-        self._symbols = 0
+        self._counted: set[Ref] = set()
+        self._sizes: dict[str, tuple[str, torch.SymInt]] = {}
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
@@ -194,7 +195,8 @@ class Canonicaliser:
                 self._new.externals[identity] = self._numbers[ref]
         # Where paths are expected to join decides the cut into blocks, never the meaning.
         points = tuple(
-            (frame.code.serial, frame.pc, frame.result, frame.cleared) for frame in self._new.frames
+            (frame.code.serial, frame.pc, frame.result, frame.cleared, frame.exhausted)
+            for frame in self._new.frames
         )
         key = (points, tuple(entries))
         return Canonical(key, self._leaves, self._new, self._params, self._places)
@@ -220,6 +222,9 @@ class Canonicaliser:
     def _count_views(self, item: Any) -> None:
         """Note which live tensors look at each storage."""
         if isinstance(item, Ref):
+            if item in self._counted:
+                return
+            self._counted.add(item)
             found = self._old.heap[item]
             if isinstance(found, TensorObj):
                 self._views.setdefault(found.storage, set()).add(item)
@@ -234,15 +239,31 @@ class Canonicaliser:
                 self._count_views((found.function, *found.args, *parts))
             elif isinstance(found, DynIterObj):
                 self._count_views(found.source)
+            elif isinstance(found, Composite):
+                self._count_views(found.parts)
         elif type(item) is tuple:
             for part in item:
                 self._count_views(part)
         elif isinstance(item, Bound):
             self._count_views(item.owner)
 
-    def _symbol(self) -> str:
-        self._symbols += 1
-        return f"s{self._symbols}"
+    def _size(self, extent: Any) -> tuple[Any, Any]:
+        """A size in the key and in the new state; equal ones stay equal, and no more is known."""
+        if isinstance(extent, int):
+            return extent, extent
+        name = str(extent_name(extent))
+        if name not in self._sizes:
+            fresh = fresh_extent(extent)
+            self._sizes[name] = f"s{len(self._sizes)}", fresh
+        return self._sizes[name]
+
+    def _fresh_like(self, fake: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """A contiguous tensor for the new state, and its type in the key."""
+        mode = fake.fake_mode  # type: ignore[attr-defined]
+        sizes = [self._size(extent) for extent in fake.shape]
+        with mode:
+            new = torch.empty([size for _, size in sizes], dtype=fake.dtype)
+        return f"{short_dtype(fake.dtype)}{[label for label, _ in sizes]}", new
 
     def _leaf(self, item: Any, kind: Type, path: Path) -> Value:
         value = self._fresh(kind)
@@ -256,14 +277,15 @@ class Canonicaliser:
             origins = item.origins
             if path in self._widen:
                 origins |= {(self._origin, path)}
-            return ("dynamic", str(item.value.type), item.tried), Sym(
-                self._leaf(item.value, item.value.type, path), origins, item.tried
+            label, extent = self._size(item.extent) if is_symbol(item.extent) else ("", None)
+            return ("dynamic", str(item.value.type), item.tried, label), Sym(
+                self._leaf(item.value, item.value.type, path), origins, item.tried, extent
             )
         if isinstance(item, bool | int | float):
             kind: ScalarType = SCALARS[type(item).__name__]
             if path in self._widen:
                 origin = frozenset({(self._origin, path)})
-                return ("dynamic", str(kind), 0), Sym(self._leaf(item, kind, path), origin)
+                return ("dynamic", str(kind), 0, ""), Sym(self._leaf(item, kind, path), origin)
             return ("static", str(kind), repr(item)), item
         if isinstance(item, str | complex | None):
             return ("constant", repr(item)), item
@@ -281,12 +303,6 @@ class Canonicaliser:
             return ("super", item.kind, key), Super(item.kind, owner)
         if isinstance(item, Ref):
             return self._reference(item, path)
-        if isinstance(item, Raised):
-            key, parts = self._walk(item.args, path)
-            return ("raised", item.kind, key), Raised(item.kind, parts)
-        if isinstance(item, Text):
-            key, parts = self._walk(item.parts, path)
-            return ("text", key), Text(parts)
         try:
             hash(item)
         except TypeError:
@@ -350,6 +366,9 @@ class Canonicaliser:
             key, (function, args, values) = self._walk(parts, path)
             keywords = tuple(zip(names, values, strict=True))
             return ("partial", names, *key[1:]), PartialObj(function, args, keywords)
+        if isinstance(item, Composite):
+            key, parts = self._walk(item.parts, path)
+            return ("composite", item.label, *key[1:]), item.rebuilt(parts)
         if isinstance(item, IterObj):
             key, rest = self._walk(item.items[item.position :], path)
             return ("iterator", *key[1:]), IterObj(rest)
@@ -360,15 +379,6 @@ class Canonicaliser:
                 for index, (value, kind) in enumerate(zip(item.values, types, strict=True))
             )
             return ("dynamic list", item.element), DynListObj(item.element, params)
-        if isinstance(item, SymbolicTensor):
-            kind = item.value.type
-            assert isinstance(kind, TensorType)
-            # Equal names in one block are equal extents, and nothing is known of two tensors.
-            shape = tuple(
-                extent if isinstance(extent, int) else self._symbol() for extent in kind.shape
-            )
-            param = self._leaf(item.value, TensorType(kind.dtype, shape), path)
-            return ("symbolic tensor", str(param.type)), SymbolicTensor(param)
         if isinstance(item, DynIterObj):
             key, parts = self._walk((item.source, item.position, item.stop, item.step), path)
             return ("dynamic iterator", key), DynIterObj(*parts)
@@ -377,16 +387,17 @@ class Canonicaliser:
     def _storage(self, item: Storage, path: Path) -> tuple[tuple[Any, ...], Storage]:
         if isinstance(item.source, str) and path not in self._widen:
             return ("weight", item.source), item
-        kind = tensor_type(item.fake)
+        label, fake = self._fresh_like(item.fake)
+        kind = tensor_type(fake)
         # A weight that other tensors stand beside here is passed by value; a later write to it
         # would not reach the module, so it is forbidden like a write to what a list holds.
         by_value = path in self._widen
         source = (item.source, kind) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
         new = Storage(
-            self._leaf(source, kind, path), _contiguous(item.fake), owner, item.listed or by_value
+            self._leaf(source, kind, path), fake, owner, item.listed or by_value
         )
-        return ("tensor", str(kind), new.owner, new.listed), new
+        return ("tensor", label, new.owner, new.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         before = len(self._places)
@@ -464,14 +475,14 @@ class _Differences:
             return bool(self._numbers.get(a[1]) == b[1])
         if kind == "tuple":
             return self._each(a[1:], b[1:], path)
-        if kind in ("constant", "object", "raised", "text", "slice", "bound", "super"):
+        if kind in ("constant", "object", "slice", "bound", "super"):
             return bool(a == b)
         self._numbers[a[1]] = b[1]
         if kind == "of":
             return bool(a[3] == b[3]) and self.compare(a[2], b[2], (*path, "storage"))
         if kind in ("list", "iterator"):
             return self._each(a[2:], b[2:], path)
-        if kind in ("dict", "instance", "partial"):
+        if kind in ("dict", "instance", "partial", "composite"):
             return bool(a[2] == b[2]) and self._each(a[3:], b[3:], path)
         if kind == "dynamic iterator":
             return self._each(a[2][1:], b[2][1:], path)

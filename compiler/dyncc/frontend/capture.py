@@ -14,12 +14,24 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 # Importing a module of handlers registers them.
 from dyncc.core.errors import ModelError, UnsupportedError
-from dyncc.frontend import calls, contexts, matching, objects, operations, raising, strings
+from dyncc.frontend import (
+    calls,
+    closures,
+    contexts,
+    control,
+    iteration,
+    matching,
+    objects,
+    operations,
+    raising,
+    strings,
+)
 from dyncc.frontend.decisions import ENTRY, Decisions, Restart
-from dyncc.frontend.instances import is_data, is_named_tuple
+from dyncc.frontend.instances import is_data, is_named_tuple, is_output_class
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.values import (
@@ -49,7 +61,9 @@ from dyncc.ir.hcfg import (
 from dyncc.ir.places import Places, Point, decisions
 from dyncc.ir.types import SCALARS, TensorType
 
-HANDLER_MODULES = (calls, contexts, matching, objects, operations, raising, strings)
+HANDLER_MODULES = (
+    calls, closures, contexts, control, iteration, matching, objects, operations, raising, strings,
+)  # fmt: skip
 
 #: A capture that still changes its mind after so many attempts does not converge.
 MAX_ATTEMPTS = 200
@@ -154,7 +168,7 @@ class _Attempt:
             self._names.setdefault(id(tensor), tensor_name)
         modules = {id(sub): label for label, sub in reversed(list(module.named_modules()))}
         parameters = frozenset(label for label, _ in module.named_parameters())
-        self.fakes = FakeTensorMode()
+        self.fakes = FakeTensorMode(shape_env=ShapeEnv())
         self.machine = Machine(decisions, self.fakes, self.name_of, modules, parameters)
         self.params: list[Value] = []
         self.signature: list[tuple[str, Tree]] = []
@@ -279,7 +293,7 @@ class _Attempt:
         kind = type(example)
         is_tuple = isinstance(example, tuple)
         names = kind._fields if is_tuple else [field.name for field in dataclasses.fields(example)]
-        how = "namedtuple" if is_tuple else "output" if issubclass(kind, dict) else "dataclass"
+        how = "namedtuple" if is_tuple else "output" if is_output_class(kind) else "dataclass"
         pairs = [(name, self._argument(getattr(example, name), (*path, name))) for name in names]
         tree = Struct(how, kind.__name__, tuple((name, sub) for name, (_, sub) in pairs))
         values = tuple((name, value) for name, (value, _) in pairs)
@@ -298,7 +312,7 @@ class _Attempt:
             if name in tensors:
                 tensor = tensors[name]
                 self.name_of(tensor)
-                fake = self.fakes.from_tensor(tensor.detach())
+                fake = self.fakes.from_tensor(tensor.detach(), static_shapes=True)
                 value = self._param(tensor_type(fake))
                 storage = self.state.new(Storage(value, fake, name))
                 ref = self.state.new(TensorObj(storage, (), fake))

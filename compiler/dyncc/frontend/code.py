@@ -8,6 +8,8 @@ middle of an expression. Registers are the function's locals and temporaries (``
 from __future__ import annotations
 
 import ast
+import inspect
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,8 @@ from dyncc.ir.hcfg import Loc
 
 #: Register of the instruction that ends every code: it raises what nobody caught.
 UNCAUGHT = ".uncaught"
+#: Register that holds, while a generator runs, the generator.
+GENERATOR = ".generator"
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,26 @@ class Instr:
 
 
 @dataclass(eq=False)
+class Nested:
+    """A function inside of another one.
+
+    Attributes
+    ----------
+    signature
+        Its parameters; a default is a position in the defaults of the closure.
+    defaults
+        Number of defaults.
+    captured
+        Names of the cells that it takes from the functions around it.
+    """
+
+    code: Code
+    signature: inspect.Signature
+    defaults: int
+    captured: tuple[str, ...]
+
+
+@dataclass(eq=False)
 class Code:
     """The flat code of one function.
 
@@ -96,25 +120,25 @@ class Code:
     ----------
     name, file, first_line
         Where it comes from; lines of `node`s are relative to the file.
-    cells
-        Locals that nested functions share; their registers hold cells.
     free
-        Names found in the enclosing function's cells.
+        Names found in the cells of the Python function that this code belongs to.
     loop_heads
         Program points of ``while`` heads, where differing counters are widened.
     statements
         Program points where a statement begins.
+    is_generator
+        Whether a call makes a generator.
     """
 
     name: str
     file: str
     lines: list[str]
     instrs: list[Instr] = field(default_factory=list)
-    cells: frozenset[str] = frozenset()
     free: frozenset[str] = frozenset()
     loop_heads: set[int] = field(default_factory=set)
     statements: set[int] = field(default_factory=set)
-    serial: int = 0
+    serial: int = field(default_factory=itertools.count().__next__)
+    is_generator: bool = False
 
     def loc(self, node: ast.AST | None) -> Loc:
         """Place of a syntax node in the user's file."""

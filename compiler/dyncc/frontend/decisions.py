@@ -11,9 +11,10 @@ unrolled.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dyncc.frontend.canonical import Path, Template
+if TYPE_CHECKING:
+    from dyncc.frontend.canonical import Path, Template
 
 #: A place in the program: code and program point of every active function.
 Context = tuple[tuple[int, int], ...]

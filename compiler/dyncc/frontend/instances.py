@@ -61,8 +61,12 @@ def _is_written(kind: type) -> bool:
 
 
 def is_output_class(kind: type) -> bool:
-    """Whether objects are dicts of declared fields, like the outputs of transformers."""
-    return dataclasses.is_dataclass(kind) and issubclass(kind, dict)
+    """Whether objects are the outputs of transformers or diffusers: dicts of declared fields."""
+    return dataclasses.is_dataclass(kind) and any(
+        (base.__module__.partition(".")[0], base.__name__)
+        in {("transformers", "ModelOutput"), ("diffusers", "BaseOutput")}
+        for base in kind.__mro__
+    )
 
 
 def instance(run: Interpreter, value: Any) -> InstanceObj | None:

@@ -7,6 +7,7 @@ be run again from the start of a new block, so they leave the state as it was wh
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -16,8 +17,9 @@ from dyncc.core.errors import InternalError
 from dyncc.frontend.builder import BlockBuilder, Late
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import PythonError, Restart, Unsupported
+from dyncc.frontend.extents import SizeDecides, fresh_extent, has_symbols, host_size
 from dyncc.frontend.guards import Guarded, guard, guard_tensors, python_error
-from dyncc.frontend.machine import Machine, context_of, meeting_point, post_dominators, visible
+from dyncc.frontend.machine import Machine, context_of, meeting_point, place_of, post_dominators
 from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder, WriteToShared
 from dyncc.frontend.values import (
     DynIterObj,
@@ -27,7 +29,6 @@ from dyncc.frontend.values import (
     State,
     Sym,
     TensorObj,
-    Text,
     tensor_type,
 )
 from dyncc.ir import hostops
@@ -85,8 +86,7 @@ class Interpreter:
     @property
     def loc(self) -> Loc:
         """Its place in the source."""
-        frame, instr = visible(self.state)
-        return frame.code.loc(instr.node)
+        return place_of(self.state)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -104,6 +104,7 @@ class Interpreter:
 
     def _step(self, fresh: bool) -> None:
         before, mark = self.state.copy(), self.builder.mark()
+        self.builder.begin()
         frame, self._guards = self.frame, 0
         try:
             HANDLERS[self.instr.op](self, self.instr)
@@ -125,6 +126,15 @@ class Interpreter:
                     "it needs a number that is known when the network is compiled, "
                     "and this one comes out of tensor data",
                     "Use a tensor operation that takes the value as a tensor, or a constant.",
+                ),
+            )
+        except DataDependent:
+            self._give_up(
+                before,
+                Unsupported(
+                    "this operation",
+                    "library code asks for the content of a tensor",
+                    "Use .item() where a number is wanted, or a tensor operation.",
                 ),
             )
         except WriteToShared as problem:
@@ -280,11 +290,17 @@ class Interpreter:
         assert kinds is not None
         (value,) = self.builder.host(op, operands, kinds, self.loc)
         origins = frozenset().union(*(arg.origins for arg in args if isinstance(arg, Sym)))
-        return Sym(value, origins)
+        return Sym(value, origins, extent=_extent(op, args))
 
     def item(self, ref: Ref) -> Sym:
         """The only element of a tensor as a scalar."""
         fake = self.state.heap[ref].fake
+        if has_symbols(fake):
+            raise Unsupported(
+                "the truth or the number of a tensor whose size depends on data",
+                "whether it has one element is known at run time only",
+                "Ask for its size with .numel(), or reduce it with .any() or .sum().",
+            )
         if fake.numel() != 1:
             raise Unsupported(
                 "the truth or the number of a tensor with several elements",
@@ -311,8 +327,6 @@ class Interpreter:
             return bool(getattr(found, "items", True))
         if isinstance(value, Sym):
             return value if value.value.type == BOOL else self.host("bool", value)
-        if isinstance(value, Text):
-            return True
         return bool(value)
 
     def static(self, value: Any, what: str) -> Any:
@@ -341,12 +355,32 @@ class Interpreter:
         with self.machine.fakes:
             dtype = getattr(torch, _long(kind.dtype))
             fake = torch.empty(kind.shape, dtype=dtype)  # type: ignore[arg-type]
+        return self._adopted(value, fake, listed)
+
+    def adopt_sized(
+        self, op: str, args: tuple[Operand, ...], dtype: str, shape: Sequence[int | None]
+    ) -> Ref:
+        """The result of a host operation, whose sizes that are None are known at run time only."""
+        fakes = self.machine.fakes
+        sizes = [fresh_extent(fakes) if extent is None else extent for extent in shape]
+        with fakes:
+            fake = torch.empty(sizes, dtype=getattr(torch, _long(dtype)))  # type: ignore[arg-type]
+        (value,) = self.builder.host(op, args, (tensor_type(fake),), self.loc)
+        return self._adopted(value, fake, False)
+
+    def _adopted(self, value: Value, fake: torch.Tensor, listed: bool) -> Ref:
         ref = self._recorder(self.state).adopt(value, fake)
         if listed:
             from dyncc.frontend.machine import mark_listed
 
             mark_listed(self.state, ref)
         return ref
+
+    def size(self, extent: Any) -> Any:
+        """A size of a tensor: a number that is known now, or a `Sym`."""
+        if isinstance(extent, int):
+            return extent
+        return Sym(host_size(self.builder, extent), extent=extent)
 
     def scalar_tensor(self, sym: Sym, dtype: str) -> Ref:
         """A dynamic scalar as a 0-d tensor."""
@@ -388,6 +422,12 @@ class Interpreter:
         try:
             with torch.no_grad(), recorder:
                 out = function(*real_args, **real_kwargs)
+        except SizeDecides as error:
+            raise Unsupported(
+                f"a call of `{getattr(function, '__name__', function)}`",
+                "it decides by the size of a tensor, which depends on data",
+                "Use an operation that works alike for every size, or a mask with torch.where.",
+            ) from error
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
             problem = Unsupported(
                 f"a call of `{getattr(function, '__name__', function)}`",
@@ -411,6 +451,18 @@ def _zeros(item: Any) -> Any:
     if not isinstance(item, torch.Tensor):
         return item
     return torch.zeros(tuple(item.shape), dtype=item.dtype)
+
+
+_EXTENTS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul,
+}  # fmt: skip
+
+
+def _extent(op: str, args: tuple[Any, ...]) -> Any:
+    """What an operation on sizes makes of them, as native code knows it."""
+    sizes = [arg.extent if isinstance(arg, Sym) else arg for arg in args]
+    known = op in _EXTENTS and all(isinstance(size, int | torch.SymInt) for size in sizes)
+    return _EXTENTS[op](*sizes) if known and has_symbols(sizes) else None
 
 
 def _long(short: str) -> str:

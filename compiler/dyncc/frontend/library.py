@@ -6,7 +6,8 @@ user's code calls it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import GeneratorType
 from typing import Any
 
 
@@ -88,3 +89,71 @@ def all_true(items: Iterable[Any]) -> bool:
         if not item:
             return False
     return True
+
+
+# --- iterators --------------------------------------------------------------------------------
+
+
+def next_or(iterator: Iterator[Any], default: Any) -> Any:
+    """``next(iterator, default)``."""
+    try:
+        return next(iterator)
+    except StopIteration:
+        return default
+
+
+def iterated(value: Any, make: Callable[[Any], Any]) -> Any:
+    """``iter(value)`` of an object whose class defines ``__iter__``."""
+    found = make(value)
+    return found if isinstance(found, GeneratorType) else stepped(found)
+
+
+def stepped(iterator: Any) -> Iterator[Any]:
+    """The items of an object whose class defines ``__next__``."""
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        yield item
+
+
+def with_lists(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """``function(*args, **kwargs)`` for a function that goes through its iterables at once."""
+    return function(
+        *[as_list(item) if isinstance(item, GeneratorType) else item for item in args], **kwargs
+    )
+
+
+def enumerated_lazily(items: Iterable[Any], start: int = 0) -> Iterator[Any]:
+    """``enumerate``."""
+    for item in items:
+        yield start, item
+        start = start + 1
+
+
+def zipped_lazily(*iterables: Iterable[Any]) -> Iterator[Any]:
+    """``zip``."""
+    iterators = [iter(item) for item in iterables]
+    while True:
+        row = []
+        for iterator in iterators:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            row.append(item)
+        yield tuple(row)
+
+
+def mapped_lazily(function: Callable[..., Any], *iterables: Iterable[Any]) -> Iterator[Any]:
+    """``map``."""
+    for row in zipped_lazily(*iterables):
+        yield function(*row)
+
+
+def filtered_lazily(function: Callable[..., Any] | None, items: Iterable[Any]) -> Iterator[Any]:
+    """``filter``."""
+    for item in items:
+        if item if function is None else function(item):
+            yield item

@@ -9,7 +9,7 @@ from dyncc.frontend.bridge import element
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.guards import guard
 from dyncc.frontend.interpreter import Interpreter
-from dyncc.frontend.machine import element_leaves, mark_listed
+from dyncc.frontend.machine import element_leaves, mark_listed, pack
 from dyncc.frontend.values import DynListObj, ListObj, Ref, Sym
 from dyncc.ir.hcfg import Symbolic, Value
 from dyncc.ir.types import TensorType
@@ -102,7 +102,11 @@ def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...
 
 def concatenate(run: Interpreter, left: DynListObj, right: Any) -> DynListObj:
     """``left + right``."""
-    other = run.state.heap[right] if isinstance(right, Ref) else ListObj(tuple(right))
+    other = run.state.heap[right] if isinstance(right, Ref) else None
+    if not isinstance(other, DynListObj | ListObj):
+        from dyncc.frontend.operations import sequence
+
+        other = ListObj(sequence(run, right))
     if isinstance(other, DynListObj) and other.element == left.element:
         values = tuple(
             run.builder.host("list.concat", pair, (pair[0].type,), run.loc)[0]
@@ -118,6 +122,22 @@ def concatenate(run: Interpreter, left: DynListObj, right: Any) -> DynListObj:
         "their elements differ in shape, dtype or structure",
         "Give both lists elements of one kind.",
     )
+
+
+def dynamic_display(run: Interpreter, values: list[Any], stars: tuple[bool, ...]) -> DynListObj:
+    """A list display in which a list of run-time length is starred."""
+    parts = (run.state.heap.get(value) for value, star in zip(values, stars, strict=True) if star)
+    template = next(part.element for part in parts if isinstance(part, DynListObj))
+    result = DynListObj(template, pack_list(run, ListObj(()), template))
+    for value, star in zip(values, stars, strict=True):
+        result = concatenate(run, result, value if star else run.state.new(ListObj((value,))))
+    return result
+
+
+def pack_list(run: Interpreter, found: ListObj, template: Any) -> tuple[Value, ...]:
+    """The SSA lists that hold the items of a list."""
+    mark_listed(run.state, found)
+    return pack(found, template, run.state, run.builder, run.value_in)
 
 
 def _operand(value: Any) -> Any:
@@ -163,7 +183,7 @@ def static_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...]
     return run.state.new(ListObj(tuple(result))) if isinstance(result, list) else result
 
 
-def join_tensors(run: Interpreter, name: str, found: DynListObj, dim: int) -> Value:
+def join_tensors(run: Interpreter, name: str, found: DynListObj, dim: int) -> Ref:
     """``torch.stack`` or ``torch.cat`` of a list of run-time length."""
     kind = found.element.type
     if found.element.kind != "tensor" or not isinstance(kind, TensorType):
@@ -174,22 +194,12 @@ def join_tensors(run: Interpreter, name: str, found: DynListObj, dim: int) -> Va
         )
     rank = len(kind.shape) + (name == "stack")
     dim %= rank
-    extent = run.machine.symbol()
-    shape: tuple[int | str, ...] = (
-        (*kind.shape[:dim], extent, *kind.shape[dim:])
-        if name == "stack"
-        else (*kind.shape[:dim], extent, *kind.shape[dim + 1 :])
-    )
-    (value,) = run.builder.host(
-        f"list.{name}", (found.values[0], dim), (TensorType(kind.dtype, shape),), run.loc
-    )
-    return value
+    after = kind.shape[dim if name == "stack" else dim + 1 :]
+    shape: tuple[Any, ...] = (*kind.shape[:dim], None, *after)
+    return run.adopt_sized(f"list.{name}", (found.values[0], dim), kind.dtype, shape)
 
 
-def number_tensor(run: Interpreter, found: DynListObj, dtype: str) -> Value:
+def number_tensor(run: Interpreter, found: DynListObj, dtype: str) -> Ref:
     """``torch.tensor`` of a list of run-time length."""
-    kind = TensorType(dtype, (run.machine.symbol(),))
-    (value,) = run.builder.host(
-        "list.tensor", (found.values[0], Symbolic("dtype", dtype)), (kind,), run.loc
-    )
-    return value
+    args = (found.values[0], Symbolic("dtype", dtype))
+    return run.adopt_sized("list.tensor", args, dtype, (None,))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 import types
+from functools import lru_cache
 
 from dyncc.frontend.code import Code
 from dyncc.frontend.lower_statements import Statements
+from dyncc.frontend.names import Function, names_of
 
 # Equal code of two files is equal to Python, but stands in different places.
 _CACHE: dict[tuple[types.CodeType, str], Code] = {}
@@ -35,43 +36,61 @@ def code_of(function: types.FunctionType) -> Code:
     found = _CACHE.get(key)
     if found is None:
         found = _CACHE[key] = _lower_function(function)
-        found.serial = len(_CACHE)
     return found
 
 
 def _lower_function(function: types.FunctionType) -> Code:
     try:
-        block, first = inspect.getsourcelines(function)
         file = inspect.getsourcefile(function) or "<unknown>"
-        whole, _ = inspect.findsource(function)
+        lines, _ = inspect.findsource(function)
     except (OSError, TypeError) as error:
         raise SourceUnavailable(str(error)) from error
-    text = "".join(block)
-    indent = len(text) - len(text.lstrip(" \t"))
-    try:
-        tree = ast.parse(textwrap.dedent(text))
-    except SyntaxError as error:  # a lambda in the middle of an expression
-        raise SourceUnavailable(
-            f"source of {function.__qualname__} does not stand alone"
-        ) from error
-    node = _find(tree, function)
-    for item in ast.walk(tree):
-        if isinstance(item, ast.expr | ast.stmt):
-            item.lineno += first - 1
-            item.col_offset += indent
-    lowerer = Statements(function.__qualname__, file, [line.rstrip("\n") for line in whole])
-    lowerer.code.cells = frozenset(function.__code__.co_cellvars)
-    lowerer.code.free = frozenset(function.__code__.co_freevars)
-    lowerer.locals = set(function.__code__.co_varnames) | set(function.__code__.co_cellvars)
+    node = _find(_functions("".join(lines)), function)
+    code = function.__code__
+    lowerer = Statements(function.__qualname__, file, [line.rstrip("\n") for line in lines])
+    lowerer.code.free = frozenset(code.co_freevars)
+    lowerer.locals = set(code.co_varnames) | set(code.co_cellvars) | names_of(node).cells
     return lowerer.function(node)
 
 
-def _find(tree: ast.Module, function: types.FunctionType) -> ast.FunctionDef | ast.Lambda:
+@lru_cache(maxsize=64)
+def _functions(source: str) -> dict[int, list[Function]]:
+    """Every function of a file by the line on which its code begins."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise SourceUnavailable(str(error)) from error
+    found: dict[int, list[Function]] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == function.__name__:
-            return node
-        if isinstance(node, ast.Lambda) and function.__name__ == "<lambda>":
-            names = [argument.arg for argument in node.args.args]
-            if tuple(names) == function.__code__.co_varnames[: len(names)]:
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            decorators = getattr(node, "decorator_list", [])
+            line = min(item.lineno for item in (node, *decorators))
+            found.setdefault(line, []).append(node)
+    return found
+
+
+def _find(functions: dict[int, list[Function]], function: types.FunctionType) -> Function:
+    code = function.__code__
+    found = None
+    for node in functions.get(code.co_firstlineno, []):
+        if isinstance(node, ast.FunctionDef):
+            if node.name == code.co_name:
                 return node
-    raise SourceUnavailable(f"no definition of {function.__qualname__} in its source")
+        elif code.co_name == "<lambda>" and _holds(node.body, code):
+            found = node  # and perhaps another one inside of it
+    if found is None:
+        raise SourceUnavailable(f"no definition of {function.__qualname__} in its source")
+    return found
+
+
+def _holds(body: ast.expr, code: types.CodeType) -> bool:
+    """Whether code comes from an expression; several lambdas may stand on one line."""
+    first = (body.lineno, body.col_offset)
+    last = (body.end_lineno or 0, body.end_col_offset or 0)
+    # Instructions that stand for the function as a whole have no extent.
+    places = [
+        (line, column)
+        for line, _, column, end in code.co_positions()
+        if line is not None and column is not None and end is not None and column < end
+    ]
+    return all(first <= place < last for place in places)

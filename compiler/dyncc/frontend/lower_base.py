@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dyncc.frontend.code import Code, Handler, Instr, Label
+from dyncc.frontend.code import GENERATOR, Code, Handler, Instr, Label
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Lowering:
     def __init__(self, name: str, file: str, lines: list[str]) -> None:
         self.code = Code(name, file, lines)
         self.locals: set[str] = set()
+        self.cells: set[str] = set()
+        #: Generator expressions whose consumer goes through them before anything else happens.
+        self.at_once: set[ast.AST] = set()
         self._temporaries = 0
         self._labels: list[int | None] = []
         self.scopes: list[Scope] = []
@@ -66,6 +69,10 @@ class Lowering:
     ) -> None:
         self.code.instrs.append(Instr(op, dest, uses, const, targets, node, self.handler))
 
+    def owner(self) -> tuple[str, ...]:
+        """The register of the generator that this code belongs to."""
+        return (GENERATOR,) if self.code.is_generator else ()
+
     def jump(self, node: ast.AST, target: Label) -> None:
         self.emit(node, "jump", targets=(target,))
 
@@ -86,7 +93,9 @@ class Lowering:
         match target:
             case ast.Name(name):
                 register = self.rename(name)
-                if register in self.locals:
+                if register in self.cells:
+                    self.emit(target, "cell_set", uses=(register, value), const=name)
+                elif register in self.locals:
                     self.emit(target, "move", dest=(register,), uses=(value,))
                 else:
                     self.unsupported(target, f"assignment to the global `{name}`")
@@ -97,6 +106,7 @@ class Lowering:
                 self.emit(target, "setitem", uses=uses)
             case ast.Tuple(items) | ast.List(items):
                 star = next((i for i, e in enumerate(items) if isinstance(e, ast.Starred)), None)
+                value = self.value(target, "sequence", value)
                 parts = tuple(self.temporary() for _ in items)
                 self.emit(target, "unpack", dest=parts, uses=(value,), const=(len(items), star))
                 for item, part in zip(items, parts, strict=True):
@@ -125,12 +135,17 @@ class Lowering:
         head = self.label()
         iterator = self.value(iterable, "iter", self.expr(iterable))
         self.place(head)
-        self.emit(node, "next", uses=(iterator,), targets=(exhausted,))
-        self.store(target, self.value(target, "fetch", iterator))
+        self.store(target, self.step(node, target, iterator, exhausted))
         self.scopes.append(Scope((head, end)))
         body()
         self.scopes.pop()
         self.jump(node, head)
+
+    def step(self, node: ast.AST, target: ast.AST, iterator: str, exhausted: Label) -> str:
+        """Register of the next item of an iterator; at its end, control goes to `exhausted`."""
+        given = self.temporary()
+        self.emit(node, "next", dest=(given,), uses=(iterator,), targets=(exhausted,))
+        return self.value(target, "fetch", iterator, given)
 
     def expr(self, node: ast.expr) -> str:
         """Code for an expression; the register of its value."""

@@ -40,7 +40,7 @@ class Control(Expressions):
     def stmt_Return(self, node: ast.Return) -> None:
         value = self.constant(None, node) if node.value is None else self.expr(node.value)
         self._clean_up(0)
-        self.emit(node, "return", uses=(value,))
+        self.emit(node, "return", uses=(value, *self.owner()))
 
     def stmt_Break(self, node: ast.Break) -> None:
         self._leave_loop(node, 1)

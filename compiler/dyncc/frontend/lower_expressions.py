@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dyncc.frontend.code import Label
 from dyncc.frontend.lower_base import Lowering
+from dyncc.frontend.names import drained
 
 
 class Expressions(Lowering):
@@ -42,6 +43,8 @@ class Expressions(Lowering):
 
     def expr_Name(self, node: ast.Name) -> str:
         name = self.rename(node.id)
+        if name in self.cells:
+            return self.value(node, "cell_get", name, const=name)
         if name in self.locals:
             return self.value(node, "load", name, const=name)
         if name in self.code.free:
@@ -118,7 +121,10 @@ class Expressions(Lowering):
 
     def _items(self, items: list[ast.expr]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
         registers = tuple(
-            self.expr(item.value if isinstance(item, ast.Starred) else item) for item in items
+            self.value(item, "sequence", self.expr(item.value))
+            if isinstance(item, ast.Starred)
+            else self.expr(item)
+            for item in items
         )
         return registers, tuple(isinstance(item, ast.Starred) for item in items)
 
@@ -144,6 +150,7 @@ class Expressions(Lowering):
 
     def expr_Call(self, node: ast.Call) -> str:
         function = self.expr(node.func)
+        self.at_once.update(drained(node))
         positional, stars = self._items(node.args)
         names = tuple(keyword.arg for keyword in node.keywords)
         keywords = tuple(self.expr(keyword.value) for keyword in node.keywords)
@@ -163,19 +170,15 @@ class Expressions(Lowering):
         return self.value(node, "format", value, spec, const=node.conversion)
 
     def expr_ListComp(self, node: ast.ListComp) -> str:
-        return self._comprehension(node, node.generators, "list", (node.elt,))
-
-    def expr_GeneratorExp(self, node: ast.GeneratorExp) -> str:
-        # Evaluated at once: nothing that a generator's consumer does is visible to its body here.
-        return self._comprehension(node, node.generators, "list", (node.elt,))
+        return self.comprehension(node, node.generators, "list", (node.elt,))
 
     def expr_SetComp(self, node: ast.SetComp) -> str:
-        return self._comprehension(node, node.generators, "set", (node.elt,))
+        return self.comprehension(node, node.generators, "set", (node.elt,))
 
     def expr_DictComp(self, node: ast.DictComp) -> str:
-        return self._comprehension(node, node.generators, "dict", (node.key, node.value))
+        return self.comprehension(node, node.generators, "dict", (node.key, node.value))
 
-    def _comprehension(
+    def comprehension(
         self,
         node: ast.expr,
         generators: list[ast.comprehension],
@@ -183,6 +186,17 @@ class Expressions(Lowering):
         element: tuple[ast.expr, ...],
     ) -> str:
         result = self.value(node, kind, const=())
+
+        def give() -> None:
+            self.emit(node, "collect", uses=(result, *map(self.expr, element)))
+
+        self.generators(node, generators, give)
+        return result
+
+    def generators(
+        self, node: ast.expr, generators: list[ast.comprehension], give: Callable[[], None]
+    ) -> None:
+        """The loops of a comprehension around what `give` emits."""
         names = {
             name.id: f".{name.id}{self._temporaries}"
             for generator in generators
@@ -193,7 +207,7 @@ class Expressions(Lowering):
 
         def nest(index: int) -> None:
             if index == len(generators):
-                self.emit(node, "collect", uses=(result, *map(self.expr, element)))
+                give()
                 return
             generator = generators[index]
             exhausted, end = self.label(), self.label()
@@ -214,10 +228,6 @@ class Expressions(Lowering):
         self._renamed.append(names)
         nest(0)
         self._renamed.pop()
-        return result
 
     def expr_Starred(self, node: ast.Starred) -> str:
         return self.unsupported(node, "starred expression")
-
-    def expr_Lambda(self, node: ast.Lambda) -> str:
-        return self.unsupported(node, "`lambda`")

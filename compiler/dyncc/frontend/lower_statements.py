@@ -7,18 +7,29 @@ from collections.abc import Callable
 
 from dyncc.frontend.code import UNCAUGHT, Code
 from dyncc.frontend.lower_control import Control
+from dyncc.frontend.lower_functions import Functions
 from dyncc.frontend.lower_match import Matching
+from dyncc.frontend.names import Function, names_of
 
 
-class Statements(Control, Matching):
+class Statements(Control, Matching, Functions):
     """Methods that emit the code of a statement."""
 
-    def function(self, node: ast.FunctionDef | ast.Lambda) -> Code:
+    def nested(self, name: str) -> Statements:
+        inner = Statements(name, self.code.file, self.code.lines)
+        inner.code.free = self.code.free
+        return inner
+
+    def function(self, node: Function) -> Code:
+        self.enter_function(node, names_of(node))
         if isinstance(node, ast.Lambda):
-            self.emit(node, "return", uses=(self.expr(node.body),))
+            self.emit(node, "return", uses=(self.expr(node.body), *self.owner()))
         else:
             self.body(node.body)
-            self.emit(node, "return", uses=(self.constant(None, node),))
+        return self.finish(node)
+
+    def finish(self, node: ast.AST) -> Code:
+        self.emit(node, "return", uses=(self.constant(None, node), *self.owner()))
         self.emit(node, "raise", uses=(UNCAUGHT,))
         for handler in {id(i.handler): i.handler for i in self.code.instrs if i.handler}.values():
             handler.target = self._labels[handler.target.number]
@@ -100,9 +111,6 @@ class Statements(Control, Matching):
             item = self.value(node, "import from", module, const=alias.name)
             target = ast.Name(alias.asname or alias.name, ast.Store())
             self.store(ast.copy_location(target, node), item)
-
-    def stmt_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.unsupported(node, "nested function")
 
 
 def _keyword(statement: ast.stmt) -> str:

@@ -30,6 +30,7 @@ from dyncc.frontend.canonical import (
 from dyncc.frontend.code import Code, Handler, Instr
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
 from dyncc.frontend.values import (
+    Composite,
     DictObj,
     DynListObj,
     Frame,
@@ -85,7 +86,6 @@ class Machine:
         self.regions = Regions()
         self.diagnostics: list[Diagnostic] = []
         self._values = 0
-        self._symbols = 0
         self._block_count = 0
         self._memo: dict[object, str] = {}
         self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
@@ -98,26 +98,19 @@ class Machine:
         self._values += 1
         return Value(f"v{self._values}", kind)
 
-    def symbol(self) -> str:
-        """A new name for an extent that is known at run time."""
-        self._symbols += 1
-        return f"n{self._symbols}"
 
     def explore(self, state: State, params: tuple[Value, ...]) -> None:
         """Build every block that can be reached from `state`, the first being the entry."""
         from dyncc.frontend.interpreter import Interpreter
 
         name = self._new_name()
-        frame = state.frames[-1]
-        loc = frame.code.loc(frame.code.instrs[frame.pc].node)
-        builder = BlockBuilder(name, params, self.fresh, loc)
+        builder = BlockBuilder(name, params, self.fresh, place_of(state))
         self._note(state, builder)
         Interpreter(self, state, builder).run()
         while self._pending:
             name, canonical = self._pending.pop()
-            frame = canonical.state.frames[-1]
-            loc = frame.code.loc(frame.code.instrs[frame.pc].node)
-            builder = BlockBuilder(name, tuple(canonical.params), self.fresh, loc)
+            place = place_of(canonical.state)
+            builder = BlockBuilder(name, tuple(canonical.params), self.fresh, place)
             self._note(canonical.state, builder)
             for value, path in zip(canonical.params, canonical.places, strict=True):
                 self.places[value.name] = path
@@ -126,9 +119,10 @@ class Machine:
     def _note(self, state: State, builder: BlockBuilder) -> None:
         """Keep where a block begins in the source, for `dyncc.ir.places`."""
         frame = state.frames[-1]
-        functions = tuple((item.code.file, item.code.name) for item in state.frames)
+        own = [item.code for item in state.frames if item.code.file != library.__file__]
+        functions = tuple((code.file, code.name) for code in own)
         is_turn = frame.pc in frame.code.loop_heads or frame.code.instrs[frame.pc].op == "next"
-        whole = is_turn or frame.pc in frame.code.statements
+        whole = (is_turn or frame.pc in frame.code.statements) and own[-1] is frame.code
         self.points[builder.name] = Point(functions, whole), builder.passed
 
     def finish(self, builder: BlockBuilder, terminator: Terminator) -> None:
@@ -241,8 +235,8 @@ class Machine:
 
     def diagnostic(self, state: State, problem: Unsupported) -> Diagnostic:
         """What cannot be compiled, with the place where `state` stands."""
-        frame, instr = visible(state)
-        loc = frame.code.loc(instr.node)
+        frame, _ = visible(state)
+        loc = place_of(state)
         return Diagnostic(
             str(loc),
             problem.construct,
@@ -261,6 +255,12 @@ def visible(state: State) -> tuple[Frame, Instr]:
     frame = state.frames[depth]
     inner = depth == len(state.frames) - 1
     return frame, frame.code.instrs[frame.pc if inner else frame.pc - 1]
+
+
+def place_of(state: State) -> Loc:
+    """Where a state stands in the user's source."""
+    frame, instr = visible(state)
+    return frame.code.loc(instr.node)
 
 
 def context_of(state: State) -> Context:
@@ -316,6 +316,8 @@ def lookup(state: State, path: Path) -> object:
             item = item.items[step]
         elif isinstance(item, DictObj) and isinstance(step, int) and step < len(item.items):
             item = item.items[step][1]
+        elif isinstance(item, Composite) and isinstance(step, int) and step < len(item.parts):
+            item = item.parts[step]
         elif isinstance(item, InstanceObj) and isinstance(step, int):
             item = (*(value for _, value in item.fields), item.content)[step]
         elif isinstance(item, IterObj) and isinstance(step, int):

@@ -12,6 +12,7 @@ from dyncc.frontend.bridge import is_static
 from dyncc.frontend.code import Instr
 from dyncc.frontend.containers import static_key
 from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.extents import has_symbols
 from dyncc.frontend.instances import (
     ENTERED,
     instance,
@@ -24,11 +25,10 @@ from dyncc.frontend.instances import (
 )
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.lists import dynamic_get, dynamic_set
-from dyncc.frontend.operations import binary, evaluate, external, source_text
+from dyncc.frontend.operations import evaluate, external, source_text
 from dyncc.frontend.values import (
     Bound,
     DictObj,
-    DynIterObj,
     DynListObj,
     InstanceObj,
     IterObj,
@@ -43,7 +43,7 @@ from dyncc.ir.types import BOOL, INT
 
 #: Attributes of tensors that are known when the network is compiled.
 _STATIC_TENSOR_ATTRIBUTES = {
-    "shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "layout", "itemsize", "nbytes",
+    "shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "layout", "itemsize",
 }  # fmt: skip
 _TENSOR_VIEWS = {"T", "mT", "H", "mH", "data", "real", "imag"}
 
@@ -93,10 +93,13 @@ def heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
         return run.native(operator.attrgetter(name), (owner,))
     fake = run.state.heap[owner].fake
     if name in _STATIC_TENSOR_ATTRIBUTES:
-        return getattr(fake, name)
+        read = getattr(fake, name)
+        return tuple(map(run.size, read)) if has_symbols(read) and name == "shape" else read
     if not hasattr(torch.Tensor, name):
         why = f"'Tensor' object has no attribute '{name}'"
-        problem = Unsupported(f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it.")
+        problem = Unsupported(
+            f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it."
+        )
         raise PythonError(AttributeError, (why,), problem)
     return Bound(owner, name)
 
@@ -161,7 +164,7 @@ def set_attribute(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
 def _getitem(run: Interpreter, instr: Instr) -> None:
     owner, index = run.uses()
     if run.is_tensor(owner):
-        run.done(_tensor_item(run, owner, _index(run, index)))
+        run.done(tensor_item(run, owner, _index(run, index)))
         return
     special = special_method(run, owner, "__getitem__")
     if special is not None:
@@ -265,17 +268,56 @@ def _index(run: Interpreter, index: Any) -> Any:
     return index
 
 
-def _tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
-    parts = index if isinstance(index, tuple) else (index,)
+def tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
+    """``owner[index]`` of a tensor."""
+    parts = _index_parts(run, index)
     if not any(isinstance(part, Sym) for part in parts):
-        return run.native(operator.getitem, (owner, index))
-    view, places = _static_part(run, owner, parts)
+        return run.native(operator.getitem, (owner, parts if len(parts) != 1 else parts[0]))
+    if any(part is Ellipsis or isinstance(part, Ref | list) for part in parts):
+        view, places = owner, _places_in(run, owner, parts)
+        rest = tuple(part for part in parts if not isinstance(part, Sym))
+    else:
+        view, places = _static_part(run, owner, parts)
+        rest = ()
     for sym, dim in places:
-        length = run.state.heap[view].fake.shape[dim]
+        length = run.size(run.state.heap[view].fake.shape[dim])
         chosen = run.index_tensor(sym, length)
         view = run.native(lambda x, i, dim=dim: x.index_select(dim, i).squeeze(dim), (view, chosen))
-        places = [(s, d - 1 if d > dim else d) for s, d in places]
-    return view
+    return run.native(operator.getitem, (view, rest)) if rest else view
+
+
+def _index_parts(run: Interpreter, index: Any) -> tuple[Any, ...]:
+    """The parts of an index; tensors that hold one integer are numbers."""
+
+    def number(part: Any) -> Any:
+        if not run.is_tensor(part):
+            return part
+        fake = run.state.heap[part].fake
+        plain = fake.dim() == 0 and fake.dtype != torch.bool and not fake.is_floating_point()
+        return run.item(part) if plain else part
+
+    return tuple(map(number, index if isinstance(index, tuple) else (index,)))
+
+
+def _places_in(
+    run: Interpreter, owner: Ref, parts: tuple[Any, ...]
+) -> list[tuple[Sym, int]]:
+    """The dimensions that dynamic numbers index, from the last to the first."""
+
+    def width(part: Any) -> int:
+        if run.is_tensor(part) and run.state.heap[part].fake.dtype == torch.bool:
+            return int(run.state.heap[part].fake.dim())
+        return 0 if part is None or isinstance(part, bool) else 1
+
+    rank = run.state.heap[owner].fake.dim()
+    others = sum(width(part) for part in parts if part is not Ellipsis)
+    places: list[tuple[Sym, int]] = []
+    dim = 0
+    for part in parts:
+        if isinstance(part, Sym):
+            places.append((part, dim))
+        dim += rank - others if part is Ellipsis else width(part)
+    return places[::-1]
 
 
 def _static_part(
@@ -342,13 +384,13 @@ def _setitem(run: Interpreter, instr: Instr) -> None:
 
 
 def _set_tensor_item(run: Interpreter, owner: Ref, index: Any, value: Any) -> None:
-    parts = index if isinstance(index, tuple) else (index,)
+    parts = _index_parts(run, index)
     if isinstance(value, Sym):
         from dyncc.frontend.values import short_dtype
 
         value = run.scalar_tensor(value, short_dtype(run.state.heap[owner].fake.dtype))
     if not any(isinstance(part, Sym) for part in parts):
-        run.native(operator.setitem, (owner, index, value))
+        run.native(operator.setitem, (owner, parts if len(parts) != 1 else parts[0], value))
         return
     view, places = _static_part(run, owner, parts)
     shape = run.state.heap[view].fake.shape
@@ -430,90 +472,3 @@ def _items_of(run: Interpreter, value: Ref, found: InstanceObj) -> tuple[Any, ..
     raise Unsupported(
         f"iteration over a {found.kind.__name__}", "its iterator is not known here", "Use a list."
     )
-
-
-@handles("iter")
-def _iter(run: Interpreter, instr: Instr) -> None:
-    value = run.use()
-    from dyncc.frontend.sequences import iterator
-
-    # The loop's head follows; what earlier loops at this place did says nothing about this one.
-    run.frame.visits.pop(run.frame.pc + 1, None)
-    if isinstance(value, range):
-        run.done(run.state.new(DynIterObj(None, value.start, value.stop, value.step)))
-        return
-    run.done(iterator(run, value))
-
-
-@handles("loop")
-def _loop(run: Interpreter, instr: Instr) -> None:
-    run.frame.visits.pop(run.frame.pc + 1, None)
-    run.done()
-
-
-@handles("next")
-def _next(run: Interpreter, instr: Instr) -> None:
-    found = run.state.heap[run.use()]
-    if isinstance(found, IterObj):
-        run.builder.passed.append((run.loc, instr))
-        run.frame.pc = run.frame.pc + 1 if found.position < len(found.items) else instr.targets[0]
-        return
-    upward = run.static(found.step, "the step of a range") > 0
-    if isinstance(found.source, Ref) and upward:
-        # The loop may have changed the list since it began.
-        length = run.host("list.len", Sym(run.state.heap[found.source].values[0]))
-        found = DynIterObj(found.source, found.position, length, found.step)
-    if not isinstance(found.position, Sym) and not isinstance(found.stop, Sym):
-        run.builder.passed.append((run.loc, instr))
-        more = found.position < found.stop if upward else found.position > found.stop
-        run.frame.pc = run.frame.pc + 1 if more else instr.targets[0]
-        return
-    condition = run.host("lt" if upward else "gt", found.position, found.stop)
-    run.expect_join()
-    then, orelse = run.state.copy(), run.state.copy()
-    then.frames[-1].pc += 1
-    orelse.frames[-1].pc = instr.targets[0]
-    run.fork(condition.value, then, orelse, source_text(instr))
-
-
-@handles("fetch")
-def _fetch(run: Interpreter, instr: Instr) -> None:
-    from dyncc.frontend.sequences import item_at
-
-    iterator = run.use()
-    found = run.state.heap[iterator]
-    if isinstance(found, IterObj):
-        item = found.items[found.position]
-        run.state.heap[iterator] = IterObj(found.items, found.position + 1)
-    else:
-        item = found.position
-        if isinstance(found.source, tuple):
-            item = item_at(run, found.source, item)
-        elif found.source is not None:
-            item = dynamic_get(run, run.state.heap[found.source], item)
-        after = binary(run, operator.add, "add", found.position, found.step)
-        run.state.heap[iterator] = DynIterObj(found.source, after, found.stop, found.step)
-    run.done(item)
-
-
-@handles("unpack")
-def _unpack(run: Interpreter, instr: Instr) -> None:
-    items = iterate(run, run.use())
-    count, star = instr.const
-    if len(items) != count if star is None else len(items) < count - 1:
-        wanted = count if star is None else f"at least {count - 1}"
-        text = (
-            f"too many values to unpack (expected {wanted})"
-            if len(items) > count
-            else f"not enough values to unpack (expected {wanted}, got {len(items)})"
-        )
-        reason = f"there are {len(items)} values for {count} targets"
-        problem = Unsupported("unpacking", reason, "Correct the targets.")
-        raise PythonError(ValueError, (text,), problem)
-    values = list(items)
-    if star is not None:
-        end = len(items) - (count - star - 1)
-        values[star:end] = [run.state.new(ListObj(items[star:end]))]
-    for name, value in zip(instr.dest, values, strict=True):
-        run.frame.registers[name] = value
-    run.frame.pc += 1

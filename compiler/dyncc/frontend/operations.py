@@ -24,7 +24,7 @@ from dyncc.frontend.containers import (
 from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.instances import is_output_class, output_entries
 from dyncc.frontend.interpreter import Interpreter, handles
-from dyncc.frontend.lists import dynamic_method
+from dyncc.frontend.lists import dynamic_display, dynamic_method
 from dyncc.frontend.strings import percent
 from dyncc.frontend.values import (
     DictObj,
@@ -34,7 +34,6 @@ from dyncc.frontend.values import (
     Ref,
     SetObj,
     Sym,
-    Text,
     short_dtype,
 )
 
@@ -139,56 +138,12 @@ def external(run: Interpreter, value: Any) -> Any:
     return value
 
 
-# --- control flow -----------------------------------------------------------------------------
-
-
-@handles("jump")
-def _jump(run: Interpreter, instr: Instr) -> None:
-    run.frame.pc = instr.targets[0]
-
-
-@handles("branch")
-def _branch(run: Interpreter, instr: Instr) -> None:
-    truth = run.truth(run.use())
-    if not isinstance(truth, Sym):
-        run.builder.passed.append((run.loc, instr))
-        run.frame.pc = instr.targets[0 if truth else 1]
-        return
-    run.expect_join()
-    then, orelse = run.state.copy(), run.state.copy()
-    then.frames[-1].pc, orelse.frames[-1].pc = instr.targets
-    run.fork(truth.value, then, orelse, source_text(instr))
-
-
 def source_text(instr: Instr) -> str:
     """The source of an instruction's syntax; of a loop, its first line."""
     import ast
 
     text = ast.unparse(instr.node) if instr.node is not None else ""
     return text.splitlines()[0].rstrip(":") if instr.op == "next" else text
-
-
-@handles("return")
-def _return(run: Interpreter, instr: Instr) -> None:
-    from dyncc.frontend.exits import leave
-
-    value = run.use()
-    if len(run.state.frames) == 1:
-        run.finish(leave(run, value))
-    frame = run.state.frames.pop()
-    assert frame.result is not None
-    run.frame.registers[frame.result] = value
-    if frame.joins:
-        run.cut()
-
-
-@handles("unsupported")
-def _unsupported(run: Interpreter, instr: Instr) -> None:
-    raise Unsupported(
-        str(instr.const),
-        "this construct is not compiled yet",
-        "Write it with if, while, for, or a helper function; it may stay where no path reaches.",
-    )
 
 
 # --- operators --------------------------------------------------------------------------------
@@ -243,7 +198,7 @@ def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, righ
         return made
     if isinstance(container, SetObj) and op in SET_OPERATORS:
         return set_method(run, left, container, SET_OPERATORS[op][2], (right,), {})
-    if isinstance(left, Ref | Text) or isinstance(right, Ref | Text):
+    if isinstance(left, Ref) or isinstance(right, Ref):
         raise Unsupported(
             f"the operator `{op}`", "it is not compiled for these operands", "Write it otherwise."
         )
@@ -262,7 +217,7 @@ def promote(run: Interpreter, args: tuple[Any, ...]) -> tuple[Any, ...]:
     dtypes = [run.state.heap[arg].fake for arg in args if run.is_tensor(arg)]
     promoted: list[Any] = []
     for arg in args:
-        if not isinstance(arg, Sym):
+        if not isinstance(arg, Sym) or arg.extent is not None:
             promoted.append(arg)
             continue
         sample = {"bool": True, "int": 1, "float": 1.0, "complex": 1j}[str(arg.value.type)]
@@ -460,7 +415,12 @@ def _tuple(run: Interpreter, instr: Instr) -> None:
 
 @handles("list")
 def _list(run: Interpreter, instr: Instr) -> None:
-    run.done(run.state.new(ListObj(spread(run, run.uses(), instr.const))))
+    values = run.uses()
+    starred = [value for value, star in zip(values, instr.const, strict=False) if star]
+    if any(isinstance(run.state.heap.get(value), DynListObj) for value in starred):
+        run.done(run.state.new(dynamic_display(run, values, instr.const)))
+        return
+    run.done(run.state.new(ListObj(spread(run, values, instr.const))))
 
 
 @handles("dict")

@@ -16,7 +16,7 @@ from dyncc.frontend.code import UNCAUGHT, Instr
 from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.interpreter import handles
 from dyncc.frontend.unwinding import unwind
-from dyncc.frontend.values import InstanceObj, Ref, State, Sym, Text
+from dyncc.frontend.values import InstanceObj, Ref, State, Sym
 from dyncc.ir.hcfg import Raise, Value
 
 if TYPE_CHECKING:
@@ -113,10 +113,9 @@ def leave(run: Interpreter, error: Ref, at: Any) -> None:
         run.machine.report(fields[_PROBLEM])
     parts: list[Any] = []
     for arg in fields["args"]:
-        for part in arg.parts if isinstance(arg, Text) else (arg,):
-            part = part.value if isinstance(part, Sym) else part
-            known = isinstance(part, int | float | str | Value)
-            parts.append(part if known else str(part))
+        part = arg.value if isinstance(arg, Sym) else arg
+        known = isinstance(part, int | float | str | Value)
+        parts.append(part if known else str(part))
     kind = next(cls for cls in found.kind.__mro__ if getattr(builtins, cls.__name__, None) is cls)
     if kind is not found.kind:
         parts.insert(0, f"{found.kind.__name__}: ")

@@ -12,13 +12,13 @@ from dyncc.frontend.canonical import NoTemplate, template_of
 from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.instances import ENTERED
 from dyncc.frontend.interpreter import Interpreter
-from dyncc.frontend.lists import dynamic_get
-from dyncc.frontend.machine import pack
-from dyncc.frontend.values import DynIterObj, DynListObj, IterObj, ListObj, Ref, Sym
+from dyncc.frontend.lists import dynamic_get, pack_list
+from dyncc.frontend.values import DynIterObj, DynListObj, IterObj, ListObj, Ref, Sym, TensorObj
 from dyncc.ir.types import INT, ScalarType
 
 #: How each turn of an iterator of run-time length gets its item, from the number of the turn:
-#: ("count", start, step), ("item", list, start, step), or ("tuple", column, column, ...).
+#: ("count", start, step), ("item", list, start, step), ("row", tensor, start, step), or
+#: ("tuple", column, column, ...).
 Column = tuple[Any, ...]
 
 
@@ -39,6 +39,9 @@ def enter_library(run: Interpreter, function: Callable[..., Any], *args: Any) ->
 
 def dynamic(run: Interpreter, value: Any) -> bool:
     """Whether the number of items is only known at run time."""
+    if run.is_tensor(value):
+        fake = run.state.heap[value].fake
+        return fake.dim() > 0 and not isinstance(fake.shape[0], int)
     return isinstance(value, Ref) and isinstance(run.state.heap[value], DynListObj | DynIterObj)
 
 
@@ -46,29 +49,13 @@ def iterator(run: Interpreter, value: Any) -> Any:
     """``iter``."""
     if isinstance(value, Ref) and isinstance(run.state.heap[value], DynIterObj | IterObj):
         return value
+    if run.is_tensor(value) and dynamic(run, value):
+        column, length = column_of(run, value)
+        return run.state.new(DynIterObj(column, 0, length, 1))
     if dynamic(run, value):
         length = run.host("list.len", Sym(run.state.heap[value].values[0]))
         return run.state.new(DynIterObj(value, 0, length, 1))
     return run.state.new(IterObj(items_of(run, value)))
-
-
-_NOTHING = object()
-
-
-def next_item(run: Interpreter, value: Any, default: Any = _NOTHING) -> Any:
-    """``next``."""
-    found = run.state.heap[value] if isinstance(value, Ref) else None
-    if not isinstance(found, IterObj):
-        raise Unsupported(
-            "`next`", "it takes an iterator over a sequence of known length here", "Use a loop."
-        )
-    if found.position < len(found.items):
-        run.state.heap[value] = IterObj(found.items, found.position + 1)
-        return found.items[found.position]
-    if default is not _NOTHING:
-        return default
-    problem = Unsupported("`next`", "the iterator has no more items", "Give it a default.")
-    raise PythonError(StopIteration, (), problem)
 
 
 # --- iterators of run-time length -------------------------------------------------------------
@@ -81,6 +68,8 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
     if not isinstance(value, Ref) or not dynamic(run, value):
         return _packed(run, items_of(run, value))
     found = run.state.heap[value]
+    if isinstance(found, TensorObj):
+        return ("row", value, 0, 1), run.size(found.fake.shape[0])
     if isinstance(found, DynListObj):
         return ("item", value, 0, 1), run.host("list.len", Sym(found.values[0]))
     bounds = (found.position, found.stop, found.step)
@@ -114,7 +103,7 @@ def _packed(run: Interpreter, items: tuple[Any, ...]) -> tuple[Column, Any]:
             "Loop over the positions with range(), and index both lists.",
         )
     template = templates.pop()
-    values = pack(ListObj(items), template, run.state, run.builder, run.value_in)
+    values = pack_list(run, ListObj(items), template)
     return ("item", run.state.new(DynListObj(template, values)), 0, 1), len(items)
 
 
@@ -128,6 +117,10 @@ def item_at(run: Interpreter, column: Column, turn: Any) -> Any:
     start, step = rest[-2:]
     scaled = turn if step == 1 else binary(run, operator.mul, "mul", turn, step)
     place = scaled if start == 0 else binary(run, operator.add, "add", scaled, start)
+    if kind == "row":
+        from dyncc.frontend.objects import tensor_item
+
+        return tensor_item(run, rest[0], place)
     return place if kind == "count" else dynamic_get(run, run.state.heap[rest[0]], place)
 
 
@@ -205,7 +198,7 @@ def listed(run: Interpreter, values: Any = ()) -> Any:
     found = run.state.heap[values] if isinstance(values, Ref) else None
     if isinstance(found, DynListObj):
         return run.state.new(found)
-    if isinstance(found, DynIterObj):
+    if isinstance(found, DynIterObj) or dynamic(run, values):
         return enter_library(run, library.as_list, values)
     return run.state.new(ListObj(items_of(run, values)))
 
@@ -246,6 +239,12 @@ def ordered(run: Interpreter, values: Any, *, key: Any = None, reverse: Any = Fa
     exchanges = tuple((i, i + 1) for end in range(len(items) - 1, 0, -1) for i in range(end))
     listing = run.state.new(ListObj(items))
     return enter_library(run, library.ordered, listing, key, reverse, exchanges)
+
+
+_NOTHING = object()
+
+
+_NOTHING = object()
 
 
 def extreme(op: str) -> Callable[..., Any]:

@@ -7,8 +7,8 @@ import builtins
 from collections.abc import Iterator
 from typing import Any
 
-from dyncc.frontend.code import Handler
-from dyncc.frontend.values import Frame, InstanceObj, Ref, State
+from dyncc.frontend.code import GENERATOR, Handler
+from dyncc.frontend.values import Frame, GeneratorObj, InstanceObj, Ref, State
 
 
 def unwind(state: State, error: Ref) -> bool:
@@ -28,7 +28,10 @@ def unwind(state: State, error: Ref) -> bool:
             return True
         if len(state.frames) == 1:
             return False
-        state.frames.pop()
+        left = state.frames.pop()
+        generator = left.registers.get(GENERATOR)
+        if generator is not None:
+            state.heap[generator] = GeneratorObj(None)
         # The caller stands behind its call.
         state.frames[-1].pc -= 1
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from dyncc.frontend.code import Code
+from dyncc.frontend.code import Code, Nested
+from dyncc.frontend.extents import extent_name
 from dyncc.ir.hcfg import Value
 from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
 
@@ -32,8 +33,8 @@ def short_dtype(dtype: torch.dtype) -> str:
 
 
 def tensor_type(tensor: torch.Tensor) -> TensorType:
-    """Type of a tensor with static extents."""
-    return TensorType(short_dtype(tensor.dtype), tuple(int(extent) for extent in tensor.shape))
+    """Type of a tensor."""
+    return TensorType(short_dtype(tensor.dtype), tuple(map(extent_name, tensor.shape)))
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Sym:
 
     `origins` names the widenings that made it dynamic, so that they can be undone where a static
     value turns out to be needed. `tried` counts the values that a case split has already ruled out.
+    `extent` is the size of a tensor that it stands for, as native code knows it.
     """
 
     value: Value
     origins: frozenset[Any] = field(default=frozenset(), compare=False)
     tried: int = 0
+    extent: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,6 @@ class TensorObj:
     storage: Ref
     chain: tuple[ViewStep, ...]
     fake: torch.Tensor
-
-
-@dataclass(frozen=True)
-class SymbolicTensor:
-    """A tensor with an extent that is only known at run time; it can be passed on and returned."""
-
-    value: Value
 
 
 @dataclass(frozen=True)
@@ -223,21 +219,6 @@ class DynIterObj:
     step: Any
 
 
-@dataclass(frozen=True)
-class Raised:
-    """An exception object that was made and may be raised."""
-
-    kind: type[BaseException]
-    args: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Text:
-    """A formatted string with parts known only at run time; good for messages only."""
-
-    parts: tuple[Any, ...]
-
-
 @dataclass
 class Frame:
     """A function activation: code, program point and registers.
@@ -245,6 +226,8 @@ class Frame:
     ``joins`` are the program points where paths that forked in this activation meet again (-1
     stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
     head. ``cleared`` says how many tests of `guards` the instruction at a program point has passed.
+    ``exhausted`` is, in a generator, the program point of its consumer to go on at when it returns;
+    it is None where the consumer called ``next``.
     """
 
     code: Code
@@ -255,10 +238,86 @@ class Frame:
     joins: frozenset[int] = frozenset()
     visits: dict[int, int] = field(default_factory=dict)
     cleared: tuple[int, int] = (-1, 0)
+    exhausted: int | None = None
 
     def copy(self) -> Frame:
         """An independent copy."""
         return replace(self, registers=dict(self.registers), visits=dict(self.visits))
+
+
+@dataclass(frozen=True)
+class CellObj:
+    """A variable that functions share: its value, or nothing."""
+
+    parts: tuple[Any, ...] = ()
+
+    @property
+    def label(self) -> Any:
+        """What is static about it."""
+        return "cell"
+
+    def rebuilt(self, parts: tuple[Any, ...]) -> CellObj:
+        """The same with other values."""
+        return CellObj(parts)
+
+
+@dataclass(frozen=True)
+class ClosureObj:
+    """A function made in the network.
+
+    ``parts`` are the values of its defaults, then its cells.
+    """
+
+    template: Nested
+    function: Any
+    parts: tuple[Any, ...]
+
+    @property
+    def label(self) -> Any:
+        """What is static about it."""
+        return ("closure", self.template, self.function)
+
+    def rebuilt(self, parts: tuple[Any, ...]) -> ClosureObj:
+        """The same with other values."""
+        return replace(self, parts=parts)
+
+
+@dataclass(frozen=True)
+class GeneratorObj:
+    """A generator: the frame in which it waits, or what it returned."""
+
+    frame: Frame | None
+    value: Any = None
+
+    def _names(self) -> list[str]:
+        if self.frame is None:
+            return []
+        return sorted(self.frame.code.live[self.frame.pc] & self.frame.registers.keys())
+
+    @property
+    def label(self) -> Any:
+        """What is static about it."""
+        if self.frame is None:
+            return "finished generator"
+        return ("generator", self.frame.code.serial, self.frame.pc, tuple(self._names()))
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """Its live values."""
+        if self.frame is None:
+            return (self.value,)
+        return tuple(self.frame.registers[name] for name in self._names())
+
+    def rebuilt(self, parts: tuple[Any, ...]) -> GeneratorObj:
+        """The same with other values."""
+        if self.frame is None:
+            return GeneratorObj(None, parts[0])
+        registers = dict(zip(self._names(), parts, strict=True))
+        return GeneratorObj(replace(self.frame.copy(), registers=registers))
+
+
+#: Heap objects that are walked by their ``parts``.
+Composite = CellObj | ClosureObj | GeneratorObj
 
 
 @dataclass
