@@ -71,11 +71,16 @@ def test_compile_run_verify_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^y: float32\[1,[24]\]$", out, re.M)
 
     out, _ = run("verify", "model.dyncc", "--random", "200", "--seed", "3", capsys=capsys)
-    assert "200 random inputs" in out
-    assert "edges taken 2/2" in out
-    out, _ = run("verify", "model.dyncc", "--input", "in.npz", capsys=capsys)
-    assert "edges taken 1/2" in out
-    assert re.search(r"not taken: .*model\.py:16:12: `y\.max\(\) > 0\.5`", out)
+    assert "natural: 200 random inputs, edges 2/2, loops 0/1/n 0/0, max abs error" in out
+    assert "forced:  2 paths, edges 2/2" in out
+    out, _ = run("verify", "model.dyncc", "--input", "in.npz", "--complete", capsys=capsys)
+    assert "natural: 1 given inputs, edges 1/2" in out
+    assert re.search(r"^edges 2/2, loops 0/1/n 0/0, \d+ values \(\d+ elements\) equal", out, re.M)
+    out, _ = run("verify", "model.dyncc", "--json", "--paths", "3", capsys=capsys)
+    found = json.loads(out)
+    assert found["complete"]
+    assert found["forced"]["runs"] == 5
+    assert found["missing"] == []
 
     out, _ = run("inspect", "model.dyncc", capsys=capsys)
     assert "region @r0" in out
@@ -91,7 +96,8 @@ def test_compile_run_verify_inspect(capsys: pytest.CaptureFixture[str]) -> None:
 def test_compile_with_tvm(capsys: pytest.CaptureFixture[str]) -> None:
     run("compile", "model.py:Net", "--input", "x:float32[1,4]", "-o", "deep/a", capsys=capsys)
     out, _ = run("verify", "deep/a", capsys=capsys)
-    assert "20 random inputs" in out
+    assert "natural: 20 random inputs, " in out
+    assert "forced:  2 paths, edges 2/2" in out
     assert json.loads(Path("deep/a/manifest.json").read_text())["backend"] == "tvm"
 
 
@@ -99,7 +105,7 @@ def test_verify_finds_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
     run("compile", "model.py", "--backend", "eager", capsys=capsys)
     Path("model.py").write_text(MODEL.replace("manual_seed(0)", "manual_seed(1)"))
     _, err = run("verify", "model.dyncc", capsys=capsys, code=5)
-    assert "input 0, output['" in err
+    assert re.search(r"model\.py:17: input 0, block \^b1 .*: variable y: ", err), err
 
 
 BROKEN = {

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
-HELP = "compare an artifact with eager PyTorch"
+if TYPE_CHECKING:
+    from dyncc.proof import Proof
+    from dyncc.proof.check import Runs
+    from dyncc.runtime.program import Program
+
+HELP = "prove every path of an artifact against its source"
 DESCRIPTION = """\
-Compare an artifact with the module it was compiled from, on full outputs.
+Run an artifact and the Python source it was compiled from side by side, and compare at every block
+boundary: the variables that the blocks pass on, the truth of each predicate, results, exceptions
+and module state.
 
-Inputs are the given files, else coverage_inputs() of the model file, else random arrays. Says
-which edges of the control-flow graph were taken. Exit code 5 if anything differs."""
+First on inputs as they come: the given files, else coverage_inputs() of the model file, else random
+arrays. Then both are led: every branch both ways, every loop not at all, once and several times.
+Exit code 5 at the first difference, with its block, source line, variable and values."""
 EPILOG = """\
 examples:
   dyncc verify model.dyncc
   dyncc verify model.dyncc --input a.npz --input b.npz
-  dyncc verify model.dyncc --model model.py:Net --random 100"""
+  dyncc verify model.dyncc --model model.py:Net --random 100 --paths 500 --json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +32,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE.py[:NAME]", help="default: as it was compiled")
     parser.add_argument("--input", action="append", default=[], metavar="FILE.npz")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N random inputs")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random inputs")
+    parser.add_argument(
+        "--paths", type=int, default=0, metavar="N", help="N more runs, with random decisions"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random inputs and decisions")
+    parser.add_argument(
+        "--complete", action="store_true", help="exit code 5 also if an edge or loop is missing"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    import torch
+    import json
 
-    from dyncc.cli.run_command import read_arrays, refuse_overlay
+    from dyncc.cli.progress import progress
+    from dyncc.cli.run_command import refuse_overlay
     from dyncc.core.errors import ConfigError
     from dyncc.modelfile import load_model
+    from dyncc.proof import prove
     from dyncc.runtime.artifact import load
-    from dyncc.verification import compare, describe_edge
 
     refuse_overlay(arguments.artifact)
     program = load(arguments.artifact)
@@ -45,28 +62,132 @@ def run(arguments: argparse.Namespace) -> int:
             hint="Give --model FILE.py[:NAME].",
         )
     model = load_model(reference)
-    inputs: list[object]
+    inputs, what = _inputs(arguments, program, model)
+    with progress() as report:
+        proof = prove(
+            model.module,
+            program,
+            inputs,
+            seed=arguments.seed,
+            wander=arguments.paths,
+            progress=report,
+        )
+    if arguments.json:
+        print(json.dumps(_figures(program, proof, what), indent=2))
+    else:
+        _print(program, proof, what)
+    return 5 if arguments.complete and not proof.complete else 0
+
+
+def _inputs(arguments: argparse.Namespace, program: Program, model: Any) -> tuple[list[Any], str]:
+    """Arguments of calls, and what to call them."""
+    import torch
+
+    from dyncc.cli.run_command import read_arrays
+
     if arguments.input:
-        inputs = [
+        given = [
             {key: torch.from_numpy(array) for key, array in read_arrays(path).items()}
             for path in arguments.input
         ]
-        what = "given"
-    elif not arguments.random and (found := model.coverage_inputs()) is not None:
-        inputs, what = list(found), "coverage"
-    else:
-        generator = torch.Generator().manual_seed(arguments.seed)
-        count = arguments.random or 20
-        inputs = [_random(program.hcfg.signature, generator) for _ in range(count)]
-        what = "random"
-    found_ = compare(model.module, program, inputs)  # type: ignore[arg-type]
+        return given, "given"
+    if not arguments.random and (found := model.coverage_inputs()) is not None:
+        return list(found), "coverage"
+    generator = torch.Generator().manual_seed(arguments.seed)
+    count = arguments.random or 20
+    return [_random(program.hcfg.signature, generator) for _ in range(count)], "random"
+
+
+def _print(program: Program, proof: Proof, what: str) -> None:
+    natural, forced = proof.natural, proof.forced
+    print(f"natural: {natural.count} {what} inputs, {_covered(proof, natural)}, {_worst(natural)}")
+    print(f"forced:  {forced.count} paths, {_covered(proof, forced)}, {_worst(forced)}")
+    tallies = natural.tally, forced.tally
     print(
-        f"{found_.inputs} {what} inputs, {found_.elements} values equal to eager PyTorch, "
-        f"max abs error {found_.max_abs_error:.2g}; edges taken {found_.taken(program.hcfg)}"
+        f"edges {proof.taken()}/{len(proof.edges)}, "
+        f"loops 0/1/n {proof.turned()}/{len(proof.heads)}, "
+        f"{sum(tally.values for tally in tallies)} values "
+        f"({sum(tally.elements for tally in tallies)} elements) equal to the source at "
+        f"{sum(tally.boundaries for tally in tallies)} block boundaries"
     )
-    for edge in found_.untaken(program.hcfg):
-        print(f"  not taken: {describe_edge(program.hcfg, edge)}")
-    return 0
+    blind, unseen = (sum(getattr(tally, key) for tally in tallies) for key in ("blind", "unseen"))
+    if blind or unseen:
+        print(
+            f"  not compared: {blind} boundaries in the middle of a statement, "
+            f"{unseen} values without a variable in the source"
+        )
+    for number, text in (
+        (natural.infeasible, "natural runs raise, in both"),
+        (forced.infeasible, "forced paths are infeasible: both raise, or cannot go on"),
+        (forced.given_up, "forced paths do not come to an end"),
+        (sum(tally.ties for tally in tallies), "predicates differ by rounding alone"),
+    ):
+        if number:
+            print(f"  {number} {text}")
+    for text in _missing(program, proof):
+        print(f"  {text}")
+
+
+def _covered(proof: Proof, runs: Runs) -> str:
+    from dyncc.proof.paths import SEVERAL
+
+    edges = sum(bool(runs.edges.get(edge)) for edge in proof.edges)
+    whole = {0, 1, SEVERAL}
+    loops = sum(runs.turns.get(head, set()) == whole for head in proof.heads)
+    return f"edges {edges}/{len(proof.edges)}, loops 0/1/n {loops}/{len(proof.heads)}"
+
+
+def _worst(runs: Runs) -> str:
+    return f"max abs error {runs.tally.worst:.1g} at {runs.tally.where or 'no place'}"
+
+
+def _missing(program: Program, proof: Proof) -> list[str]:
+    """What no run took, in words."""
+    from dyncc.proof.paths import SEVERAL
+    from dyncc.verification import describe_edge
+
+    found = [
+        f"not taken: {describe_edge(program.hcfg, edge)}: {reason}"
+        for edge, reason in proof.unreached.items()
+    ]
+    names = {0: "not at all", 1: "once", SEVERAL: "several times"}
+    for head in proof.heads:
+        if missing := proof.missing(head):
+            loc = program.hcfg.blocks[head].loc
+            turns = ", ".join(names[turn] for turn in sorted(missing))
+            found.append(f"not turned: the loop at {loc} (^{head}) {turns}")
+    return found
+
+
+def _figures(program: Program, proof: Proof, what: str) -> dict[str, Any]:
+    def runs(found: Runs) -> dict[str, Any]:
+        tally = found.tally
+        return {
+            "runs": found.count,
+            "infeasible": found.infeasible,
+            "given_up": found.given_up,
+            "edges": sum(bool(found.edges.get(edge)) for edge in proof.edges),
+            "values": tally.values,
+            "elements": tally.elements,
+            "boundaries": tally.boundaries,
+            "boundaries_not_compared": tally.blind,
+            "values_not_compared": tally.unseen,
+            "ties": tally.ties,
+            "max_abs_error": tally.worst,
+            "worst_at": tally.where,
+        }
+
+    return {
+        "inputs": what,
+        "edges": len(proof.edges),
+        "edges_taken": proof.taken(),
+        "loops": len(proof.heads),
+        "loops_turned": proof.turned(),
+        "complete": proof.complete,
+        "natural": runs(proof.natural),
+        "forced": runs(proof.forced),
+        "missing": _missing(program, proof),
+    }
 
 
 def _random(signature: object, generator: object) -> dict[str, object]:

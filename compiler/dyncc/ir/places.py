@@ -44,8 +44,8 @@ class Point:
 class Places:
     """Places of block parameters, by name of the value, and of blocks, by name.
 
-    ``edges`` holds the decisions that are passed on an edge (block, index in its terminator) by
-    blocks that passes have removed from it.
+    ``edges`` lists the edges (block, index in its terminator) from which passes have removed blocks,
+    with the decisions that those passed.
     """
 
     values: Mapping[str, Path] = field(default_factory=dict)
@@ -131,9 +131,9 @@ def settle(places: Places, captured: Hcfg, program: Hcfg) -> Places:
         if len(ways) != len(jumps(block.terminator)):
             continue
         for way, jump in enumerate(ways):
-            on_edge = _only(_bypassed(jump, places, captured, program), wanted)
-            if on_edge:
-                edges[name, way] = on_edge
+            if jump.target not in program.blocks:
+                passed = _bypassed(jump, places, captured, program)
+                edges[name, way] = _only(passed, wanted)
     values = {name: path for name, path in places.values.items() if name in kept}
     return Places(values, blocks, edges)
 
@@ -163,10 +163,7 @@ def _onward(name: str, program: Hcfg) -> Iterator[str]:
 
 
 def _bypassed(jump: Jump, places: Places, captured: Hcfg, program: Hcfg) -> list[Decision]:
-    passed: list[Decision] = []
-    if jump.target in program.blocks:
-        return passed
-    passed += places.blocks.get(jump.target, Point()).passed
+    passed = list(places.blocks.get(jump.target, Point()).passed)
     for target in _onward(jump.target, captured):
         if target in program.blocks:
             break

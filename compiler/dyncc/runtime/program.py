@@ -16,6 +16,7 @@ from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series,
 from dyncc.ir.places import Places
 from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
 from dyncc.runtime.executor import Executor, Observer, Regions
+from dyncc.runtime.hostlist import HostList
 from dyncc.runtime.structs import is_container, map_parts, parts_of
 
 
@@ -101,7 +102,7 @@ class Program:
 
     def to_numpy(self, value: Any) -> Any:
         """A value of a block, its tensors as NumPy arrays that share their memory."""
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | HostList):
             return [self.to_numpy(part) for part in value]
         if value is None or isinstance(value, bool | int | float | complex | str):
             return value

@@ -1,0 +1,12 @@
+"""Proof of every path: an artifact and its source, forced through the same decisions.
+
+`paths` plans decisions that take every edge and turn every loop, `trace` leads the artifact along
+them, `source` makes the original functions ask for theirs, `replay` compares both at every block
+boundary, and `check` does all of this for a network.
+"""
+
+from __future__ import annotations
+
+from dyncc.proof.check import Proof, prove
+
+__all__ = ["Proof", "prove"]

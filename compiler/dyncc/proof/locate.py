@@ -1,0 +1,109 @@
+"""Finds the variables of the running source that an artifact's block parameters stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch import nn
+
+from dyncc.ir.hcfg import ARGUMENT
+from dyncc.ir.places import Path as Steps
+
+
+class Missing(Exception):
+    """The source has no such variable here."""
+
+
+def locate(frame: FrameType, functions: Sequence[tuple[str, str]]) -> list[FrameType]:
+    """The frames of the given functions (file and qualified name, outermost first).
+
+    Frames between them, such as those of ``nn.Module.__call__``, are left out. The list ends early
+    where a function is not there.
+    """
+    stack: list[FrameType] = []
+    inner: FrameType | None = frame
+    while inner is not None:
+        stack.append(inner)
+        inner = inner.f_back
+    found: list[FrameType] = []
+    position = len(stack) - 1
+    for file, name in functions:
+        while position >= 0 and not _is(stack[position], file, name):
+            position -= 1
+        if position < 0:
+            break
+        found.append(stack[position])
+        position -= 1
+    return found
+
+
+def _is(frame: FrameType, file: str, name: str) -> bool:
+    code = frame.f_code
+    return code.co_qualname == name and Path(code.co_filename).resolve() == Path(file).resolve()
+
+
+def pick(
+    path: Steps, frames: Sequence[FrameType], module: nn.Module, arguments: Mapping[str, Any]
+) -> Any:
+    """The value at a path.
+
+    Raises
+    ------
+    Missing
+        If there is none that the source gives a name.
+    """
+    if path[0] == "attribute":
+        owner, name = module.get_submodule(path[1]), path[2]
+        if not hasattr(owner, name):
+            raise Missing
+        return _steps(getattr(owner, name), path[4:])  # 3 is the box it is kept in
+    if path[0] == "external":
+        if str(path[1]).startswith(ARGUMENT):
+            name = str(path[1]).removeprefix(ARGUMENT)
+            if name not in arguments:
+                raise Missing
+            return arguments[name]
+        value: Any = module
+        for part in str(path[1]).split("."):
+            value = getattr(value, part)
+        return value
+    depth, name = path[0], path[1]
+    if depth >= len(frames) or name.startswith("."):
+        raise Missing
+    variables = frames[depth].f_locals
+    if name not in variables:
+        raise Missing
+    return _steps(variables[name], path[2:])
+
+
+def _steps(value: Any, steps: Sequence[Any]) -> Any:
+    for position, step in enumerate(steps):
+        if step in ("storage", "base"):
+            continue
+        if step == "column":
+            return [_leaves(item)[steps[position + 1]] for item in _sequence(value)]
+        if step == "self" and hasattr(value, "__self__"):
+            value = value.__self__
+        elif isinstance(step, int):
+            items = list(value.values()) if isinstance(value, dict) else _sequence(value)
+            if step >= len(items):
+                raise Missing
+            value = items[step]
+        else:
+            raise Missing
+    return value
+
+
+def _sequence(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise Missing
+    return list(value)
+
+
+def _leaves(item: Any) -> list[Any]:
+    if isinstance(item, list | tuple):
+        return [leaf for part in item for leaf in _leaves(part)]
+    return [item]
