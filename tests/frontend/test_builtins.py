@@ -1,6 +1,6 @@
 """Builtins, sets, dicts, strings, printing and match, on static values and on data."""
 
-# ruff: noqa: B905, C408, F507, T201, UP031, UP032 (what people write)
+# ruff: noqa: B905, C408, F507, T201, UP030, UP031, UP032 (what people write)
 from __future__ import annotations
 
 import math

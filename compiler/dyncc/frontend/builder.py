@@ -82,6 +82,12 @@ class BlockBuilder:
         self.passed: list[tuple[Loc, Instr]] = []
         self.weight_values: dict[str, Value] = {}
         self.views: dict[Any, Value] = {}
+        #: Where a size that is known at run time only can be read: a tensor and its dimension.
+        self.extents: dict[str, tuple[Value, int]] = {}
+        self._sized: bool | None = None
+        self._begun = False
+        for value in params:
+            self._note_extents(value)
 
     # -- adding --------------------------------------------------------------------------------
 
@@ -109,14 +115,40 @@ class BlockBuilder:
         (self._late if late else self._early).append(HostOp(op, args, results, loc))
         if late:
             self._after_region.update(results)
+        for value in results:
+            self._note_extents(value)
         return results
+
+    def _note_extents(self, value: Value | None) -> None:
+        if value is not None and isinstance(value.type, TensorType):
+            for axis, extent in enumerate(value.type.shape):
+                if isinstance(extent, str):
+                    self.extents.setdefault(extent, (value, axis))
+
+    def separate(self, sized: bool) -> None:
+        """Keep operations on sizes that depend on data out of the regions of all others.
+
+        Parameters
+        ----------
+        sized
+            Whether the operation to come has such a size.
+        """
+        if self._sized is not None and self._sized != sized and self._begun:
+            raise Late
+        self._sized = sized
+
+    def begin(self) -> None:
+        """Note that another instruction begins."""
+        self._begun = bool(self._tensor_ops)
+        if not self._begun:
+            self._sized = None
 
     def tensor(
         self,
         target: str,
         args: tuple[Operand, ...],
         kwargs: tuple[tuple[str, Operand], ...],
-        types: Iterable[TensorType | None],
+        types: Iterable[Type | None],
     ) -> tuple[Value | None, ...]:
         """Append a tensor operation to the region and return its results."""
         for value in operand_values(args):
@@ -128,6 +160,8 @@ class BlockBuilder:
         results = tuple(None if kind is None else self.fresh(kind) for kind in types)
         self._tensor_ops.append(TensorOp(target, args, kwargs, results))
         self._in_region.update(value for value in results if value is not None)
+        for value in results:
+            self._note_extents(value)
         return results
 
     def materialised(self, value: Value) -> Value:
@@ -150,6 +184,9 @@ class BlockBuilder:
         """Forget what was appended since `mark`."""
         del self._early[mark[0] :], self._late[mark[1] :], self._tensor_ops[mark[2] :]
         self.views.clear()
+        known = {value for op in (*self._early, *self._late) for value in op.results}
+        known.update(self.params, *(op.results for op in self._tensor_ops))  # type: ignore[arg-type]
+        self.extents = {name: at for name, at in self.extents.items() if at[0] in known}
 
     # -- finishing -----------------------------------------------------------------------------
 
@@ -178,10 +215,20 @@ class BlockBuilder:
         params: dict[Value, Value] = {}
         weights: dict[Value, Value] = {}
         names: dict[Value, Value] = {}
+        extents: dict[str, str] = {}
+
+        def inner_type(kind: Type) -> Type:
+            if not isinstance(kind, TensorType) or kind.is_static:
+                return kind
+            # Equal structure is equal text, whatever the sizes are called around it.
+            for extent in kind.shape:
+                if isinstance(extent, str):
+                    extents.setdefault(extent, f"s{len(extents)}")
+            return TensorType(kind.dtype, tuple(extents.get(e, e) for e in kind.shape))  # type: ignore[arg-type]
 
         def use(value: Value) -> Value:
             if value not in names:
-                inner = Value(str(len(names)), value.type)
+                inner = Value(str(len(names)), inner_type(value.type))
                 names[value] = inner
                 (weights if value in weights_by_value else params)[value] = inner
             return names[value]
@@ -195,7 +242,7 @@ class BlockBuilder:
                 if value is None or value not in needed:
                     inner_results.append(None)
                 else:
-                    names[value] = Value(str(len(names)), value.type)
+                    names[value] = Value(str(len(names)), inner_type(value.type))
                     inner_results.append(names[value])
             ops.append(TensorOp(op.target, args, kwargs, tuple(inner_results)))
         region = Region(

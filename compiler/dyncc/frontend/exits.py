@@ -18,7 +18,6 @@ from dyncc.frontend.values import (
     ListObj,
     Ref,
     Sym,
-    SymbolicTensor,
     TensorObj,
 )
 from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Struct, Tree, Value
@@ -51,8 +50,6 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
         found = run.state.heap[value]
         if isinstance(found, TensorObj):
             return Leaf(run.builder.materialised(run.read(value)))
-        if isinstance(found, SymbolicTensor):
-            return Leaf(found.value)
         if isinstance(found, ListObj | IterObj):
             return Series("list", tuple(tree_of(run, item) for item in found.items))
         if isinstance(found, DictObj):

@@ -164,6 +164,7 @@ def set_attribute(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
 def _getitem(run: Interpreter, instr: Instr) -> None:
     owner, index = run.uses()
     if run.is_tensor(owner):
+        _take_numbers(run, index, instr.uses[1])
         run.done(tensor_item(run, owner, _index(run, index)))
         return
     special = special_method(run, owner, "__getitem__")
@@ -270,9 +271,9 @@ def _index(run: Interpreter, index: Any) -> Any:
 
 def tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
     """``owner[index]`` of a tensor."""
-    parts = _index_parts(run, index)
+    parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(part, Sym) for part in parts):
-        return run.native(operator.getitem, (owner, parts if len(parts) != 1 else parts[0]))
+        return run.native(operator.getitem, (owner, index))
     if any(part is Ellipsis or isinstance(part, Ref | list) for part in parts):
         view, places = owner, _places_in(run, owner, parts)
         rest = tuple(part for part in parts if not isinstance(part, Sym))
@@ -286,17 +287,21 @@ def tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
     return run.native(operator.getitem, (view, rest)) if rest else view
 
 
-def _index_parts(run: Interpreter, index: Any) -> tuple[Any, ...]:
-    """The parts of an index; tensors that hold one integer are numbers."""
+def _take_numbers(run: Interpreter, index: Any, register: str) -> None:
+    """Let tensors that hold one integer be numbers in an index, from another block on."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(_is_number(run, part) for part in parts):
+        return
+    taken = tuple(run.item(part) if _is_number(run, part) else part for part in parts)
+    run.frame.registers[register] = taken if isinstance(index, tuple) else taken[0]
+    run.cut()
 
-    def number(part: Any) -> Any:
-        if not run.is_tensor(part):
-            return part
-        fake = run.state.heap[part].fake
-        plain = fake.dim() == 0 and fake.dtype != torch.bool and not fake.is_floating_point()
-        return run.item(part) if plain else part
 
-    return tuple(map(number, index if isinstance(index, tuple) else (index,)))
+def _is_number(run: Interpreter, part: Any) -> bool:
+    if not run.is_tensor(part):
+        return False
+    fake = run.state.heap[part].fake
+    return fake.dim() == 0 and fake.dtype != torch.bool and not fake.is_floating_point()
 
 
 def _places_in(
@@ -349,6 +354,7 @@ def _static_part(
 def _setitem(run: Interpreter, instr: Instr) -> None:
     owner, index, value = run.uses()
     if run.is_tensor(owner):
+        _take_numbers(run, index, instr.uses[1])
         _set_tensor_item(run, owner, _index(run, index), value)
         run.done()
         return
@@ -384,13 +390,13 @@ def _setitem(run: Interpreter, instr: Instr) -> None:
 
 
 def _set_tensor_item(run: Interpreter, owner: Ref, index: Any, value: Any) -> None:
-    parts = _index_parts(run, index)
+    parts = index if isinstance(index, tuple) else (index,)
     if isinstance(value, Sym):
         from dyncc.frontend.values import short_dtype
 
         value = run.scalar_tensor(value, short_dtype(run.state.heap[owner].fake.dtype))
     if not any(isinstance(part, Sym) for part in parts):
-        run.native(operator.setitem, (owner, parts if len(parts) != 1 else parts[0], value))
+        run.native(operator.setitem, (owner, index, value))
         return
     view, places = _static_part(run, owner, parts)
     shape = run.state.heap[view].fake.shape

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dyncc.frontend.builder import BlockBuilder
+from dyncc.frontend.extents import has_symbols, region_size
 from dyncc.frontend.values import (
     Ref,
     State,
@@ -112,7 +113,7 @@ class Recorder(TorchDispatchMode):
         known = self.state.externals.get(id(tensor))
         if known is None:
             name, is_state = self.name_of(tensor)
-            fake = self.fakes.from_tensor(tensor.detach())
+            fake = self.fakes.from_tensor(tensor.detach(), static_shapes=True)
             storage = self.state.new(Storage(name, fake, name if is_state else None))
             known = self.state.new(TensorObj(storage, (), fake))
             self.state.externals[id(tensor)] = known
@@ -184,6 +185,12 @@ class Recorder(TorchDispatchMode):
         if torch.Tag.inplace_view in func.tags:
             return self._view_in_place(func, args, kwargs)
         fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
+        if func is aten.squeeze.default and has_symbols(args):
+            raise CannotRecord(
+                "`squeeze()` of a tensor whose size depends on data",
+                "the number of its dimensions would depend on data too",
+                "Give the dimension to be removed.",
+            )
         with self.fakes:
             try:
                 out = func(*fake_args[0], **fake_args[1])
@@ -193,6 +200,8 @@ class Recorder(TorchDispatchMode):
                     "the shape of its result depends on the data",
                     "Use a mask with torch.where, or a loop over elements, instead.",
                 ) from error
+        sized = has_symbols((args, kwargs, out))
+        self.builder.separate(sized)
         writes = [
             (position, argument)
             for position, argument in enumerate(func._schema.arguments)
@@ -201,6 +210,8 @@ class Recorder(TorchDispatchMode):
         if writes:
             return self._write(func, args, kwargs, writes, out)
         if _is_view(func):
+            if has_symbols((args[1:], kwargs)):
+                return self._opaque_view(func, args, kwargs, out)
             return self._view(func, args, kwargs, out)
         return self._compute(func, args, kwargs, out)
 
@@ -214,6 +225,9 @@ class Recorder(TorchDispatchMode):
             return self.read(self.ref_of(item))
         if isinstance(item, list | tuple):
             return tuple(self._operand(part) for part in item)
+        if isinstance(item, torch.SymInt):
+            operand: Operand = region_size(self.builder, item)
+            return operand
         return to_operand(item)
 
     def _compute(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
@@ -227,6 +241,15 @@ class Recorder(TorchDispatchMode):
         for item, value in zip(results, values, strict=True):
             if value is not None:
                 self.adopt(value, item)
+        return out
+
+    def _opaque_view(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
+        """A view by sizes that depend on data: a tensor of its own, to which nobody writes."""
+        base = self.state.heap[self.ref_of(args[0])].storage
+        out = self._compute(func, args, kwargs, out)
+        made = out if isinstance(out, tuple | list) else [out]
+        for storage in (base, *(self.state.heap[self.ref_of(item)].storage for item in made)):
+            self.state.heap[storage] = replace(self.state.heap[storage], listed=True)
         return out
 
     def _view(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
@@ -324,7 +347,9 @@ class Recorder(TorchDispatchMode):
                 (("dtype", dtype),),
                 TensorType(kind.dtype, shape),
             )
-        if tuple(like.shape) != kind.shape:
+        if tensor_type(like).shape != kind.shape:
+            if not kind.is_static:
+                raise CannotRecord(*_WRITE_BY_SIZE)
             value = self._one("aten.expand.default", (value, kind.shape), (), kind)
         return value
 
@@ -362,6 +387,8 @@ class Recorder(TorchDispatchMode):
     def _inverse(self, step: ViewStep, outer: Value, new: Value, fake: torch.Tensor) -> Value:
         """`outer` with the part that `step` views replaced by `new`."""
         kind = tensor_type(fake)
+        if not kind.is_static:
+            raise CannotRecord(*_WRITE_BY_SIZE)
         func, args = step.func, step.args
         if step.index is not None:
             func, args = as_single_view(step, outer)
@@ -386,6 +413,11 @@ class Recorder(TorchDispatchMode):
         )
 
 
+_WRITE_BY_SIZE = (
+    "a write to a part of a tensor whose size depends on data",
+    "the whole cannot be put together again from its parts here",
+    "Compute a new tensor, or write to one of known size by an index.",
+)
 _IDENTITY = {aten.lift_fresh.default, aten.lift.default}
 _PURE_VIEWS = {
     aten.transpose_.default: aten.transpose.int,

@@ -102,6 +102,7 @@ STRUCTURAL = frozenset(
         "item", "tensor", "dim", "list.of", "list.append", "list.get", "list.set", "list.len",
         "list.concat", "list.slice", "list.pop", "list.insert", "list.reverse", "list.contains",
         "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor", "format",
+        "tensor.list",
         "print",
     }
 )  # fmt: skip
@@ -185,6 +186,8 @@ def _structural(
         return (scalar_type_of(first.dtype),)
     if op == "tensor" and isinstance(first, ScalarType) and isinstance(args[1], Symbolic):
         return (TensorType(args[1].name, ()),)
+    if op == "tensor.list" and isinstance(first, TensorType) and len(first.shape) == 1:
+        return (ListType(scalar_type_of(first.dtype)),)
     if op == "dim" and isinstance(first, TensorType):
         return (INT,)
     if op == "list.of":

@@ -31,7 +31,7 @@ from dyncc.ir.hcfg import (
 )
 from dyncc.ir.hostops import SCALAR_FUNCTIONS, formatted
 from dyncc.ir.types import DTYPES, TensorType
-from dyncc.runtime.hostlist import JOINERS, LIST_FUNCTIONS
+from dyncc.runtime.hostlist import JOINERS, LIST_FUNCTIONS, HostList
 from dyncc.runtime.structs import struct_maker
 
 #: The values of one block, by slot.
@@ -223,6 +223,8 @@ class Executor:
             return formatted
         if op.op == "item":
             return lambda tensor: regions.to_numpy(tensor).item()
+        if op.op == "tensor.list":
+            return lambda tensor: HostList(regions.to_numpy(tensor).tolist())
         if op.op == "dim":
             return lambda tensor, dim: regions.to_numpy(tensor).shape[dim]
         if op.op in JOINERS:
