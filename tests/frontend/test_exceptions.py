@@ -1,8 +1,9 @@
-"""Exceptions: raised on data, matched by class, caught across calls, with ``else`` and ``finally``."""
+"""Exceptions: raised on data, matched by class, caught across calls; ``else``, ``finally``."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from frontend.differential import branches, check, linear, network, rows
 from torch import Tensor, nn
 
+import dyncc
 from dyncc.core.errors import UnsupportedError
+from dyncc.verification import compare
 
 
 class Stop(Exception):
@@ -414,3 +417,112 @@ def test_autocast_is_refused() -> None:
 
     with pytest.raises(UnsupportedError, match="autocast"):
         check(network(forward))
+
+
+def test_what_nobody_catches_leaves_the_network() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        total = x.sum().item()
+        if total > 8:
+            raise ValueError("large", total, 7)
+        if total > 4:
+            raise KeyError(f"{total:.3f}")
+        try:
+            if total > 2:
+                raise Stop(1, total)
+            if total > 0:
+                raise IndexError
+        except KeyError:
+            return x
+        finally:
+            x = x + 1
+        if not total > -4:
+            raise AssertionError(f"no less than {total:.2f}")
+        return x
+
+    outcomes(network(forward), rows(120))
+
+
+def outcomes(module: nn.Module, inputs: list[Any]) -> None:
+    """Compile, and compare results or exceptions; custom ones leave as their builtin base."""
+    program = dyncc.compile(module, inputs[0], backend="eager")
+    with program.trace() as counts:
+        for args in inputs:
+            expected, found = outcome(module, args), outcome(program, args)
+            if isinstance(expected, Tensor):
+                assert torch.allclose(expected, found)
+            elif type(expected) in (Stop, Settled):
+                assert type(found) is Exception
+                assert str(found) == f"{type(expected).__name__}: {expected}"
+            else:
+                assert type(expected) is type(found)
+                assert expected.args == found.args
+    assert {(block, way) for block, way, _ in program.hcfg.edges()} == set(counts)
+
+
+def outcome(function: Any, args: Any) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001
+        return error
+
+
+def test_contexts_of_the_users() -> None:
+    class Scaled:
+        def __init__(self, x: Tensor) -> None:
+            self.x = x
+            self.left = 0
+
+        def __enter__(self) -> Tensor:
+            return self.x * 2
+
+        def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+            self.left += 1 if kind is None else 10
+            return kind is not None and issubclass(kind, Stop)
+
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        scaled = Scaled(x)
+        with scaled as y:
+            y = above(y, 2.0)
+        with scaled:
+            if y.sum() > 1:
+                return y, scaled.left
+        return x, scaled.left
+
+    check(network(forward), rows(80))
+
+
+def test_what_may_fail_for_some_data_is_not_put_into_a_try() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        try:
+            return self.embedding(x.long().abs())
+        except IndexError:
+            return x
+
+    with pytest.raises(UnsupportedError, match="may raise IndexError for some data"):
+        check(network(forward, embedding=nn.Embedding(4, 4)))
+
+    def overflow(self: Any, x: Tensor) -> float:
+        try:
+            return math.exp(float(x.sum()))
+        except OverflowError:
+            return math.inf
+
+    with pytest.raises(UnsupportedError, match=r"`math\.exp` inside of `try`"):
+        check(network(overflow))
+
+
+def test_a_bare_raise_outside_of_except() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            raise
+        return x
+
+    with pytest.raises(UnsupportedError, match="outside of `except`"):
+        check(network(forward))
+
+
+def test_tvm_takes_every_edge_of_the_highway() -> None:
+    module = Highway().eval()
+    program = dyncc.compile(module, rows()[0])
+    found = compare(module, program, rows(200))
+    assert not found.untaken(program.hcfg)

@@ -107,8 +107,12 @@ class Interpreter:
         self.builder.begin()
         frame, self._guards = self.frame, 0
         try:
-            HANDLERS[self.instr.op](self, self.instr)
-            frame.cleared = (-1, 0)
+            try:
+                HANDLERS[self.instr.op](self, self.instr)
+                frame.cleared = (-1, 0)
+            except PythonError as error:
+                self.state = before.copy()
+                self.throw(self.state, error)
         except Late as late:
             self.state = before
             self.builder.rollback(mark)
@@ -145,9 +149,6 @@ class Interpreter:
             self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
         except Unsupported as problem:
             self._give_up(before, problem)
-        except PythonError as error:
-            self.state = before
-            self.throw(self.state, error)
         except Guarded as test:
             self.state = before
             self._branch_before(test)
@@ -171,7 +172,9 @@ class Interpreter:
         """Let an exception be handled, or end the block with it."""
         from dyncc.frontend.raising import new_error, throw
 
-        problem = error.problem and self.machine.diagnostic(state, error.problem)
+        problem = None
+        if error.problem is not None:
+            problem = self.machine.diagnostic(state, error.problem)
         throw(self, state, new_error(state, error.kind, error.arguments, problem))
 
     def _give_up(self, before: State, problem: Unsupported) -> NoReturn:

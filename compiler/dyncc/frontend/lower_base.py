@@ -147,6 +147,10 @@ class Lowering:
         self.emit(node, "next", dest=(given,), uses=(iterator,), targets=(exhausted,))
         return self.value(target, "fetch", iterator, given)
 
+    def body(self, statements: list[ast.stmt]) -> None:
+        """Code for statements."""
+        raise NotImplementedError
+
     def expr(self, node: ast.expr) -> str:
         """Code for an expression; the register of its value."""
         raise NotImplementedError

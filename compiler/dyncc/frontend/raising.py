@@ -17,7 +17,7 @@ from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.interpreter import handles
 from dyncc.frontend.unwinding import unwind
 from dyncc.frontend.values import InstanceObj, Ref, State, Sym
-from dyncc.ir.hcfg import Raise, Value
+from dyncc.ir.hcfg import Operand, Raise
 
 if TYPE_CHECKING:
     from dyncc.frontend.interpreter import Interpreter
@@ -106,20 +106,40 @@ def throw(run: Interpreter, state: State, error: Ref) -> None:
 
 
 def leave(run: Interpreter, error: Ref, at: Any) -> None:
-    """End the program with an exception that nobody caught."""
+    """End the program with an exception that nobody caught.
+
+    The runtime knows no classes of the user's: such an exception becomes one of its builtin base,
+    whose text begins with the name of the class.
+    """
+    from dyncc.frontend import strings
+
     found: InstanceObj = run.state.heap[error]
     fields = dict(found.fields)
     if _PROBLEM in fields:
         run.machine.report(fields[_PROBLEM])
-    parts: list[Any] = []
-    for arg in fields["args"]:
-        part = arg.value if isinstance(arg, Sym) else arg
-        known = isinstance(part, int | float | str | Value)
-        parts.append(part if known else str(part))
+        run.finish(Raise("NotImplementedError", (), at))
     kind = next(cls for cls in found.kind.__mro__ if getattr(builtins, cls.__name__, None) is cls)
+    args = fields["args"]
     if kind is not found.kind:
-        parts.insert(0, f"{found.kind.__name__}: ")
-    run.finish(Raise(kind.__name__, tuple(parts), at))
+        parts = [f"{found.kind.__name__}: ", text_of(run, error)]
+        args = (strings.concatenated(run, parts),)
+    run.finish(Raise(kind.__name__, tuple(_argument(run, arg) for arg in args), at))
+
+
+def _argument(run: Interpreter, value: Any) -> Operand:
+    """An argument of an exception that leaves the network."""
+    if isinstance(value, Sym):
+        return value.value
+    if run.is_tensor(value):
+        return run.builder.materialised(run.read(value))
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        found: Operand = value
+        return found
+    raise Unsupported(
+        "an exception that nobody catches",
+        f"it carries a {type(value).__name__} out of the network",
+        "Catch it in the network, or raise it with numbers, strings and tensors.",
+    )
 
 
 def error_of(run: Interpreter, value: Any) -> Ref:

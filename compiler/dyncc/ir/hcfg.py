@@ -263,10 +263,10 @@ class Return:
 
 @dataclass(frozen=True)
 class Raise:
-    """Leave the program by raising the builtin exception `exception`."""
+    """Leave the program by raising the builtin exception `exception` with `args`."""
 
     exception: str
-    message: tuple[Operand, ...]
+    args: tuple[Operand, ...]
     loc: Loc | None = field(default=None, compare=False)
 
 
@@ -338,8 +338,8 @@ def terminator_values(terminator: Terminator) -> Iterator[Value]:
             yield from tree_leaves(result)
             for _, tree in state:
                 yield from tree_leaves(tree)
-        case Raise(_, message):
-            yield from operand_values(message)
+        case Raise(_, args):
+            yield from operand_values(args)
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ def _terminator(terminator: Terminator) -> str:
         case Return(result, state, loc):
             updates = "".join(f" set {json.dumps(name)} = {_tree(t)}" for name, t in state)
             return f"return {_tree(result)}{updates}{_at(loc)}"
-        case Raise(exception, message, loc):
-            return f"raise {exception}({', '.join(map(_operand, message))}){_at(loc)}"
+        case Raise(exception, args, loc):
+            return f"raise {exception}({', '.join(map(_operand, args))}){_at(loc)}"
 
 
 def _at(loc: Loc | None) -> str:

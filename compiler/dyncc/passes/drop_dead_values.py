@@ -57,8 +57,8 @@ def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
             needed.update(tree_leaves(result))
             for _, tree in state:
                 needed.update(tree_leaves(tree))
-        case Raise(_, message):
-            needed.update(operand_values(message))
+        case Raise(_, args):
+            needed.update(operand_values(args))
     for jump in jumps(terminator):
         target = program.blocks[jump.target]
         needed.update(

@@ -85,7 +85,7 @@ def _rename(terminator: Terminator, values: Mapping[Value, Value]) -> Terminator
                 result=map_leaves(result, values),
                 state=tuple((name, map_leaves(tree, values)) for name, tree in state),
             )
-        case Raise(_, message):
-            return replace(terminator, message=tuple(_operand(part, values) for part in message))
+        case Raise(_, args):
+            return replace(terminator, args=tuple(_operand(part, values) for part in args))
         case Jump():
             return terminator

@@ -180,9 +180,16 @@ class Executor:
                     build(values),
                     {name: update(values) for name, update in updates},
                 )
-            case Raise(exception, message):
-                code.exit = _raiser(exception, [_reader(part, slots) for part in message])
+            case Raise(exception, args):
+                code.exit = _raiser(exception, [self._argument(arg, slots) for arg in args])
         code.size = len(slots)
+
+    def _argument(self, operand: Operand, slots: Mapping[Value, int]) -> Callable[[Slots], Any]:
+        """Reads an argument of an exception; tensors are NumPy arrays there."""
+        read = _reader(operand, slots)
+        if isinstance(operand, Value) and isinstance(operand.type, TensorType):
+            return lambda values: self._regions.to_numpy(read(values))
+        return read
 
     def _jump(self, jump: Jump, slots: Mapping[Value, int]) -> tuple[_Code, list[int]]:
         return self._codes[jump.target], [slots[value] for value in jump.args]
@@ -270,11 +277,11 @@ def _reader(operand: Operand, slots: Mapping[Value, int]) -> Callable[[Slots], A
     return lambda values: operand
 
 
-def _raiser(exception: str, parts: list[Callable[[Slots], Any]]) -> Callable[[Slots], Any]:
+def _raiser(exception: str, args: list[Callable[[Slots], Any]]) -> Callable[[Slots], Any]:
     kind: type[BaseException] = getattr(builtins, exception)
 
     def leave(values: Slots) -> Any:
-        raise kind(*(["".join(str(read(values)) for read in parts)] if parts else []))
+        raise kind(*[read(values) for read in args])
 
     return leave
 
