@@ -22,11 +22,12 @@ from amaranth.hdl import UnusedElaboratable
 from dyncc.arch.fields import pack, unpack
 from dyncc.arch.link import LinkSpec
 from dyncc.arch.skipopu.bringup import CONTROL, IDENTITY, STATUS, ArrayMap, Word
-from dyncc.arch.skipopu.packets import MAX_WORDS, WORD_BYTES, Opcode, differences, place
+from dyncc.arch.skipopu.packets import differences
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 from dyncc.backends.skipopu.board import PROTOCOL
+from dyncc.backends.skipopu.board_words import BoardWords
 from dyncc.core.errors import ConfigError, DynccError, LinkError, MismatchError
-from dyncc.link import SERIAL, Request, SerialTransport, Session, Transport, serial_port
+from dyncc.link import SERIAL, SerialTransport, Session, Transport, serial_port
 from dyncc_hw.skipopu.bringup import ArrayDevice, array_map
 from dyncc_sim.simulated_line import FASTEST, SimulatedLine
 from dyncc_sim.skipopu.bench.array_cases import KINDS, array
@@ -100,6 +101,11 @@ class ArrayBoard:
     arch, words
         The instance that has to be there, and its words.
 
+    Attributes
+    ----------
+    read, write
+        Of `BoardWords`.
+
     Raises
     ------
     ConfigError
@@ -111,7 +117,8 @@ class ArrayBoard:
     def __init__(self, transport: Transport, arch: ArchSpec, words: ArrayMap) -> None:
         self.words = words
         self.session = Session(transport, PROTOCOL)
-        self._sent: list[Request] = []
+        sent = BoardWords(self.session)
+        self.read, self.write = sent.read, sent.write
         try:
             self.check(arch)
             self.control("clear")
@@ -144,23 +151,6 @@ class ArrayBoard:
     def close(self) -> None:
         """Let go of the line."""
         self.session.close()
-
-    def write(self, first: int, words: Sequence[int]) -> None:
-        """Write words, in as few requests as they take; they are on their way until `read`."""
-        for begin in range(0, len(words), MAX_WORDS):
-            part = words[begin : begin + MAX_WORDS]
-            content = b"".join(word.to_bytes(WORD_BYTES, "little") for word in part)
-            request = place(first + begin, len(part)) + content
-            self._sent.append(self.session.send(Opcode.WRITE, request))
-
-    def read(self, first: int, count: int) -> list[int]:
-        """Read words, when all that was written is there."""
-        sent, self._sent = self._sent, []
-        for request in sent:
-            self.session.wait(request)
-        found = self.session.ask(Opcode.READ, place(first, count))
-        words: list[int] = numpy.frombuffer(found, "<u4").tolist()
-        return words
 
     def control(self, what: str) -> None:
         """Set a bit of `CONTROL`."""

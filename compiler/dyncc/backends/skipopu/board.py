@@ -20,12 +20,12 @@ from dyncc.arch.skipopu.packets import (
     PLACE_BYTES,
     QUERIES,
     VERSION,
-    WORD_BYTES,
     Opcode,
     differences,
     place,
 )
 from dyncc.arch.skipopu.spec import ArchSpec
+from dyncc.backends.skipopu.board_words import BoardWords
 from dyncc.core.errors import ConfigError, LinkError
 from dyncc.link import Protocol, Request, Session, Transport
 
@@ -90,7 +90,7 @@ class Board:
         self.info = self.session.info
         self.session.slowness = PIECE * _CYCLES / self.info["clk_hz"]
         self._progress = progress
-        self._sent: list[Request] = []
+        self._words = BoardWords(self.session)
         self._upper: tuple[int, int] | None = None
         #: Errors of memory that were told already.
         self._errors = self._own(self._ask_own())["errors"]
@@ -158,15 +158,11 @@ class Board:
     def write(self, address: int, value: int) -> None:
         """Write a word of a register."""
         self._upper = None
-        content = value.to_bytes(WORD_BYTES, "little")
-        self._sent.append(self.session.send(Opcode.WRITE, place(address, 1) + content))
+        self._words.write(address, [value])
 
     def words(self, address: int, count: int) -> list[int]:
         """Words of registers, as many as fit an answer, see `packets.MAX_WORDS`."""
-        self.settle()
-        content = self.session.ask(Opcode.READ, place(address, count))
-        found: list[int] = numpy.frombuffer(content, "<u4").tolist()
-        return found
+        return self._words.read(address, count)
 
     def settle(self) -> None:
         """Wait until all that was written is there.
@@ -176,9 +172,7 @@ class Board:
         LinkError
             If it was refused, or nothing answers.
         """
-        sent, self._sent = self._sent, []
-        for request in sent:
-            self.session.wait(request)
+        self._words.settle()
 
     # --- memory -----------------------------------------------------------------------------
 
