@@ -12,6 +12,7 @@ from typing import Any
 import amaranth
 import pytest
 from amaranth import Cat, Module
+from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 from dyncc.arch.skipopu.spec import ARCHS
@@ -19,13 +20,14 @@ from dyncc.cli import main
 from dyncc.core.tools import FPGA_TOOLS, program
 from dyncc_hw.boards import BOARDS
 from dyncc_hw.boards.artix7 import Mmcm
+from dyncc_hw.boards.board import Plan
 from dyncc_hw.boards.ecp5 import Ecp5Pll
 from dyncc_hw.boards.ice40 import Ice40Pll
 from dyncc_hw.flow import cache
 from dyncc_hw.flow.fingerprint import fingerprint
 from dyncc_hw.flow.project import Project
 from dyncc_hw.flow.records import described, has_neurons, project_of, read, record, table
-from dyncc_hw.flow.run import execute
+from dyncc_hw.flow.run import TOOLS, execute
 from dyncc_hw.skipopu.axi_device import AxiDevice
 
 REPORTS = Path(__file__).parents[2] / "hw" / "reports"
@@ -169,6 +171,8 @@ def test_a_system_of_vivado_is_complete(name: str, tmp_path: Path) -> None:
     board = BOARDS[name]
     plan = board.plan(Shell(), 100_000_000, None, board.setups["skipopu-axi"])
     assert set(plan.files) == {"top.v", "top.il", "overlay.v", "top.xdc", "top.tcl"}
+    assert plan.files["top.v"] == verilog.convert(Shell(), name="top", emit_src=False)
+    assert plan.files["top.il"] == rtlil.convert(Shell(), name="top", emit_src=False)
     for file, text in plan.files.items():
         (tmp_path / file).write_text(text)
     # The wrapper has each port of the design, and nothing else.
@@ -438,6 +442,30 @@ def test_records_of_cores_alone_are_one_table() -> None:
     cores = [item for item in RECORDED.values() if has_neurons(item)]
     assert "\n\n" not in table(cores)
     assert "Design" not in table(cores)
+
+
+@pytest.mark.parametrize(
+    ("design", "board", "generation", "more"),
+    [("neurocorex", "cmod_a7_35t", "E1", {}), ("skipopu-axi", "kv260", "E2", {"URAM288": 2})],
+)
+def test_cells_of_both_families_of_amd_are_counted(
+    design: str, board: str, generation: str, more: dict[str, int], tmp_path: Path
+) -> None:
+    cells = {
+        "LUT2": 3, "LUT6": 4, "RAM64M": 5, "RAM64M8": 6, "SRL16E": 7, "FDRE": 8, "FDSE": 9,
+        f"RAMB36{generation}": 10, f"RAMB18{generation}": 11, f"DSP48{generation}": 12,
+        "CARRY8": 13, **more,
+    }  # fmt: skip
+    stat = {"design": {"num_cells_by_type": cells}}
+    (tmp_path / "stat.json").write_text(json.dumps(stat))
+    (tmp_path / TOOLS).write_text("{}")
+    project, plan = Project.of(design, board), Plan({"top.il": ""}, (), ())
+    found = {kind: cell["used"] for kind, cell in record(project, plan, tmp_path)["cells"].items()}
+    luts, memories = 3 + 4 + 4 * 5 + 8 * 6 + 7, 10 + 11 / 2
+    wanted = {"LUT": luts, "FD": 17, "RAMB36": memories, f"DSP48{generation}": 12}
+    assert found == wanted | more
+    shown = table([record(project, plan, tmp_path)])
+    assert f"15.5 RAMB36{', 2 URAM288' if more else ''} | 12 DSP48{generation}" in shown
 
 
 @pytest.mark.slow

@@ -80,9 +80,11 @@ class SystemBoard:
         script = (folder / f"{self.name}.tcl").read_text(encoding="utf-8")
         head = "".join(f"set {name} {value}\n" for name, value in values.items())
         common = (folder / "finish.tcl").read_text(encoding="utf-8")
+        netlist = rtlil.convert(device, name="top", emit_src=False)
         files = {
-            "top.v": verilog.convert(device, name="top", emit_src=False),
-            "top.il": rtlil.convert(device, name="top", emit_src=False),
+            # What `verilog.convert` does, without making the netlist once more.
+            "top.v": verilog._convert_rtlil_text(netlist),
+            "top.il": netlist,
             "overlay.v": _wrapper(device),
             "top.xdc": (folder / f"{self.name}.xdc").read_text(encoding="utf-8"),
             "top.tcl": f"{head}{script}{common}",

@@ -7,17 +7,24 @@ from typing import Any
 
 from dyncc.core.errors import ArtifactError, InternalError
 from dyncc_hw.boards.board import Plan
+from dyncc_hw.boards.systems import SystemBoard
 from dyncc_hw.flow.fingerprint import fingerprint
 from dyncc_hw.flow.project import Project
 from dyncc_hw.flow.run import TOOLS
 
-#: What the columns of the table are called by the tools; LUTs of the last family are counted.
+#: What the columns of the table are called by the tools; LUTs of AMD's families are counted.
 _COLUMNS = {
     "logic": ("ICESTORM_LC", "TRELLIS_COMB", "LUT"),
     "flip_flops": ("SB_DFF", "TRELLIS_FF", "FD"),
-    "memories": ("ICESTORM_RAM", "ICESTORM_SPRAM", "DP16KD", "RAMB36"),
-    "multipliers": ("ICESTORM_DSP", "MULT18X18D", "DSP48E1"),
+    "memories": ("ICESTORM_RAM", "ICESTORM_SPRAM", "DP16KD", "RAMB36", "URAM288"),
+    "multipliers": ("ICESTORM_DSP", "MULT18X18D", "DSP48E1", "DSP48E2"),
 }
+#: Look-up tables that a memory or shift register of AMD's families takes. Source: UG474 and UG574,
+#: "Configurable Logic Block".
+_MEMORY_LUTS = {
+    "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4,
+    "RAM32M16": 8, "RAM64M8": 8, "RAM32X1S": 1, "RAM64X1S": 1, "SRL16E": 1, "SRLC32E": 1,
+}  # fmt: skip
 #: The published core on its board, placed and routed by Vivado, to compare with: Gautam et al.,
 #: "NeuroCoreX", 2025, arXiv:2506.14138, and its sources.
 _PUBLISHED: dict[str, Any] = {
@@ -72,7 +79,8 @@ def record(project: Project, plan: Plan, folder: Path) -> dict[str, Any]:
             found["cells"]["SB_DFF"] = {"used": flip_flops}
         found |= _timing(project, placed)
     else:
-        found["cells"] = {kind: {"used": count} for kind, count in _artix7(cells).items()}
+        counted = _amd(cells, isinstance(project.board, SystemBoard))
+        found["cells"] = {kind: {"used": count} for kind, count in counted.items()}
     return found
 
 
@@ -131,17 +139,28 @@ def _place(cell: str) -> str:
     return cell
 
 
-def _artix7(cells: dict[str, int]) -> dict[str, float]:
-    """Cells of a 7 series FPGA as its makers count them."""
-    memory_luts = {"RAM32X1D": 2, "RAM64X1D": 2, "RAM32M": 4, "RAM64M": 4, "SRL16E": 1}
+def _amd(cells: dict[str, int], ultrascale: bool) -> dict[str, float]:
+    """Cells of an FPGA as its makers count them.
+
+    Parameters
+    ----------
+    cells
+        Number of each kind, as yosys names them.
+    ultrascale
+        Whether it is an UltraScale+; else a 7 series.
+    """
     luts = sum(cells.get(f"LUT{inputs}", 0) for inputs in range(1, 7))
-    luts += sum(cells.get(kind, 0) * count for kind, count in memory_luts.items())
-    return {
+    luts += sum(cells.get(kind, 0) * count for kind, count in _MEMORY_LUTS.items())
+    kind = "E2" if ultrascale else "E1"
+    found = {
         "LUT": luts,
         "FD": sum(count for kind, count in cells.items() if kind.startswith("FD")),
-        "RAMB36": cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
-        "DSP48E1": cells.get("DSP48E1", 0),
+        "RAMB36": cells.get(f"RAMB36{kind}", 0) + cells.get(f"RAMB18{kind}", 0) / 2,
+        f"DSP48{kind}": cells.get(f"DSP48{kind}", 0),
     }
+    if ultrascale:
+        found["URAM288"] = cells.get("URAM288", 0)
+    return found
 
 
 def read(folder: Path) -> dict[Path, dict[str, Any]]:
