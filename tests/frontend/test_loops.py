@@ -206,3 +206,51 @@ def test_the_caption_decoder_stays_rolled(limit: int) -> None:
     model.max_length = limit
     program = dyncc.compile(model, captioning.example_inputs(), backend="eager").hcfg
     assert (len(program.blocks), len(program.regions)) == (4, 2)
+
+
+def test_a_list_that_grows_while_it_is_gone_through() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        queue = [x]
+        total = torch.zeros(1, 4)
+        for item in queue:
+            total = total + item
+            if len(queue) < 4:
+                queue.append(item * 0.5)
+        return total, len(queue)
+
+    check(network(forward))
+
+
+def test_a_queue_that_data_fills() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        queue = [x]
+        total = torch.zeros(1, 4)
+        for item in queue:
+            total = total + item
+            if item.abs().max() > 0.5:
+                queue.append(item * 0.5)
+                queue.append(item * 0.25)
+        return total, len(queue)
+
+    # There is a first item, and none behind it if it is small.
+    check(network(forward), rows(12), untaken=2)
+
+
+def test_a_dynamic_break_out_of_two_loops() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int, str]:
+        found = ""
+        for i, (name, value) in enumerate(reversed(list(self.steps.items()))):
+            for scale in {"low": 0.5, "high": 2.0}.values():
+                x = x + value * scale
+                if x.sum() > 10:
+                    found = name
+                    break
+            else:
+                continue
+            break
+        else:
+            i = -1
+        return x, i, found
+
+    inputs = [(torch.full((1, 4), value / 2),) for value in range(-14, 6)]
+    check(network(forward, steps={"first": 1.0, "second": 2.0}), inputs)

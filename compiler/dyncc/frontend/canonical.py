@@ -214,7 +214,7 @@ class Canonicaliser:
                     continue
                 item = frame.registers[name]
                 is_list = isinstance(item, Ref) and isinstance(
-                    self._old.heap[item], ListObj | DynListObj
+                    self._old.heap[item], ListObj | DynListObj | IterObj
                 )
                 found.append((is_list, depth, name))
         return [(depth, name) for _, depth, name in sorted(found)]
@@ -369,7 +369,10 @@ class Canonicaliser:
         if isinstance(item, Composite):
             key, parts = self._walk(item.parts, path)
             return ("composite", item.label, *key[1:]), item.rebuilt(parts)
+        if isinstance(item, IterObj) and item.owner in self._counted:
+            return self._live_iterator(item, path)
         if isinstance(item, IterObj):
+            item = self._old.look(item)
             key, rest = self._walk(item.items[item.position :], path)
             return ("iterator", *key[1:]), IterObj(rest)
         if isinstance(item, DynListObj):
@@ -384,6 +387,20 @@ class Canonicaliser:
             return ("dynamic iterator", key), DynIterObj(*parts)
         raise TypeError(type(item).__name__)
 
+    def _live_iterator(self, item: IterObj, path: Path) -> tuple[tuple[Any, ...], IterObj]:
+        """An iterator over a list that others hold, too, and may change."""
+        assert item.owner is not None
+        item = self._old.look(item)
+        owner_key, owner = self._walk(item.owner, (*path, 1))
+        # A list that stays as it is needs no number for the position: its loop is unrolled.
+        if item.changed or isinstance(item.position, Sym):
+            key, position = self._walk(item.position, (*path, 0))
+        else:
+            key, position = ("constant", repr(item.position)), item.position
+        items = getattr(self._new.heap[owner], "items", ())
+        new = IterObj(items, position, owner, item.changed)
+        return ("live iterator", key, owner_key, item.changed), new
+
     def _storage(self, item: Storage, path: Path) -> tuple[tuple[Any, ...], Storage]:
         if isinstance(item.source, str) and path not in self._widen:
             return ("weight", item.source), item
@@ -394,9 +411,7 @@ class Canonicaliser:
         by_value = path in self._widen
         source = (item.source, kind) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
-        new = Storage(
-            self._leaf(source, kind, path), fake, owner, item.listed or by_value
-        )
+        new = Storage(self._leaf(source, kind, path), fake, owner, item.listed or by_value)
         return ("tensor", label, new.owner, new.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
@@ -480,7 +495,7 @@ class _Differences:
         self._numbers[a[1]] = b[1]
         if kind == "of":
             return bool(a[3] == b[3]) and self.compare(a[2], b[2], (*path, "storage"))
-        if kind in ("list", "iterator"):
+        if kind in ("list", "iterator", "live iterator"):
             return self._each(a[2:], b[2:], path)
         if kind in ("dict", "instance", "partial", "composite"):
             return bool(a[2] == b[2]) and self._each(a[3:], b[3:], path)

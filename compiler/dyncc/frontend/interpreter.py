@@ -25,6 +25,7 @@ from dyncc.frontend.values import (
     DynIterObj,
     DynListObj,
     Frame,
+    IterObj,
     Ref,
     State,
     Sym,
@@ -210,19 +211,24 @@ class Interpreter:
         if frame.pc in frame.joins:
             frame.joins -= {frame.pc}
             return True
-        iterator = self.use() if self.instr.op == "next" else None
-        dynamic_range = iterator is not None and isinstance(
-            found := self.state.heap[iterator], DynIterObj
-        )
-        if dynamic_range and (isinstance(found.position, Sym) or isinstance(found.stop, Sym)):
+        found = self.state.heap[self.use()] if self.instr.op == "next" else None
+        if isinstance(found, DynIterObj | IterObj) and self._ends_at_run_time(found):
             return True
-        if frame.pc in frame.code.loop_heads or dynamic_range:
+        may_roll = isinstance(found, DynIterObj) or (isinstance(found, IterObj) and found.changed)
+        if frame.pc in frame.code.loop_heads or may_roll:
             context = context_of(self.state)
             if frame.visits.get(frame.pc, self.state.forks) != self.state.forks:
                 self.decisions.add_loop(context)
             frame.visits[frame.pc] = self.state.forks
             return context in self.decisions.loops
         return False
+
+    def _ends_at_run_time(self, found: DynIterObj | IterObj) -> bool:
+        """Whether the number of turns of a loop is only known at run time."""
+        if isinstance(found, DynIterObj):
+            return isinstance(found.position, Sym) or isinstance(found.stop, Sym)
+        owner = None if found.owner is None else self.state.heap[found.owner]
+        return isinstance(found.position, Sym) or isinstance(owner, DynListObj)
 
     # -- registers -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import types
+from dataclasses import replace
 from typing import Any
 
 from dyncc.frontend import library
@@ -25,6 +26,7 @@ from dyncc.frontend.raising import new_error, throw
 from dyncc.frontend.sequences import item_at, iterator
 from dyncc.frontend.values import (
     DynIterObj,
+    DynListObj,
     Frame,
     GeneratorObj,
     IterObj,
@@ -97,7 +99,11 @@ def _step(run: Interpreter, instr: Instr) -> None:
 def remaining(run: Interpreter, found: IterObj | DynIterObj) -> Any:
     """Truth, static or dynamic, of whether an iterator has another item."""
     if isinstance(found, IterObj):
-        return found.position < len(found.items)
+        found = run.state.look(found)
+        owner = None if found.owner is None else run.state.heap[found.owner]
+        if isinstance(owner, DynListObj):
+            return run.host("lt", found.position, run.host("list.len", Sym(owner.values[0])))
+        return run.static(found.position, "a position in a list") < len(found.items)
     upward = run.static(found.step, "the step of a range") > 0
     stop = found.stop
     if isinstance(found.source, Ref) and upward:
@@ -120,8 +126,13 @@ def advance(run: Interpreter, iterator: Ref) -> Any:
     """The next item of an iterator that has one."""
     found = run.state.heap[iterator]
     if isinstance(found, IterObj):
-        run.state.heap[iterator] = IterObj(found.items, found.position + 1)
-        return found.items[found.position]
+        found = run.state.look(found)
+        owner = None if found.owner is None else run.state.heap[found.owner]
+        after = binary(run, operator.add, "add", found.position, 1)
+        run.state.heap[iterator] = replace(found, position=after)
+        if isinstance(owner, DynListObj):
+            return dynamic_get(run, owner, found.position)
+        return found.items[run.static(found.position, "a position in a list")]
     item = found.position
     if isinstance(found.source, tuple):
         item = item_at(run, found.source, item)

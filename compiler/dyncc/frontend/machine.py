@@ -98,7 +98,6 @@ class Machine:
         self._values += 1
         return Value(f"v{self._values}", kind)
 
-
     def explore(self, state: State, params: tuple[Value, ...]) -> None:
         """Build every block that can be reached from `state`, the first being the entry."""
         from dyncc.frontend.interpreter import Interpreter
@@ -320,6 +319,8 @@ def lookup(state: State, path: Path) -> object:
             item = item.parts[step]
         elif isinstance(item, InstanceObj) and isinstance(step, int):
             item = (*(value for _, value in item.fields), item.content)[step]
+        elif isinstance(item, IterObj) and item.owner is not None and step in (0, 1):
+            item = (item.position, item.owner)[step]
         elif isinstance(item, IterObj) and isinstance(step, int):
             # Items that were passed already are in no key.
             item = item.items[item.position :][step]

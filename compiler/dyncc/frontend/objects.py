@@ -304,9 +304,7 @@ def _is_number(run: Interpreter, part: Any) -> bool:
     return fake.dim() == 0 and fake.dtype != torch.bool and not fake.is_floating_point()
 
 
-def _places_in(
-    run: Interpreter, owner: Ref, parts: tuple[Any, ...]
-) -> list[tuple[Sym, int]]:
+def _places_in(run: Interpreter, owner: Ref, parts: tuple[Any, ...]) -> list[tuple[Sym, int]]:
     """The dimensions that dynamic numbers index, from the last to the first."""
 
     def width(part: Any) -> int:
@@ -452,8 +450,16 @@ def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
             return _items_of(run, value, found)
         if isinstance(found, IterObj):
             # Whoever takes the items at once leaves none.
+            found = run.state.look(found)
+            if found.owner is not None and not isinstance(run.state.heap[found.owner], ListObj):
+                raise Unsupported(
+                    "a sequence whose length depends on data",
+                    "its length is needed when the network is compiled",
+                    "Loop over it with for, or index it.",
+                )
+            start = run.static(found.position, "a position in a list")
             run.state.heap[value] = IterObj(found.items, len(found.items))
-            return found.items[found.position :]
+            return found.items[start:]
         if run.is_tensor(value):
             items: tuple[Any, ...] = run.native(lambda tensor: tensor.unbind(0), (value,))
             return items

@@ -55,6 +55,8 @@ def iterator(run: Interpreter, value: Any) -> Any:
     if dynamic(run, value):
         length = run.host("list.len", Sym(run.state.heap[value].values[0]))
         return run.state.new(DynIterObj(value, 0, length, 1))
+    if isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj):
+        return run.state.new(IterObj(run.state.heap[value].items, 0, value))
     return run.state.new(IterObj(items_of(run, value)))
 
 

@@ -188,10 +188,16 @@ class InstanceObj:
 
 @dataclass(frozen=True)
 class IterObj:
-    """An iterator over a known sequence of values."""
+    """An iterator over a known sequence of values.
+
+    ``owner`` is the list that it goes through, whose changes it sees; ``changed`` says that there
+    were any. Of such a list, ``items`` are those that it had at the last look.
+    """
 
     items: tuple[Any, ...]
-    position: int = 0
+    position: Any = 0
+    owner: Ref | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,6 +336,16 @@ class State:
     externals: dict[int, Ref] = field(default_factory=dict)
     forks: int = 0
     serial: int = 0
+
+    def look(self, iterator: IterObj) -> IterObj:
+        """An iterator with the items that its list has now."""
+        if iterator.owner is None:
+            return iterator
+        found = self.heap[iterator.owner]
+        if isinstance(found, ListObj) and found.items is iterator.items:
+            return iterator
+        items = found.items if isinstance(found, ListObj) else ()
+        return replace(iterator, items=items, changed=True)
 
     def new(self, item: Any) -> Ref:
         """Put an object on the heap."""
