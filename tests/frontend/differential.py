@@ -59,7 +59,7 @@ def same_kinds(expected: Any, found: Any) -> None:
     """Check that two results are made of containers and objects of the same kinds."""
     kind = type(expected).__name__
     if not isinstance(expected, nn.Parameter):
-        assert type(found).__name__ == {"Size": "tuple"}.get(kind, kind)
+        assert type(found).__name__ == {"Size": "tuple", "OrderedDict": "dict"}.get(kind, kind)
     if isinstance(expected, dict):
         expected, found = list(expected.values()), list(found.values())
     elif dataclasses.is_dataclass(expected):

@@ -40,13 +40,13 @@ def test_every_construct_on_every_path_is_reported_at_once() -> None:
         if x.sum() > 0:
             x = x + torch.rand(1, 4)
         else:
-            x = x[x > 0]
+            x = x[torch.nonzero(x).squeeze()]
         return x.numpy()
 
     message = refused(forward)
     assert message.startswith("2 constructs cannot be compiled")
     assert "random numbers" in message
-    assert "the shape of its result depends on the data" in message
+    assert "the number of its dimensions would depend on data" in message
 
 
 def test_an_unreached_construct_does_no_harm() -> None:
@@ -59,8 +59,8 @@ def test_an_unreached_construct_does_no_harm() -> None:
     check(network(forward))
 
 
-@pytest.mark.parametrize("call", [torch.rand_like, torch.bernoulli, torch.nonzero, torch.unique])
-def test_random_and_data_shaped_operations(call: Any) -> None:
+@pytest.mark.parametrize("call", [torch.rand_like, torch.bernoulli, torch.randperm])
+def test_random_operations(call: Any) -> None:
     def forward(self: Any, x: Tensor) -> Any:
         return self.call(x)
 

@@ -79,6 +79,13 @@ class Region:
     results: tuple[Value, ...]
 
 
+def is_static(region: Region) -> bool:
+    """Whether all sizes in a region are known."""
+    values = (*region.params, *region.weights, *(v for op in region.ops for v in op.results))
+    kinds = (value.type for value in values if value is not None)
+    return all(isinstance(kind, TensorType) and kind.is_static for kind in kinds)
+
+
 @dataclass(frozen=True)
 class HostOp:
     """A host operation on scalars and lists; the operations are listed in `dyncc.ir.hostops`."""

@@ -31,6 +31,7 @@ from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.parser import parse
 from dyncc.ir.places import Places
 from dyncc.ir.text import FORMAT, to_text
+from dyncc.runtime.mixed import MixedRegions
 from dyncc.runtime.program import Program
 
 MANIFEST = "manifest.json"
@@ -237,13 +238,27 @@ def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any
         from dyncc.runtime.tvm_library import TvmLibrary
 
         report = manifest["report"]
-        return TvmLibrary(directory / report["library"], report)
+        library = TvmLibrary(directory / report["library"], report)
+        if not report.get("torch"):
+            return library
+        return MixedRegions(library, _torch_regions(directory, program), report["torch"])
     if manifest["backend"] == "eager":
-        # The one back end that runs on torch itself; nothing else of the runtime imports it.
-        from importlib import import_module
-
-        return import_module("dyncc.backends.eager").EagerRegions(program)
+        return _torch_regions(directory, program)
     raise ArtifactError(
         f"the artifact is for the back end {manifest['backend']!r}, which this dyncc does not know",
         where=str(directory),
     )
+
+
+def _torch_regions(directory: Path, program: Hcfg) -> Any:
+    # The one back end that runs on torch itself; nothing else of the runtime imports it.
+    from importlib import import_module
+
+    try:
+        return import_module("dyncc.backends.eager").EagerRegions(program)
+    except ImportError as error:
+        raise ArtifactError(
+            f"some of its regions run in PyTorch, which cannot be imported: {error}",
+            where=str(directory),
+            hint="Install torch, or give the network tensors whose sizes do not depend on data.",
+        ) from error

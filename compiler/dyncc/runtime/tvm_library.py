@@ -174,6 +174,8 @@ class TvmLibrary:
         self._report = report
         self._packed: dict[tuple[tuple[str, ...], str], Any] = {}
         self._check_machine(report["target"])
+        if not report["regions"]:
+            return  # a program without tensor code that TVM compiles has no library
         if not Path(path).is_file():
             raise ArtifactError(f"the region library {path} is missing")
         try:

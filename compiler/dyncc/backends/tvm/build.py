@@ -15,7 +15,7 @@ from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, Region
+from dyncc.ir.hcfg import Hcfg, Region, is_static
 
 #: File name of the library in an artifact.
 LIBRARY = "regions.so"
@@ -120,7 +120,8 @@ def build(
         JSON-able. ``library``: file name; ``target``: what the code needs of a machine;
         ``schedules``: how far they were trusted, see `lowering.Care`; ``regions``: by name,
         ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe for
-        each weight that the compiled function takes, see `dyncc.runtime.tvm_library`).
+        each weight that the compiled function takes, see `dyncc.runtime.tvm_library`); ``torch``:
+        names of regions with sizes that depend on data, which PyTorch runs.
 
     Raises
     ------
@@ -130,11 +131,16 @@ def build(
     cpu = Cpu.host()
     steps = len(program.regions) + 1
     imported: list[_Imported] = []
+    sized = [name for name, region in program.regions.items() if not is_static(region)]
     for index, (name, region) in enumerate(program.regions.items()):
+        if name in sized:
+            continue
         progress(f"region {name}", index, steps)
         imported.append(_import(region, f"region_{index}"))
     progress("code generation", steps - 1, steps)
-    report: dict[str, Any] = {"library": LIBRARY, "target": cpu.describe(), "regions": {}}
+    report: dict[str, Any] = {
+        "library": LIBRARY, "target": cpu.describe(), "regions": {}, "torch": sized,
+    }  # fmt: skip
     if not imported:
         return report
     compiled = _compile_or_blame(imported, cpu)
