@@ -182,3 +182,23 @@ def test_a_function_that_is_returned_is_refused() -> None:
 
     with pytest.raises(UnsupportedError, match="a result of type"):
         check(network(forward))
+
+
+def test_recursion_whose_depth_data_decides_is_refused() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        if x.abs().max() < 0.5:
+            return x
+        return forward(self, x * 0.5) + 1
+
+    with pytest.raises(UnsupportedError, match="data decides how deep it goes"):
+        check(network(forward))
+
+
+def test_recursion_whose_depth_is_an_argument() -> None:
+    def deeper(x: Tensor, depth: int) -> Tensor:
+        return x if depth == 0 else deeper(x * 2, depth - 1) + 1
+
+    def forward(self: Any, x: Tensor, depth: int) -> Tensor:
+        return deeper(x, depth)
+
+    check(network(forward), [(x, 3) for (x,) in rows(4)])

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from dyncc.frontend.arrays import array_method, as_array, is_data
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
-from dyncc.frontend.canonical import Template
+from dyncc.frontend.canonical import Template, known_part
 from dyncc.frontend.closures import enter_closure
 from dyncc.frontend.code import Code, Instr
 from dyncc.frontend.containers import dict_method, set_method, tuple_method
@@ -41,6 +42,7 @@ from dyncc.frontend.operations import evaluate, external, promote, spread
 from dyncc.frontend.raising import construct_error
 from dyncc.frontend.strings import string_method
 from dyncc.frontend.values import (
+    ArrayObj,
     Bound,
     ClosureObj,
     DictObj,
@@ -172,6 +174,12 @@ def _finish(run: Interpreter, result: Any) -> None:
 def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Run library code, or enter it where it branches on data."""
     everything = (*args, *kwargs.values())
+    if is_data(run, everything):
+        raise Unsupported(
+            f"a call of `{_name(function)}` with a NumPy array of data",
+            "what it does to arrays is not known here",
+            "Use the torch function on the tensor.",
+        )
     if is_static(run.state, everything) and not is_torch(function):
         run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
         return
@@ -313,21 +321,36 @@ def push(
     result: str | None = None,
 ) -> None:
     """Enter code; its result goes to a register, by default the instruction's."""
-    if len(run.state.frames) >= MAX_DEPTH:
-        raise Unsupported(
-            f"a call of `{code.name}`",
-            f"calls are nested {MAX_DEPTH} deep",
-            "Recursion on data is not compiled yet: write it as a loop.",
-        )
     if result is None:
         result = run.instr.dest[0] if run.instr.dest else ".void"
     frame = Frame(code, function, 0, registers, result)
+    before = [other for other in run.state.frames if other.code is code]
+    if before:
+        _check_recursion(run, frame, before)
     if code.is_generator:
         frame.result = None
         run.done(run.state.new(GeneratorObj(frame)))
         return
     run.frame.pc += 1
     run.state.frames.append(frame)
+
+
+def _check_recursion(run: Interpreter, frame: Frame, before: list[Frame]) -> None:
+    """Refuse a call that repeats one that is under way, but for data: only data would end it."""
+    frame.called = known_part(run.state, frame)
+    if len(run.state.frames) < MAX_DEPTH and all(other.called != frame.called for other in before):
+        return
+    for value in frame.registers.values():
+        for sym in scalars_in(run.state, value):
+            if sym.origins:
+                run.static(sym, f"a call of `{frame.code.name}` by itself")
+    raise Unsupported(
+        f"a call of `{frame.code.name}` by itself",
+        "data decides how deep it goes: all that is known when the network is compiled is as it "
+        "was one call before",
+        "Write it as a loop, with a list for what is still to be done; or let a number that does "
+        "not come out of tensor data count down.",
+    )
 
 
 def is_torch_wrapper(function: Any) -> bool:
@@ -407,7 +430,7 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
     if isinstance(owner, Sym):
         return number_method(run, owner, name, args)
     if run.is_tensor(owner):
-        return _tensor_method(run, owner, name, args, kwargs)
+        return tensor_method(run, owner, name, args, kwargs)
     found = run.state.heap[owner] if isinstance(owner, Ref) else owner
     if isinstance(found, DynListObj):
         return dynamic_method(run, owner, name, args)
@@ -417,6 +440,8 @@ def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[
         return dict_method(run, owner, found, name, args, kwargs)
     if isinstance(found, SetObj):
         return set_method(run, owner, found, name, args, kwargs)
+    if isinstance(found, ArrayObj):
+        return array_method(run, owner, name, args, kwargs)
     if isinstance(found, InstanceObj):
         return known_method(run, owner, name, args, kwargs)
     if isinstance(found, tuple):
@@ -429,9 +454,10 @@ _IN_PLACE_VIEWS = {
 }  # fmt: skip
 
 
-def _tensor_method(
+def tensor_method(
     run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
+    """A method of a tensor."""
     fake = run.state.heap[owner].fake
     if name == "item" or (name == "tolist" and fake.dim() == 0):
         return run.item(owner)
@@ -441,7 +467,9 @@ def _tensor_method(
         return run.native(getattr(type(fake), name), (owner, *args), kwargs)
     if name == "tolist":
         return _to_list(run, owner)
-    if name in ("numpy", "backward", "register_hook", "requires_grad_", "data_ptr"):
+    if name == "numpy":
+        return as_array(run, owner)
+    if name in ("backward", "register_hook", "requires_grad_", "data_ptr"):
         raise Unsupported(
             f"`.{name}()` of a tensor", "it leaves the compiled program", "Use torch operations."
         )

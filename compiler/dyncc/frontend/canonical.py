@@ -23,6 +23,7 @@ from dyncc.frontend.values import (
     DictObj,
     DynIterObj,
     DynListObj,
+    Frame,
     InstanceObj,
     IterObj,
     ListObj,
@@ -433,6 +434,17 @@ def _contiguous(fake: torch.Tensor) -> torch.Tensor:
     mode = fake.fake_mode  # type: ignore[attr-defined]
     with mode:
         return torch.empty(tuple(fake.shape), dtype=fake.dtype)
+
+
+def known_part(state: State, frame: Frame) -> Any:
+    """All that is static about a frame, and about what can be reached from it; to be compared."""
+
+    def unread(_: State, __: Ref) -> Value:
+        raise Late
+
+    alone = State([frame.copy()], dict(state.heap), state.attributes, {}, serial=state.serial)
+    found = Canonicaliser(alone, {}, lambda kind: Value("", kind), {}, unread).run()
+    return found.key[1]
 
 
 def differences(left: Any, right: Any) -> set[Path] | None:

@@ -233,7 +233,8 @@ class Frame:
     stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
     head. ``cleared`` says how many tests of `guards` the instruction at a program point has passed.
     ``exhausted`` is, in a generator, the program point of its consumer to go on at when it returns;
-    it is None where the consumer called ``next``.
+    it is None where the consumer called ``next``. ``called`` is what was known of the arguments of
+    a recursive call.
     """
 
     code: Code
@@ -245,6 +246,7 @@ class Frame:
     visits: dict[int, int] = field(default_factory=dict)
     cleared: tuple[int, int] = (-1, 0)
     exhausted: int | None = None
+    called: Any = None
 
     def copy(self) -> Frame:
         """An independent copy."""
@@ -322,8 +324,29 @@ class GeneratorObj:
         return GeneratorObj(replace(self.frame.copy(), registers=registers))
 
 
+@dataclass(frozen=True)
+class ArrayObj:
+    """A NumPy array, which shares the memory of a tensor."""
+
+    tensor: Ref
+
+    @property
+    def label(self) -> Any:
+        """What is static about it."""
+        return "array"
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """Its tensor."""
+        return (self.tensor,)
+
+    def rebuilt(self, parts: tuple[Any, ...]) -> ArrayObj:
+        """The same of another tensor."""
+        return ArrayObj(parts[0])
+
+
 #: Heap objects that are walked by their ``parts``.
-Composite = CellObj | ClosureObj | GeneratorObj
+Composite = CellObj | ClosureObj | GeneratorObj | ArrayObj
 
 
 @dataclass
