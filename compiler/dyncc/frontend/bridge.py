@@ -96,6 +96,11 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
                 "this function needs to know its length",
                 "Use torch.stack or torch.cat on it, loop over it, or index it.",
             )
+        raise CannotRecord(
+            "an object made in the network",
+            "library code may do anything with it",
+            "Pass tensors, numbers, lists or dicts, or call it in your own code.",
+        )
     if type(value) is tuple:
         return tuple(lower(state, part, recorder) for part in value)
     if isinstance(value, slice):

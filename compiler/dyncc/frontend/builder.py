@@ -115,8 +115,8 @@ class BlockBuilder:
         (self._late if late else self._early).append(HostOp(op, args, results, loc))
         if late:
             self._after_region.update(results)
-        for value in results:
-            self._note_extents(value)
+        for made in results:
+            self._note_extents(made)
         return results
 
     def _note_extents(self, value: Value | None) -> None:
@@ -160,8 +160,8 @@ class BlockBuilder:
         results = tuple(None if kind is None else self.fresh(kind) for kind in types)
         self._tensor_ops.append(TensorOp(target, args, kwargs, results))
         self._in_region.update(value for value in results if value is not None)
-        for value in results:
-            self._note_extents(value)
+        for made in results:
+            self._note_extents(made)
         return results
 
     def materialised(self, value: Value) -> Value:
@@ -185,7 +185,8 @@ class BlockBuilder:
         del self._early[mark[0] :], self._late[mark[1] :], self._tensor_ops[mark[2] :]
         self.views.clear()
         known = {value for op in (*self._early, *self._late) for value in op.results}
-        known.update(self.params, *(op.results for op in self._tensor_ops))  # type: ignore[arg-type]
+        known.update(self.params)
+        known.update(value for op in self._tensor_ops for value in op.results if value is not None)
         self.extents = {name: at for name, at in self.extents.items() if at[0] in known}
 
     # -- finishing -----------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 
+from dyncc.frontend.arrays import ARRAY_FUNCTIONS, array
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.containers import make_dict, make_set
 from dyncc.frontend.decisions import Unsupported
@@ -47,6 +49,7 @@ from dyncc.frontend.sequences import (
 )
 from dyncc.frontend.strings import format_value, print_values, representation, to_text
 from dyncc.frontend.values import (
+    ArrayObj,
     Bound,
     ClosureObj,
     DictObj,
@@ -64,7 +67,7 @@ from dyncc.frontend.values import (
 )
 from dyncc.ir.types import ListType
 
-KNOWN: dict[Any, Callable[..., Any]] = dict(NUMBERS)
+KNOWN: dict[Any, Callable[..., Any]] = NUMBERS | ARRAY_FUNCTIONS
 
 
 def knows(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -88,6 +91,8 @@ def _len(run: Interpreter, value: Any) -> Any:
     found = run.state.heap[value]
     if isinstance(found, DynListObj):
         return run.host("list.len", Sym(found.values[0]))
+    if isinstance(found, ArrayObj):
+        found = run.state.heap[found.tensor]
     if isinstance(found, TensorObj):
         return run.size(found.fake.shape[0])
     if isinstance(found, ListObj | DictObj | SetObj):
@@ -170,6 +175,8 @@ def type_of(run: Interpreter, value: Any) -> type:
             return dict
         if isinstance(found, SetObj):
             return set
+        if isinstance(found, ArrayObj):
+            return numpy.ndarray
         if isinstance(found, InstanceObj):
             return found.kind
         if isinstance(found, ClosureObj):
@@ -301,8 +308,20 @@ for _function in (torch.cat, torch.concat, torch.concatenate):
     KNOWN[_function] = _joiner("cat")
 
 
-@knows(torch.tensor, torch.as_tensor)
+@knows(torch.as_tensor)
+def _as_tensor(run: Interpreter, data: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    numbers = array(run, data)
+    if numbers is not None and dtype is None:
+        return numbers.tensor
+    return _tensor(run, data, dtype=dtype, **kwargs)
+
+
+@knows(torch.tensor)
 def _tensor(run: Interpreter, data: Any, *, dtype: torch.dtype | None = None, **kwargs: Any) -> Any:
+    numbers = array(run, data)
+    if numbers is not None:
+        named = {} if dtype is None else {"dtype": dtype}
+        return run.native(lambda x: x.clone().to(**named), (numbers.tensor,))
     if isinstance(data, Sym):
         sample = {"bool": True, "int": 1, "float": 1.0, "complex": 1j}[str(data.value.type)]
         return run.scalar_tensor(data, short_dtype(dtype or torch.tensor(sample).dtype))

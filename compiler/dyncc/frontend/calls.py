@@ -131,6 +131,7 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     except TypeError:
         known = None
     if known is not None:
+        result: Any
         try:
             inspect.signature(known).bind(run, *args, **kwargs)
         except TypeError:

@@ -58,8 +58,10 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
             return _struct(run, found)
         if isinstance(found, DynListObj):
             return Each(_template_tree(found.element, list(found.values)))
+    from dyncc.frontend.builtin_calls import type_of
+
     raise Unsupported(
-        f"a result of type {type(value).__name__}",
+        f"a result of type {type_of(run, value).__name__}",
         "the result of a network is made of tensors, numbers, strings, tuples, lists and dicts",
         "Return such a structure.",
     )

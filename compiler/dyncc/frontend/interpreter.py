@@ -22,6 +22,7 @@ from dyncc.frontend.guards import Guarded, guard, guard_tensors, python_error
 from dyncc.frontend.machine import Machine, context_of, meeting_point, place_of, post_dominators
 from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder, WriteToShared
 from dyncc.frontend.values import (
+    ArrayObj,
     DynIterObj,
     DynListObj,
     Frame,
@@ -323,14 +324,17 @@ class Interpreter:
 
     def scalar(self, value: Any) -> Any:
         """A number: a tensor's element, a dynamic scalar or a static value."""
+        found = self.state.heap[value] if isinstance(value, Ref) else None
+        if isinstance(found, ArrayObj):
+            return self.item(found.tensor)
         return self.item(value) if self.is_tensor(value) else value
 
     def truth(self, value: Any) -> Any:
         """Truth of a value: a static bool or a dynamic one."""
         if isinstance(value, Ref):
             found = self.state.heap[value]
-            if isinstance(found, TensorObj):
-                return self.truth(self.item(value))
+            if isinstance(found, TensorObj | ArrayObj):
+                return self.truth(self.scalar(value))
             if isinstance(found, DynListObj):
                 return self.truth(self.host("list.len", found.values[0]))
             return bool(getattr(found, "items", True))

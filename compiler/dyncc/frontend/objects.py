@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dyncc.frontend.arrays import array, array_attribute, as_array, tensor_of
 from dyncc.frontend.bridge import is_static
 from dyncc.frontend.code import Instr
 from dyncc.frontend.containers import static_key
@@ -87,6 +88,10 @@ def heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
         from dyncc.frontend.builtin_calls import type_of
 
         return type_of(run, owner)
+    numbers = array(run, owner)
+    if numbers is not None:
+        found = array_attribute(run, numbers, name)
+        return Bound(owner, name) if found is NotImplemented else found
     if not run.is_tensor(owner):
         return Bound(owner, name)
     if name in _TENSOR_VIEWS:
@@ -166,6 +171,12 @@ def _getitem(run: Interpreter, instr: Instr) -> None:
     if run.is_tensor(owner):
         _take_numbers(run, index, instr.uses[1])
         run.done(tensor_item(run, owner, _index(run, index)))
+        return
+    numbers = array(run, owner)
+    if numbers is not None:
+        _take_numbers(run, index, instr.uses[1])
+        found = tensor_item(run, numbers.tensor, _index(run, index))
+        run.done(as_array(run, found))
         return
     special = special_method(run, owner, "__getitem__")
     if special is not None:
@@ -292,12 +303,13 @@ def _take_numbers(run: Interpreter, index: Any, register: str) -> None:
     parts = index if isinstance(index, tuple) else (index,)
     if not any(_is_number(run, part) for part in parts):
         return
-    taken = tuple(run.item(part) if _is_number(run, part) else part for part in parts)
+    taken = tuple(run.scalar(part) if _is_number(run, part) else part for part in parts)
     run.frame.registers[register] = taken if isinstance(index, tuple) else taken[0]
     run.cut()
 
 
 def _is_number(run: Interpreter, part: Any) -> bool:
+    part = tensor_of(run, part)
     if not run.is_tensor(part):
         return False
     fake = run.state.heap[part].fake

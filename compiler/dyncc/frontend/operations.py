@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dyncc.frontend.arrays import array, array_operator, as_array, tensor_of
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.code import Instr
 from dyncc.frontend.containers import (
@@ -162,11 +163,16 @@ def _inplace(run: Interpreter, instr: Instr) -> None:
     if run.is_tensor(left):
         run.done(tensor_operator(run, inplace, left, right))
         return
+    if array(run, left) is not None:
+        raise Unsupported(
+            "an array changed in place", "it is not compiled", "Write `a = a + b`, or use tensors."
+        )
     container = run.state.heap[left] if isinstance(left, Ref) else None
     if isinstance(container, DictObj | SetObj) and op in SET_OPERATORS:
-        table = set_method if isinstance(container, SetObj) else dict_method
-        name = SET_OPERATORS[op][0 if isinstance(container, DictObj) else 1]
-        table(run, left, container, name, (right,), {})
+        if isinstance(container, DictObj):
+            dict_method(run, left, container, SET_OPERATORS[op][0], (right,), {})
+        else:
+            set_method(run, left, container, SET_OPERATORS[op][1], (right,), {})
         run.done(left)
         return
     if isinstance(left, Ref) and isinstance(run.state.heap[left], ListObj) and op == "add":
@@ -179,6 +185,8 @@ def _inplace(run: Interpreter, instr: Instr) -> None:
 
 def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, right: Any) -> Any:
     """A binary operator on any two values."""
+    if array(run, left) is not None or array(run, right) is not None:
+        return array_operator(run, plain, op, left, right)
     if run.is_tensor(left) or run.is_tensor(right):
         return tensor_operator(run, plain, left, right)
     if isinstance(left, str) and op == "mod" and not is_static(run.state, right):
@@ -245,7 +253,9 @@ def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
 def _unary(run: Interpreter, instr: Instr) -> None:
     function, op = _UNARY[instr.const]
     value = run.use()
-    if run.is_tensor(value):
+    if array(run, value) is not None:
+        run.done(as_array(run, run.native(function, (tensor_of(run, value),))))
+    elif run.is_tensor(value):
         run.done(run.native(function, (value,)))
     elif isinstance(value, Sym):
         run.done(run.host(op, value))
@@ -277,7 +287,9 @@ def _compare(run: Interpreter, instr: Instr) -> None:
         run.done(found)
         return
     function, op = _COMPARE[instr.const]
-    if run.is_tensor(left) or run.is_tensor(right):
+    if array(run, left) is not None or array(run, right) is not None:
+        run.done(array_operator(run, function, op, left, right))
+    elif run.is_tensor(left) or run.is_tensor(right):
         run.done(tensor_operator(run, function, left, right))
     elif isinstance(left, Sym) or isinstance(right, Sym):
         run.done(_compare_scalars(run, function, op, left, right))

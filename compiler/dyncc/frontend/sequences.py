@@ -75,6 +75,7 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
     if isinstance(found, DynListObj):
         return ("item", value, 0, 1), run.host("list.len", Sym(found.values[0]))
     bounds = (found.position, found.stop, found.step)
+    length: Any
     if any(isinstance(bound, Sym) for bound in bounds):
         length = run.host("range.len", *bounds, types=(INT,))
     else:

@@ -113,7 +113,7 @@ def _has_own_text(kind: Any) -> bool:
     if issubclass(kind, tuple):
         return hasattr(kind, "_fields")
     made = getattr(getattr(kind, "__repr__", None), "__wrapped__", None)
-    return dataclasses.is_dataclass(kind) and made is not None and not issubclass(kind, dict)
+    return made is not None and not issubclass(kind, dict) and dataclasses.is_dataclass(kind)
 
 
 # --- functions and methods --------------------------------------------------------------------

@@ -216,10 +216,11 @@ class DynListObj:
 class DynIterObj:
     """An iterator whose length is only known at run time.
 
-    ``source`` is a `DynListObj` reference or None for a range; position, stop and step are scalars.
+    ``source`` is a `DynListObj` reference, None for a range, or a column of `sequences`; position,
+    stop and step are scalars.
     """
 
-    source: Ref | None
+    source: Any
     position: Any
     stop: Any
     step: Any
