@@ -240,6 +240,17 @@ def test_a_trap_is_an_error_with_its_place(text: str, trap: Trap, pc: int) -> No
         assert controls.ended()
 
 
+@pytest.mark.parametrize(("base", "length"), [(1024, 1), (1008, 3), (64, 1 << 20)])
+def test_a_program_outside_of_memory(base: int, length: int) -> None:
+    with Board(Rig().line()) as board:
+        controls = Controls(board)
+        controls.configure(1024, [])
+        controls.start(base, length, {}, forget=True)
+        with pytest.raises(TrapError) as caught:
+            controls.ended()
+        assert (caught.value.trap, caught.value.pc) == (Trap.MEMORY, 0)
+
+
 def test_registers_are_not_written_while_a_program_runs() -> None:
     rig = Rig()
     rig.device.control.state = State.RUNNING

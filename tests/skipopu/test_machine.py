@@ -22,7 +22,7 @@ from dyncc.arch.skipopu.isa import (
     Trap,
     decode,
 )
-from dyncc.arch.skipopu.matrices import quantise, to_memory
+from dyncc.arch.skipopu.matrices import HEADER_BYTES, quantise, to_memory
 from dyncc.arch.skipopu.spec import ARCHS
 from dyncc_models.skipopu.config import KvPolicy
 from dyncc_models.skipopu.numerics import f25
@@ -39,6 +39,8 @@ ARCH = ARCHS["ecp5_85f"]
 #: What programs below find in memory: numbers, one that is not finite, a matrix, routers that let
 #: a token with positive numbers skip attention and run the MLP, and room to write.
 NUMBERS, INFINITE, MATRIX, ROUTER, ROOM, SIZE = 0, 256, 512, 2048, 4096, 8192
+#: Where a matrix would have the upper half of the infinite number as its first scale.
+SCALE = INFINITE + 2 - HEADER_BYTES
 START = {R_TOKENS: 1, R_CONTEXT: 16, R_SLOT_LIMIT: 4}
 #: Registers that hold places of the memory.
 PLACES = f"""
@@ -102,6 +104,33 @@ TRAPS: dict[str, tuple[Trap, str | list[int], str, dict[int, int]]] = {
     "shift": (Trap.OPCODE, "setr d=r9 s=r0 mode=SHIFT_LEFT imm=40", "shift by 40", {}),
     "read": (Trap.MEMORY, LOAD.replace("memory=r0", "memory=r8"), "0x1fc1", {8: SIZE - 63}),
     "matrix": (Trap.MEMORY, MATRICES.replace("r12", "r8"), "0x1f00", {8: SIZE - 256}),
+    "odd read": (
+        Trap.MEMORY, LOAD.replace("memory=r0", "memory=r1"), "at 0x1: an odd address", {}
+    ),
+    "odd matrix": (Trap.MEMORY, MATRICES.replace("r12", "r1"), "at 0x1: an odd address", {}),
+    "odd rotations": (
+        Trap.MEMORY, "npe function=ROPE d=r0 a=r0 b=r10 columns=r10 memory=r1",
+        "at 0x1: an odd address", {},
+    ),
+    "odd write": (
+        Trap.MEMORY, "st memory=r8 vector=r0 columns=r10 stride=r0", "an odd address",
+        {8: ROOM + 1},
+    ),
+    "odd table": (
+        Trap.MEMORY, f"kvapp k=r0 v=r0 layer=r0 {KV.replace('table=r14', 'table=r8')}",
+        "an odd address", {8: ROOM + 1},
+    ),
+    "matrix without rows": (
+        Trap.SHAPE, MATRICES.replace("rows=r10", "rows=r0"), "a matrix of 0 rows of 32", {}
+    ),
+    "matrix without columns": (
+        Trap.SHAPE, MATRICES.replace("columns=r10", "columns=r0"), "a matrix of 32 rows of 0", {}
+    ),
+    "scale of a row": (
+        Trap.SHAPE, LOAD.replace("VECTOR_F32", "ROW_Q8_0").replace("memory=r0", "memory=r8")
+        .replace("rows=r0", "rows=r9").replace("index=r0", "index=r14"),
+        f"row 0 of the matrix at {SCALE:#x}", {8: SCALE, 9: 9},
+    ),
     "write": (Trap.MEMORY, "st memory=r0 vector=r0 columns=r10 stride=r0", "not allowed", {}),
     "row of a matrix": (
         Trap.MEMORY, LOAD.replace("VECTOR_F32", "ROW_Q8_0"), "token 1065353216 of a matrix of 0",

@@ -217,7 +217,8 @@ class DeviceTwin(HostTwin):
     """A SkipOPU on the simulator, behind a line.
 
     `receive` takes bytes and gives the answers at once; a program that was started runs in
-    `advance`, to its end. Its counters of time stay 0, as the simulator has no notion of it.
+    `advance`, to its end. One that is not in memory with all of it is stopped at its beginning.
+    Counters of time stay 0, as the simulator has no notion of it.
 
     Matrices that were read stay known until a start with ``forget``.
 
@@ -254,6 +255,11 @@ class DeviceTwin(HostTwin):
             self._machine = Machine(self.arch, self._seen)
             control.forget = False
         first, length = kept[Place.BASE], kept[Place.LENGTH]
+        if length and (first % 2 or first + 8 * length > self._seen.content.size):
+            # Instructions are read ahead: the first request that leaves memory stops the program.
+            control.state, control.trap, control.pc = State.TRAPPED, Trap.MEMORY, 0
+            control.counters["resident"] = control.counters["fetched"] = 0
+            return
         program = self.memory[first : first + 8 * length].view("<u8").tolist()
         given = {number: control.machine[number] for number in RESERVED}
         kv = self._machine.executor.kv

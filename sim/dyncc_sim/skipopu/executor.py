@@ -140,6 +140,8 @@ class Executor:
         mode, columns = LoadMode(v["mode"]), v["columns"]
         if mode == LoadMode.WEIGHTS:
             kind = WeightType(v["type"])
+            if not v["rows"] or not columns:
+                raise Fault(Trap.SHAPE, f"a matrix of {v['rows']} rows of {columns}")
             size = self._matrix_bytes(kind, v["rows"], columns)
             self.memory.read(v["memory"], size)
             self._stream.append(self._matrix(v["memory"], kind, v["rows"], columns))
@@ -173,7 +175,11 @@ class Executor:
         address = v["memory"] + HEADER_BYTES + row * size
         header = self.memory.read(v["memory"], HEADER_BYTES)
         content = numpy.concatenate((header, self.memory.read(address, size)))
-        matrix = from_memory(WeightType.Q8_0, columns, self.arch.block, content)
+        try:
+            matrix = from_memory(WeightType.Q8_0, columns, self.arch.block, content)
+        except ConfigError as error:
+            where = f"row {row} of the matrix at {v['memory']:#x}"
+            raise Fault(Trap.SHAPE, f"{where}: {error.message}") from error
         return dequantise(matrix)[0]
 
     def _store(self, v: dict[str, int], tokens: Any, work: Work) -> Any:
@@ -195,7 +201,7 @@ class Executor:
         try:
             return from_memory(kind, columns, self.arch.block, content)
         except ConfigError as error:
-            raise Fault(Trap.SHAPE, error.message) from error
+            raise Fault(Trap.SHAPE, f"the matrix at {address:#x}: {error.message}") from error
 
     # --- products -----------------------------------------------------------------------------
 
@@ -311,6 +317,7 @@ class Executor:
         if size > most:
             raise Fault(Trap.SHAPE, f"heads of {size} numbers, and {most} fit")
         positions = work.position + tokens
+        self.memory.check(v["memory"], 4 * size)
         numbers = self.memory.rows(v["memory"], 4 * size, positions, 4 * size).view("<f4")
         self.memory.bytes_read += 4 * numbers.size
         if not numpy.isfinite(numbers).all():
@@ -389,6 +396,8 @@ class Executor:
             slot = int(slots[present].max())
             raise Fault(Trap.MEMORY, f"slot {slot} of {self.slot_limit}")
         fetched = self._history.fetch(slots)
+        if fetched.any():
+            self.memory.check(v["pool"], slot_bytes)
         # What is resident equals what memory holds: slots do not change.
         data = numpy.zeros((last + 1, slot_bytes), numpy.uint8)
         data[present] = self.memory.rows(v["pool"], slot_bytes, slots[present], slot_bytes)

@@ -36,14 +36,24 @@ class Memory:
             raise ValueError(f"{len(data)} bytes at {address} do not fit {len(self.content)}")
         self.content[address : address + len(data)] = data
 
+    @staticmethod
+    def check(address: int, count: int) -> None:
+        """Whether the port carries out a request; raises Fault if it is odd or empty."""
+        if not count or address % 2:
+            what = "an odd address" if count else "nothing"
+            raise Fault(Trap.MEMORY, f"request for {count} bytes at {address:#x}: {what}")
+
     def read(self, address: int, count: int, counted: bool = True) -> NDArray[numpy.uint8]:
         """A view of bytes; raises Fault outside of memory.
 
         Parameters
         ----------
         counted
-            Whether they pass through the port; not so what is on chip already.
+            Whether they pass through the port, which raises Fault too, see `check`; not so what is
+            on chip already.
         """
+        if counted:
+            self.check(address, count)
         if address < 0 or address + count > len(self.content):
             raise Fault(
                 Trap.MEMORY, f"read of {count} bytes at {address:#x}, beyond {len(self.content):#x}"
@@ -76,11 +86,10 @@ class Memory:
         return as_strided(table, (last + 1, size), (stride, 1), writeable=False)[numbers]
 
     def write(self, address: int, data: NDArray[numpy.uint8]) -> None:
-        """Write bytes; raises Fault outside of what may be written."""
+        """Write bytes; raises Fault outside of what may be written, and as `check`."""
+        self.check(address, len(data))
         end = address + len(data)
-        if len(data) and not any(
-            part.start <= address and end <= part.stop for part in self.writable
-        ):
+        if not any(part.start <= address and end <= part.stop for part in self.writable):
             raise Fault(Trap.MEMORY, f"write of {len(data)} bytes at {address:#x} is not allowed")
         self.bytes_written += len(data)
         self.content[address:end] = data

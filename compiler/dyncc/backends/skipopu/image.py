@@ -13,6 +13,7 @@ from dyncc.arch.skipopu.formats import WeightType, kv_slot_bytes
 from dyncc.arch.skipopu.matrices import HEADER_BYTES, matrix_bytes, quantise, to_memory
 from dyncc.arch.skipopu.spec import ArchSpec
 from dyncc.backends.skipopu.plan import DecoderPlan
+from dyncc.core.errors import ConfigError
 
 #: Everything starts at a multiple of this.
 ALIGNMENT = 64
@@ -146,7 +147,10 @@ def contents(
     for name in _norms(plan):
         yield name, numpy.asarray(vectors[name], "<f4").tobytes()
     for name, matrix in matrices.items():
-        yield name, to_memory(matrix.kind, arch.block, matrix.data)
+        try:
+            yield name, to_memory(matrix.kind, arch.block, matrix.data)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error.message}", hint=error.hint) from error
     for index, layer in enumerate(plan.layers):
         if f"router.{index}" in places.regions:
             rows = numpy.zeros((4, plan.width))

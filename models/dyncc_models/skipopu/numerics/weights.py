@@ -114,7 +114,8 @@ def _side_by_side(rows: NDArray[Any]) -> Any:
 def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any) -> Matrix:
     """Take a matrix apart; the inverse of `dyncc.arch.skipopu.matrices.to_memory`."""
     header = unpack(MATRIX_HEADER, int.from_bytes(bytes(content[:HEADER_BYTES]), "little"))
-    rows = numpy.frombuffer(content, numpy.uint8, offset=HEADER_BYTES)
+    # No offset, which must not be at the end: a matrix may have no rows.
+    rows = numpy.frombuffer(content, numpy.uint8)[HEADER_BYTES:]
     weights, scales, scale_exponents, minima, minimum_exponents = _split(
         kind, group, rows.reshape(-1, row_bytes(kind, columns, group))
     )
@@ -127,7 +128,8 @@ def from_memory(kind: WeightType, columns: int, group: int, content: bytes | Any
 def _split(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> tuple[Any, ...]:
     """Weights, scales, their exponents, minima, their exponents."""
     layout = GROUPS[kind]
-    groups = rows.reshape(rows.shape[0], -1, layout.bytes(group))
+    count = rows.shape[1] // layout.bytes(group)
+    groups = rows.reshape(rows.shape[0], count, layout.bytes(group))
     head = numpy.ascontiguousarray(groups[..., : layout.header_bytes]).view("<u2")
     body = numpy.ascontiguousarray(groups[..., layout.header_bytes :])
     none = numpy.zeros(groups.shape[:2], numpy.int64)
@@ -147,7 +149,7 @@ def _split(kind: WeightType, group: int, rows: NDArray[numpy.uint8]) -> tuple[An
             parts = (scales, scale_exponents, *_halves(head[..., 1]))
         else:
             parts = (scales, scale_exponents, none, none)
-    return weights.reshape(rows.shape[0], -1), *parts
+    return weights.reshape(rows.shape[0], count * group), *parts
 
 
 def _halves(bits: Any) -> tuple[Any, Any]:
