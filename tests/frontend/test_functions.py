@@ -202,3 +202,31 @@ def test_recursion_whose_depth_is_an_argument() -> None:
         return deeper(x, depth)
 
     check(network(forward), [(x, 3) for (x,) in rows(4)])
+
+
+def test_imports_inside_of_a_function() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        import math as mathematics
+        from math import pi
+
+        import torch.nn.functional
+
+        try:
+            from no_such_package import fast_gelu
+        except ImportError:
+            fast_gelu = torch.nn.functional.gelu
+        if x.sum() > 0:
+            x = fast_gelu(x) * mathematics.sqrt(2)
+        return x * pi
+
+    check(network(forward))
+
+
+def test_a_name_that_was_deleted() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = x + 1
+        del y
+        return y  # noqa: F821
+
+    with pytest.raises(UnsupportedError, match="it has no value on a path that leads here"):
+        check(network(forward))

@@ -43,6 +43,12 @@ def _cell_set(run: Interpreter, instr: Instr) -> None:
     run.done()
 
 
+@handles("cell_clear")
+def _cell_clear(run: Interpreter, instr: Instr) -> None:
+    run.state.heap[run.use()] = CellObj()
+    run.done()
+
+
 # --- functions --------------------------------------------------------------------------------
 
 

@@ -114,6 +114,14 @@ class Lowering:
             case _:
                 self.unsupported(target, "assignment target")
 
+    def forget(self, node: ast.AST, name: str) -> None:
+        """Take the value of a variable away."""
+        register = self.rename(name)
+        if register in self.cells:
+            self.emit(node, "cell_clear", uses=(register,))
+        else:
+            self.emit(node, "forget", dest=(register,))
+
     def rename(self, name: str) -> str:
         for scope in reversed(self._renamed):
             if name in scope:

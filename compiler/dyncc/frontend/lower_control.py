@@ -126,7 +126,7 @@ class Control(Expressions):
             self.store(name, error)
         self.body(clause.body)
         if clause.name is not None:
-            self.emit(clause, "forget", dest=(self.rename(clause.name),))
+            self.forget(clause, clause.name)
         self.jump(clause, end)
         self.place(following)
 

@@ -92,7 +92,9 @@ class Statements(Control, Matching, Functions):
         for target in node.targets:
             if isinstance(target, ast.Subscript):
                 self.emit(node, "delitem", uses=(self.expr(target.value), self.expr(target.slice)))
-            elif not isinstance(target, ast.Name):
+            elif isinstance(target, ast.Name):
+                self.forget(target, target.id)
+            else:
                 self.unsupported(target, "`del` of an attribute")
 
     def stmt_Import(self, node: ast.Import) -> None:

@@ -234,13 +234,18 @@ def promote(run: Interpreter, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(promoted)
 
 
+#: What Python raises for a mistake in a program.
+_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
     """A native operation on static values."""
     try:
         return function(*args)
-    except (
-        TypeError, ValueError, ArithmeticError, LookupError, AttributeError, ImportError,
-    ) as error:  # fmt: skip
+    except _ERRORS as error:
         problem = Unsupported(
             f"`{source_text(run.instr)}`",
             f"it raises {type(error).__name__}: {error}",
