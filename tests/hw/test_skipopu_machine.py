@@ -31,7 +31,8 @@ def test_tokens_with_keys_reused_under_stalls(name: str, batches: list[int]) -> 
 def test_faults_and_the_program_after_them() -> None:
     required = [
         "bus error", "silence", "reset", "beyond memory", "outside of windows", "deadlock",
-        "runaway", "undefined opcode", "memories compared",
+        "runaway", "undefined opcode", "rows that nobody takes", "no rows", "odd address",
+        "memories compared",
     ]  # fmt: skip
     run(fault_cases(BATCHED), required=required)
 

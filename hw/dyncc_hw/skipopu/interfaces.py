@@ -74,7 +74,7 @@ def work_signature(engine: Engine, arch: ArchSpec) -> wiring.Signature:
     trap
         With `done`: why it could not be carried out, of `dyncc.arch.skipopu.isa.Trap`; 0 for none.
     starved
-        It waits for rows of a matrix, and has nothing else to do.
+        It waits for rows of a matrix, or for room for them, and has nothing else to do.
     """
     return wiring.Signature(
         {

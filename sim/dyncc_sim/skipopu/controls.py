@@ -44,7 +44,7 @@ class EngineState:
             text = f"works on {self.op.name} of {self.pc}"
             parts.append(text + (", suppressed" if self.suppressed else ""))
         if self.starved:
-            parts.append("waits for rows")
+            parts.append("waits for rows, or room for them")
         if self.waiting:
             parts.append(f"{self.waiting} queued")
         return ", ".join(parts)

@@ -83,7 +83,7 @@ SEMAPHORE_COUNTS = tuple(
 ENGINE = (
     Field("busy", 1, False, "it works on an instruction"),
     Field("suppressed", 1, False, "which does nothing but wait and release"),
-    Field("starved", 1, False, "it waits for rows of a matrix"),
+    Field("starved", 1, False, "it waits for rows of a matrix, or for room for them"),
     Field("op", 4, False, "opcode of the instruction; of the last one if it is idle"),
     Field("waiting", 4, False, "instructions in its queue"),
     Field("reserved", 21, False, "0"),
@@ -108,7 +108,10 @@ COUNTERS = (
         for engine in WORKERS
         for event, meaning in (
             ("cycles", "cycles in which {} works"),
-            ("starved", "of these, cycles in which it waits for rows of a matrix"),
+            (
+                "starved",
+                "of these, cycles in which it waits for rows, or for room for them",
+            ),
             ("instructions", "instructions that {} has done"),
             ("suppressed", "of these, suppressed ones"),
         )

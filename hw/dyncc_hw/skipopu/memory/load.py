@@ -114,7 +114,7 @@ class LoadEngine(wiring.Component):
         tokens = Signal(arch.tokens, reset_less=True)
         number = Signal(INDEX_BITS, reset_less=True)
         here = Signal(arch.tokens, reset_less=True)
-        done, trap = Signal(), Signal(TRAP_BITS)
+        done, trap, empty = Signal(), Signal(TRAP_BITS), Signal(reset_less=True)
         m.d.comb += [self.work.done.eq(done), self.work.trap.eq(trap)]
         m.d.sync += [done.eq(0), trap.eq(0)]
 
@@ -147,10 +147,14 @@ class LoadEngine(wiring.Component):
                 with m.Case(item):
                     m.d.comb += sizes.eq(layout.bytes(arch.block))
         end = Signal(COUNT_BITS + 1, reset_less=True)
-        with m.FSM():
+        with m.FSM() as steps:
+            # Until rows of the matrices before are taken: if nobody does, this ends it.
+            waits = steps.ongoing("MATRIX") | steps.ongoing("ARRIVE")
+            m.d.sync += self.work.starved.eq(waits)
             with m.State("IDLE"):
                 m.d.comb += self.work.start.ready.eq(~done)
-                m.d.sync += work.eq(self.work.start.payload)
+                given = self.work.start.payload
+                m.d.sync += [work.eq(given), empty.eq((given.rows == 0) | (given.columns == 0))]
                 with m.If(self.work.start.valid & ~done):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -161,7 +165,8 @@ class LoadEngine(wiring.Component):
                     row_bytes.eq(work.columns * SINGLE_BYTES),
                 ]
                 m.d.sync += end.eq(work.vector + work.columns)
-                with m.If((is_matrix | by_number) & ~whole):
+                # Who takes rows would wait for ever for those of a matrix without any.
+                with m.If(((is_matrix | by_number) & ~whole) | (is_matrix & empty)):
                     finish(Trap.SHAPE)
                 with m.Elif(is_matrix):
                     m.next = "ROW BYTES"

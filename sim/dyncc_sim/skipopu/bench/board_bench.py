@@ -23,7 +23,7 @@ from dyncc_sim.skipopu.bench.sdram_model import NOTHING, SdramModel
 #: Cycles that the model looks back on: longer than words are on their way.
 _MEMORY = 16
 #: Cycles in which a burst is waited for.
-_LONGEST = 1000
+_LONGEST = 50_000
 
 
 class BoardChip(SdramModel):

@@ -29,7 +29,7 @@ from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
 from dyncc_sim.skipopu.bench import instances
 from dyncc_sim.skipopu.bench.agents import Agent, ReadMemory
-from dyncc_sim.skipopu.bench.machine_bench import Fields
+from dyncc_sim.skipopu.bench.burst_memory import Fields
 
 PATIENCE = 3000
 _WATCHDOG = 60

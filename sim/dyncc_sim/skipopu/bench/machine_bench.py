@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy
-from amaranth import Shape
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
@@ -23,122 +21,12 @@ from dyncc_hw.skipopu.machine import trace_signature
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
+from dyncc_sim.skipopu.bench.burst_memory import RATES, BurstMemory, Fields
 from dyncc_sim.skipopu.bench.instances import INSTANCES
+from dyncc_sim.skipopu.bench.recorder import Recorder
 
 #: Cycles in which nothing moves and no instruction is done after which the machine hangs.
 PATIENCE = 30_000
-RATES = (0.2, 0.5, 0.9, 1.0)
-
-
-class Fields:
-    """Takes words of a layout apart."""
-
-    def __init__(self, layout: Any) -> None:
-        self._parts = {name: (item.offset, Shape.cast(item.shape)) for name, item in layout}
-        self.layout = layout
-
-    def __call__(self, word: int) -> dict[str, int]:
-        """Numbers by name; those of structures inside stay words."""
-        found = {}
-        for name, (offset, shape) in self._parts.items():
-            value = word >> offset & ((1 << shape.width) - 1)
-            if shape.signed and value >> (shape.width - 1):
-                value -= 1 << shape.width
-            found[name] = value
-        return found
-
-
-class BurstMemory:
-    """Memory at the other side of the machine's bus.
-
-    Parameters
-    ----------
-    content
-        Its bytes.
-    bus_bytes
-        Of a word.
-    latency
-        Cycles from a command to its first word.
-    """
-
-    def __init__(
-        self, dut: Any, content: Any, bus_bytes: int, latency: int, draw: random.Random
-    ) -> None:
-        self.dut, self.content, self.bus, self.latency = dut, content, bus_bytes, latency
-        self.draw = draw
-        self.rate = 1.0
-        #: Words after which answers come with errors, or not at all.
-        self.fails_after: int | None = None
-        self.hangs_after: int | None = None
-        self.reads: deque[list[int]] = deque()
-        self.writes: deque[list[int]] = deque()
-        self.written = 0
-        self.words_read = self.words_written = self.cycle = 0
-        self.address_bits = len(dut.bus__command__payload) - 1
-        self.offers = False
-        dut.bus__answer__valid.value = 0
-        dut.bus__written.value = 0
-        dut.bus__failed.value = 0
-
-    def forget(self) -> None:
-        """The machine was reset: nothing is on its way."""
-        self.reads.clear()
-        self.writes.clear()
-        self.written = 0
-        self.offers = False
-
-    def drive(self) -> None:
-        """Pins of the next cycle."""
-        dut = self.dut
-        self.ready = self.rate == 1.0 or self.draw.random() < self.rate
-        dut.bus__command__ready.value = self.ready
-        if not self.offers:
-            head = self.reads[0] if self.reads else None
-            offers = head is not None and head[2] <= self.cycle
-            if offers and self.rate < 1.0:
-                offers = self.draw.random() < self.rate
-            if self.hangs_after is not None and self.words_read >= self.hangs_after:
-                offers = False
-            if offers and head is not None:
-                first = head[0] * self.bus
-                word = int.from_bytes(self.content[first : first + self.bus].tobytes(), "little")
-                fails = self.fails_after is not None and self.words_read >= self.fails_after
-                dut.bus__answer__payload.value = word | fails << (8 * self.bus)
-            dut.bus__answer__valid.value = self.offers = offers
-        self.takes = bool(self.writes) and (self.rate == 1.0 or self.draw.random() < self.rate)
-        dut.bus__data__ready.value = self.takes
-        dut.bus__written.value = self.written > 0
-        self.written -= self.written > 0
-
-    def look(self, layout: Any) -> None:
-        """What happens in this cycle."""
-        dut = self.dut
-        self.cycle += 1
-        if self.ready and int(dut.bus__command__valid.value):
-            told = layout(int(dut.bus__command__payload.value))
-            entry = [told["address"], told["words"], self.cycle + self.latency]
-            (self.writes if told["write"] else self.reads).append(entry)
-        if self.offers and int(dut.bus__answer__ready.value):
-            head = self.reads[0]
-            head[0] += 1
-            head[1] -= 1
-            self.words_read += 1
-            if not head[1]:
-                self.reads.popleft()
-            self.offers = False
-        if self.takes and int(dut.bus__data__valid.value):
-            word = int(dut.bus__data__payload.value)
-            head = self.writes[0]
-            first = head[0] * self.bus
-            for byte in range(self.bus):
-                if word >> (8 * self.bus + byte) & 1:
-                    self.content[first + byte] = word >> (8 * byte) & 255
-            head[0] += 1
-            head[1] -= 1
-            self.words_written += 1
-            if not head[1]:
-                self.writes.popleft()
-                self.written += 1
 
 
 class Shadow:
@@ -224,8 +112,7 @@ class Bench:
         self.command = Fields(command.members["payload"].shape)
         self.busy = self.cycle = self.last = self.resident = self.fetched = 0
         self.compared = False
-        self.begun: dict[str, list[int]] = {}
-        self.ended: dict[str, list[int]] = {}
+        self.recorder = Recorder(self, arch) if options["recorded"] else None
 
     async def cycle_once(self) -> None:
         """A cycle, with everything that happens in it."""
@@ -248,11 +135,8 @@ class Bench:
         self.resident += int(dut.resident.value)
         self.fetched += int(dut.fetched.value)
         finished, begun = int(dut.trace__finished.value), int(dut.trace__begun.value)
-        for index, engine in enumerate(WORKERS):
-            if begun >> index & 1:
-                self.begun[engine.name].append(self.cycle)
-            if finished >> index & 1:
-                self.ended[engine.name].append(self.cycle)
+        if self.recorder is not None:
+            self.recorder.look(begun, finished)
         if finished:
             self._finished(finished)
         self.cycle += 1
@@ -344,8 +228,8 @@ class Bench:
     def _begin(self, run: dict[str, Any], compared: bool) -> None:
         self.run, self.compared = run, compared
         self.counts = dict.fromkeys((engine.name for engine in WORKERS), 0)
-        self.begun = {engine.name: [] for engine in WORKERS}
-        self.ended = {engine.name: [] for engine in WORKERS}
+        if self.recorder is not None:
+            self.recorder.clear()
         self.resident = self.fetched = 0
         self.dut.watchdog.value = 0
         for address, content in run["changes"]:
@@ -410,7 +294,7 @@ class Bench:
         return {
             "cycles": self.cycle - (begun or 0), "busy": self.busy - busy,
             "words_read": self.memory.words_read - words_read,
-            "begin": begun, "begun": self.begun, "ended": self.ended,
+            "begin": begun, **(self.recorder.report() if self.recorder is not None else {}),
         }  # fmt: skip
 
     def _states(self) -> str:

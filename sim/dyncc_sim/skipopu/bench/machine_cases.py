@@ -66,13 +66,18 @@ class MachineCases:
         The instance.
     memory
         Its memory, with everything in place. The program goes behind it.
+
+    Attributes
+    ----------
+    memory
+        As it is after the programs so far.
     """
 
     def __init__(self, arch: ArchSpec, memory: Memory) -> None:
         self.arch = arch
         self.content = memory.content.copy()
         self.writable = memory.writable
-        self._memory = memory
+        self.memory = memory
         self._machine = Machine(arch, memory)
         self.runs: list[dict[str, Any]] = []
         self.coverage: Coverage = Coverage()
@@ -94,7 +99,7 @@ class MachineCases:
             Registers at the end; those at the start, if it was trapped.
         """
         for address, content in changes:
-            self._memory.load(address, content)
+            self.memory.load(address, content)
         trace = WorkTrace()
         self._machine.trace = trace
         kv = self._machine.executor.kv
@@ -120,7 +125,7 @@ class MachineCases:
                     for engine, works in trace.works.items()
                 },
                 "lines": {engine.name: lines for engine, lines in trace.lines.items()},
-                "memory": zlib_of(self._memory.content),
+                "memory": zlib_of(self.memory.content),
             }
         )  # fmt: skip
         return left
@@ -150,8 +155,8 @@ class MachineCases:
                 "trap": int(trap), "after": after, "watchdog": watchdog,
             }
         )  # fmt: skip
-        self._memory.content[:] = self.content
-        self._machine = Machine(self.arch, self._memory)
+        self.memory.content[:] = self.content
+        self._machine = Machine(self.arch, self.memory)
 
     def write(self, folder: Path) -> Path:
         """Files for the bench; returns the one that names the others."""
@@ -215,7 +220,18 @@ def fault_cases(arch: ArchSpec) -> MachineCases:
     )  # fmt: skip
     load = "ld mode=VECTOR_F32 type=Q4_1 memory=r10 vector=r0 rows=r0 columns=r11 index=r0"
     store = "st memory=r0 vector=r0 columns=r11 stride=r0"
+    # More than the stream has room for, so that the second one has to wait for the PE array.
+    rows, first = TWO_LAYERS.hidden, small.places.address("layers.0.mlp.gate.weight")
+    matrix = "ld mode=WEIGHTS type=Q4_1 memory=r12 vector=r0 rows=r13 columns=r11 index=r0"
+    matrices = (
+        f"setr d=r11 s=r0 mode=IMMEDIATE imm={TWO_LAYERS.width}\n"
+        f"setr d=r12 s=r0 mode=IMMEDIATE imm={first}\n"
+        f"setr d=r13 s=r0 mode=IMMEDIATE imm={rows}\n"
+    )  # fmt: skip
     wrong = {
+        "rows that nobody takes": (f"{matrices}{matrix}\n{matrix}\nhalt", Trap.DEADLOCK),
+        "no rows": (f"{matrices}{matrix.replace('r13', 'r0')}\nhalt", Trap.SHAPE),
+        "odd address": (f"{sizes}{load.replace('r10', 'r1')}\nhalt", Trap.MEMORY),
         "beyond memory": (f"{sizes}{load}\nhalt", Trap.MEMORY),
         "outside of windows": (f"{sizes}{store}\nhalt", Trap.MEMORY),
         "deadlock": ("nop wait=2\nhalt", Trap.DEADLOCK),
@@ -239,11 +255,7 @@ def fault_cases(arch: ArchSpec) -> MachineCases:
 
 
 def forced_cases(arch: ArchSpec, policy: KvPolicy) -> MachineCases:
-    """A token for each of the 16 combinations of predicates of two layers.
-
-    Routers are rewritten for each token so that they decide as wanted: their rows are plus and
-    minus what the layer is given.
-    """
+    """A token for each of the 16 combinations of predicates of two layers."""
     small = Small(arch, policy, config=TWO_LAYERS)
     cases = MachineCases(arch, small.memory())
     draw = numpy.random.default_rng(11)
@@ -253,20 +265,46 @@ def forced_cases(arch: ArchSpec, policy: KvPolicy) -> MachineCases:
         token = numpy.array([draw.integers(TWO_LAYERS.vocabulary)], "<u4").tobytes()
         changes = [(small.places.address("tokens"), token)]
         registers = small.registers(position, 1, slot)
-        for layer in range(2):
-            # What the layer is given, from a run with routers so far.
-            x = _given(small, cases, registers, changes, layer)
-            rows = numpy.zeros((4, TWO_LAYERS.width))
-            for index in range(2):
-                sign = 1 if wanted[2 * layer + index] else -1
-                rows[2 * index], rows[2 * index + 1] = -sign * x, sign * x
-            kind = WeightType.BFP16
-            content = to_memory(kind, arch.block, quantise(kind, rows, arch.block))
-            changes.append((small.places.address(f"router.{layer}"), content))
+        changes += forced_routers(small, cases.memory, registers, changes, [wanted[:2], wanted[2:]])
         left = cases.run(small.program, registers, changes)
         cases.coverage["predicates " + "".join(str(int(bit)) for bit in wanted)] += 1
         slot = left[R_NEXT_SLOT]
     return cases
+
+
+def forced_routers(
+    small: Small, memory: Memory, registers: dict[int, int],
+    changes: Sequence[tuple[int, bytes]], wanted: Sequence[Sequence[bool]],
+) -> list[tuple[int, bytes]]:  # fmt: skip
+    """Routers with which a token runs what is wanted: their rows are plus and minus what they see.
+
+    Parameters
+    ----------
+    memory
+        As it is; it is not changed.
+    registers, changes
+        With which the token's program starts, and what is changed in memory before, as in
+        `MachineCases.run`.
+    wanted
+        For each layer, whether attention and MLP run.
+
+    Returns
+    -------
+    list
+        What is to be changed beside `changes`.
+    """
+    found: list[tuple[int, bytes]] = []
+    for layer, runs in enumerate(wanted):
+        # What the layer is given, from a run with routers so far.
+        x = _given(small, memory, registers, [*changes, *found], layer)
+        rows = numpy.zeros((4, len(x)))
+        for index, run in enumerate(runs):
+            sign = 1 if run else -1
+            rows[2 * index], rows[2 * index + 1] = -sign * x, sign * x
+        kind, block = WeightType.BFP16, small.arch.block
+        content = to_memory(kind, block, quantise(kind, rows, block))
+        found.append((small.places.address(f"router.{layer}"), content))
+    return found
 
 
 class _GivenTrace(Trace):
@@ -286,14 +324,14 @@ class _GivenTrace(Trace):
 
 
 def _given(
-    small: Small, cases: MachineCases, registers: dict[int, int],
+    small: Small, memory: Memory, registers: dict[int, int],
     changes: Sequence[tuple[int, bytes]], layer: int,
 ) -> Any:  # fmt: skip
-    memory = Memory(len(cases.content), cases.writable)
-    memory.content[:] = cases._memory.content
+    copy = Memory(len(memory.content), memory.writable)
+    copy.content[:] = memory.content
     for address, content in changes:
-        memory.load(address, content)
-    machine = Machine(small.arch, memory)
+        copy.load(address, content)
+    machine = Machine(small.arch, copy)
     machine.trace = trace = _GivenTrace(machine)
     machine.run(small.program, registers)
     return trace.given[layer]
@@ -301,14 +339,20 @@ def _given(
 
 def run(
     cases: MachineCases, *, seed: int = 0, steady: bool = True, latency: int = 4,
-    required: Sequence[str] = (), simulator: str = "verilator",
+    required: Sequence[str] = (), simulator: str = "verilator", recorded: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Compare the machine with the simulator.
+
+    Parameters
+    ----------
+    recorded
+        Whether instructions and transfers are wanted too, see `recorder.Recorder`.
 
     Returns
     -------
     list of dict
-        Of each program: cycles, cycles in which the port moved a word, words read.
+        Of each program: cycles, cycles in which the port moved a word, words read; the cycle in
+        which it began, and what was recorded.
 
     Raises
     ------
@@ -322,7 +366,7 @@ def run(
         options = {
             "cases": str(cases.write(folder)), "report": str(report), "seed": seed,
             "name": cases.arch.name, "steady": steady, "latency": latency,
-            "required": list(required),
+            "required": list(required), "recorded": recorded,
             "coverage": {name: int(count) for name, count in cases.coverage.items()},
             "arch": {
                 "tokens": cases.arch.tokens, "vector_words": cases.arch.vector_words,
