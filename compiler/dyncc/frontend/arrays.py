@@ -205,7 +205,7 @@ def array_method(
     run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A method of an array."""
-    from dyncc.frontend.calls import tensor_method
+    from dyncc.frontend.methods import tensor_method
 
     found: ArrayObj = run.state.heap[owner]
     if name in _METHODS:

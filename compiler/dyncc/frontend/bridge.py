@@ -8,7 +8,7 @@ import torch
 
 from dyncc.frontend.canonical import Template
 from dyncc.frontend.extents import has_symbols, host_size
-from dyncc.frontend.recorder import CannotRecord, Recorder
+from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.values import (
     Bound,
     Composite,
@@ -24,6 +24,7 @@ from dyncc.frontend.values import (
     Sym,
     TensorObj,
 )
+from dyncc.frontend.views import CannotRecord
 
 
 def field_names(kind: Any) -> tuple[str, ...]:

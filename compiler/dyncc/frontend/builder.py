@@ -168,7 +168,7 @@ class BlockBuilder:
         """`value`, or a copy made by the region where it stands for a weight."""
         if value not in self.weight_values.values():
             return value
-        (copy,) = self.tensor("aten.clone.default", (value,), (), (value.type,))  # type: ignore[arg-type]
+        (copy,) = self.tensor("aten.clone.default", (value,), (), (value.type,))
         assert copy is not None
         return copy
 

@@ -15,51 +15,39 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
-from dyncc.frontend.arrays import array_method, as_array, is_data
+from dyncc.frontend.arrays import is_data
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
-from dyncc.frontend.canonical import Template, known_part
+from dyncc.frontend.canonical import known_part
 from dyncc.frontend.closures import enter_closure
 from dyncc.frontend.code import Code, Instr
-from dyncc.frontend.containers import dict_method, set_method, tuple_method
 from dyncc.frontend.decisions import PythonError, Unsupported
-from dyncc.frontend.extents import has_symbols
 from dyncc.frontend.instances import (
     ENTERED,
     construct,
     is_instance_class,
-    known_method,
     special_method,
 )
 from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
-from dyncc.frontend.lists import dynamic_method, static_method
 from dyncc.frontend.lower import SourceUnavailable, code_of
-from dyncc.frontend.numbers import number_method
+from dyncc.frontend.methods import method
 from dyncc.frontend.operations import evaluate, external, promote, spread
 from dyncc.frontend.raising import construct_error
 from dyncc.frontend.strings import string_method
 from dyncc.frontend.values import (
-    ArrayObj,
     Bound,
     ClosureObj,
     DictObj,
-    DynListObj,
     Frame,
     GeneratorObj,
-    InstanceObj,
     IterObj,
     ListObj,
     PartialObj,
     Ref,
-    SetObj,
     Super,
-    Sym,
-    short_dtype,
 )
-from dyncc.ir.types import ListType, scalar_type_of
 
 _LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
 MAX_DEPTH = 200
@@ -96,7 +84,7 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if isinstance(function, Bound) and callable(function.name):
         args, function = (function.owner, *args), function.name
     if isinstance(function, Bound):
-        _finish(run, _method(run, function, args, kwargs))
+        _finish(run, method(run, function, args, kwargs))
         return
     if isinstance(function, types.MethodType):
         args, function = (function.__self__, *args), function.__func__
@@ -421,92 +409,3 @@ def _zero_argument_super(run: Interpreter) -> Any:
     if isinstance(first, Ref):
         return Super(cell.cell_contents, first)
     return super(cell.cell_contents, first)
-
-
-# --- methods of heap objects -------------------------------------------------------------------
-
-
-def _method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    owner, name = bound.owner, bound.name
-    if isinstance(owner, Sym):
-        return number_method(run, owner, name, args)
-    if run.is_tensor(owner):
-        return tensor_method(run, owner, name, args, kwargs)
-    found = run.state.heap[owner] if isinstance(owner, Ref) else owner
-    if isinstance(found, DynListObj):
-        return dynamic_method(run, owner, name, args)
-    if isinstance(found, ListObj):
-        return static_method(run, owner, name, args)
-    if isinstance(found, DictObj):
-        return dict_method(run, owner, found, name, args, kwargs)
-    if isinstance(found, SetObj):
-        return set_method(run, owner, found, name, args, kwargs)
-    if isinstance(found, ArrayObj):
-        return array_method(run, owner, name, args, kwargs)
-    if isinstance(found, InstanceObj):
-        return known_method(run, owner, name, args, kwargs)
-    if isinstance(found, tuple):
-        return tuple_method(run, found, name, args)
-    raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")
-
-
-_IN_PLACE_VIEWS = {
-    "transpose_", "swapaxes_", "swapdims_", "t_", "squeeze_", "unsqueeze_",
-}  # fmt: skip
-
-
-def tensor_method(
-    run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """A method of a tensor."""
-    fake = run.state.heap[owner].fake
-    if name == "item" or (name == "tolist" and fake.dim() == 0):
-        return run.item(owner)
-    if name in ("__bool__", "__int__", "__float__"):
-        return KNOWN[{"__bool__": bool, "__int__": int, "__float__": float}[name]](run, owner)
-    if name in ("size", "dim", "numel", "stride", "is_floating_point", "ndimension", "nelement"):
-        return run.native(getattr(type(fake), name), (owner, *args), kwargs)
-    if name == "tolist":
-        return _to_list(run, owner)
-    if name == "numpy":
-        return as_array(run, owner)
-    if name in ("backward", "register_hook", "requires_grad_", "data_ptr"):
-        raise Unsupported(
-            f"`.{name}()` of a tensor", "it leaves the compiled program", "Use torch operations."
-        )
-    if name in _IN_PLACE_VIEWS:
-        view = run.native(getattr(torch.Tensor, name.removesuffix("_")), (owner, *args), kwargs)
-        run.state.heap[owner] = run.state.heap[view]
-        return owner
-    everything = promote(run, (owner, *args, *kwargs.values()))
-    try:
-        count = 1 + len(args)
-        named = dict(zip(kwargs, everything[count:], strict=True))
-        return run.native(getattr(torch.Tensor, name), everything[:count], named)
-    except DataDependent:
-        for sym in scalars_in(run.state, (*args, *kwargs.values())):
-            run.static(sym, f"`.{name}()`")
-        raise Unsupported(
-            f"`.{name}()` of a tensor",
-            "it asks for the content of a tensor",
-            "Use .item() where a number is wanted.",
-        ) from None
-
-
-def _to_list(run: Interpreter, owner: Ref) -> Any:
-    fake = run.state.heap[owner].fake
-    if fake.dim() == 0:
-        return run.item(owner)
-    if has_symbols(fake) and fake.dim() == 1:
-        kind = scalar_type_of(short_dtype(fake.dtype))
-        tensor = run.builder.materialised(run.read(owner))
-        values = run.builder.host("tensor.list", (tensor,), (ListType(kind),), run.loc)
-        return run.state.new(DynListObj(Template("scalar", kind), values))
-    if has_symbols(fake):
-        raise Unsupported(
-            "`.tolist()` of a tensor whose size depends on data",
-            "lists in lists of run-time length are not compiled",
-            "Make it a tensor of one dimension first, or loop over its rows.",
-        )
-    parts: tuple[Ref, ...] = run.native(lambda tensor: tensor.unbind(0), (owner,))
-    return run.state.new(ListObj(tuple(_to_list(run, part) for part in parts)))

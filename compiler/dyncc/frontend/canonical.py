@@ -16,7 +16,6 @@ import torch
 
 from dyncc.frontend.builder import Late
 from dyncc.frontend.extents import extent_name, fresh_extent, has_symbols, is_symbol
-from dyncc.frontend.recorder import step_key
 from dyncc.frontend.values import (
     Bound,
     Composite,
@@ -38,6 +37,7 @@ from dyncc.frontend.values import (
     short_dtype,
     tensor_type,
 )
+from dyncc.frontend.views import step_key
 from dyncc.ir.hcfg import Value
 from dyncc.ir.types import SCALARS, ListType, ScalarType, Type
 

@@ -21,8 +21,10 @@ from dyncc.core.errors import ModelError, UnsupportedError
 from dyncc.frontend import (
     calls,
     closures,
+    comparisons,
     contexts,
     control,
+    items,
     iteration,
     matching,
     objects,
@@ -62,7 +64,8 @@ from dyncc.ir.places import Places, Point, decisions
 from dyncc.ir.types import SCALARS, TensorType
 
 HANDLER_MODULES = (
-    calls, closures, contexts, control, iteration, matching, objects, operations, raising, strings,
+    calls, closures, comparisons, contexts, control, items, iteration, matching, objects,
+    operations, raising, strings,
 )  # fmt: skip
 
 #: A capture that still changes its mind after so many attempts does not converge.

@@ -20,7 +20,7 @@ from dyncc.frontend.decisions import PythonError, Restart, Unsupported
 from dyncc.frontend.extents import SizeDecides, fresh_extent, has_symbols, host_size
 from dyncc.frontend.guards import Guarded, guard, guard_tensors, python_error
 from dyncc.frontend.machine import Machine, context_of, meeting_point, place_of, post_dominators
-from dyncc.frontend.recorder import CannotRecord, DataDependent, Recorder, WriteToShared
+from dyncc.frontend.recorder import DataDependent, Recorder, WriteToShared
 from dyncc.frontend.values import (
     ArrayObj,
     DynIterObj,
@@ -33,6 +33,7 @@ from dyncc.frontend.values import (
     TensorObj,
     tensor_type,
 )
+from dyncc.frontend.views import CannotRecord
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import Branch, Jump, Loc, Operand, Raise, Symbolic, Value
 from dyncc.ir.types import BOOL, INT, TensorType, Type, scalar_type_of
@@ -377,7 +378,7 @@ class Interpreter:
         fakes = self.machine.fakes
         sizes = [fresh_extent(fakes) if extent is None else extent for extent in shape]
         with fakes:
-            fake = torch.empty(sizes, dtype=getattr(torch, _long(dtype)))  # type: ignore[arg-type]
+            fake = torch.empty(sizes, dtype=getattr(torch, _long(dtype)))
         (value,) = self.builder.host(op, args, (tensor_type(fake),), self.loc)
         return self._adopted(value, fake, False)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dyncc.frontend.arrays import array, array_operator, as_array, tensor_of
-from dyncc.frontend.bridge import is_static, scalars_in
+from dyncc.frontend.bridge import is_static
 from dyncc.frontend.code import Instr
 from dyncc.frontend.containers import (
     SET_OPERATORS,
@@ -23,14 +23,12 @@ from dyncc.frontend.containers import (
     static_key,
 )
 from dyncc.frontend.decisions import PythonError, Unsupported
-from dyncc.frontend.instances import is_output_class, output_entries
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.lists import dynamic_display, dynamic_method
 from dyncc.frontend.strings import percent
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
-    InstanceObj,
     ListObj,
     Ref,
     SetObj,
@@ -52,14 +50,6 @@ _BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "BitOr": (operator.or_, operator.ior, "or"),
     "BitXor": (operator.xor, operator.ixor, "xor"),
     "MatMult": (operator.matmul, operator.imatmul, "matmul"),
-}
-_COMPARE: dict[str, tuple[Callable[..., Any], str]] = {
-    "Eq": (operator.eq, "eq"),
-    "NotEq": (operator.ne, "ne"),
-    "Lt": (operator.lt, "lt"),
-    "LtE": (operator.le, "le"),
-    "Gt": (operator.gt, "gt"),
-    "GtE": (operator.ge, "ge"),
 }
 _UNARY: dict[str, tuple[Callable[..., Any], str]] = {
     "USub": (operator.neg, "neg"),
@@ -272,136 +262,6 @@ def _unary(run: Interpreter, instr: Instr) -> None:
 def _not(run: Interpreter, instr: Instr) -> None:
     truth = run.truth(run.use())
     run.done(run.host("not", truth) if isinstance(truth, Sym) else not truth)
-
-
-@handles("compare")
-def _compare(run: Interpreter, instr: Instr) -> None:
-    left, right = run.uses()
-    if instr.const in ("Is", "IsNot"):
-        same = (
-            left == right
-            if isinstance(left, Ref) and isinstance(right, Ref)
-            else left is right and not isinstance(left, Sym)
-        )
-        run.done(same == (instr.const == "Is"))
-        return
-    if instr.const in ("In", "NotIn"):
-        found = contains(run, right, left)
-        if instr.const == "NotIn":
-            found = run.host("not", found) if isinstance(found, Sym) else not found
-        run.done(found)
-        return
-    function, op = _COMPARE[instr.const]
-    if array(run, left) is not None or array(run, right) is not None:
-        run.done(array_operator(run, function, op, left, right))
-    elif run.is_tensor(left) or run.is_tensor(right):
-        run.done(tensor_operator(run, function, left, right))
-    elif isinstance(left, Sym) or isinstance(right, Sym):
-        run.done(_compare_scalars(run, function, op, left, right))
-    elif _holds_scalars(run, left) or _holds_scalars(run, right):
-        run.done(_compare_sequences(run, op, left, right))
-    elif isinstance(left, Ref) or isinstance(right, Ref):
-        plain = tuple(_plain(run, value) for value in (left, right))
-        run.done(evaluate(run, function, *plain))
-    else:
-        run.done(evaluate(run, function, left, right))
-
-
-def _compare_scalars(run: Interpreter, function: Any, op: str, left: Any, right: Any) -> Any:
-    kinds = (str, bool, int, float, complex)
-    known = [isinstance(value, Sym) or type(value) in kinds for value in (left, right)]
-    if all(known):
-        return run.host(op, left, right)
-    if op in ("eq", "ne"):
-        return op == "ne"
-    samples = [0 if isinstance(value, Sym) else value for value in (left, right)]
-    return evaluate(run, function, *samples)
-
-
-def _holds_scalars(run: Interpreter, value: Any) -> bool:
-    is_list = isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj)
-    return (is_list or type(value) is tuple) and bool(scalars_in(run.state, value))
-
-
-def _compare_sequences(run: Interpreter, op: str, left: Any, right: Any) -> Any:
-    """Compare tuples or lists of numbers, item by item."""
-    pairs = list(zip(sequence(run, left), sequence(run, right), strict=False))
-    for pair in pairs:
-        if not all(isinstance(item, Sym | bool | int | float | str) for item in pair):
-            raise Unsupported(
-                "a comparison of tuples or lists",
-                "they hold more than numbers",
-                "Compare their items.",
-            )
-    lengths = len(sequence(run, left)), len(sequence(run, right))
-    if op in ("eq", "ne"):
-        if lengths[0] != lengths[1] or isinstance(left, tuple) != isinstance(right, tuple):
-            return op == "ne"
-        answer = _reduce(run, "and", [run.host("eq", a, b) for a, b in pairs])
-        return answer if op == "eq" else run.host("not", answer)
-    answer = evaluate(run, getattr(operator, op), *lengths)
-    for a, b in reversed(pairs):
-        strict = run.host("lt" if op in ("lt", "le") else "gt", a, b)
-        answer = run.host("or", strict, run.host("and", run.host("eq", a, b), answer))
-    return answer
-
-
-def _reduce(run: Interpreter, op: str, values: list[Any]) -> Any:
-    answer: Any = values[0] if values else True
-    for value in values[1:]:
-        answer = run.host(op, answer, value)
-    return answer
-
-
-def _plain(run: Interpreter, value: Any) -> Any:
-    if isinstance(value, Ref):
-        found = run.state.heap[value]
-        if isinstance(found, ListObj) and is_static(run.state, found.items):
-            return list(found.items)
-        if isinstance(found, DictObj) and is_static(run.state, tuple(v for _, v in found.items)):
-            return dict(found.items)
-        raise Unsupported(
-            "a comparison of containers",
-            "they hold tensors or numbers that are known at run time only",
-            "Compare their elements.",
-        )
-    return value
-
-
-def contains(run: Interpreter, container: Any, value: Any) -> Any:
-    """Truth of ``value in container``."""
-    if isinstance(container, Ref):
-        found = run.state.heap[container]
-        if isinstance(found, DynListObj) and len(found.values) == 1:
-            return run.host("list.contains", Sym(found.values[0]), run.scalar(value))
-        if isinstance(found, InstanceObj) and found.content is None:
-            if is_output_class(found.kind):
-                return contains(run, run.state.new(output_entries(found)), value)
-        elif isinstance(found, InstanceObj):
-            return contains(run, found.content, value)
-        if isinstance(found, DictObj):
-            return contains(run, tuple(key for key, _ in found.items), value)
-        if isinstance(found, SetObj):
-            return contains(run, tuple(found.items), value)
-        if not isinstance(found, ListObj):
-            raise Unsupported("`in`", "it is not compiled for this container", "Use a list.")
-        container = found.items
-    value = run.scalar(value) if run.is_tensor(value) else value
-    if isinstance(value, Sym) and isinstance(container, range | set | frozenset | dict):
-        container = tuple(container)
-    if isinstance(container, tuple):
-        container = tuple(run.scalar(item) for item in container)
-    if isinstance(value, Sym) or (
-        isinstance(container, tuple) and scalars_in(run.state, container)
-    ):
-        answer: Any = False
-        for item in container:
-            if not isinstance(item, Sym | bool | int | float | str):
-                continue
-            equal = run.host("eq", value, item)
-            answer = equal if answer is False else run.host("or", answer, equal)
-        return answer
-    return evaluate(run, operator.contains, container, value)
 
 
 # --- displays ---------------------------------------------------------------------------------

@@ -28,6 +28,20 @@ from dyncc.frontend.values import (
     short_dtype,
     tensor_type,
 )
+from dyncc.frontend.views import (
+    IDENTITY,
+    PURE_VIEWS,
+    RESHAPES,
+    SAME,
+    SCATTERS,
+    WRITE_BY_SIZE,
+    CannotRecord,
+    apply_step,
+    as_single_view,
+    is_view,
+    step_key,
+    to_operand,
+)
 from dyncc.ir.hcfg import Operand, Symbolic, Value
 from dyncc.ir.types import TensorType
 
@@ -36,16 +50,6 @@ aten = torch.ops.aten
 
 class DataDependent(Exception):
     """Native code asked for the content of a tensor; it must be interpreted instead."""
-
-
-class CannotRecord(Exception):
-    """An operation that has no functional form here."""
-
-    def __init__(self, construct: str, why: str, hint: str) -> None:
-        super().__init__(f"{construct}: {why}")
-        self.construct = construct
-        self.why = why
-        self.hint = hint
 
 
 class WriteToShared(CannotRecord):
@@ -174,7 +178,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is aten._local_scalar_dense.default or func is aten.is_nonzero.default:
             raise DataDependent
-        if func in _IDENTITY:
+        if func in IDENTITY:
             return args[0]
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise CannotRecord(
@@ -209,7 +213,7 @@ class Recorder(TorchDispatchMode):
         ]
         if writes:
             return self._write(func, args, kwargs, writes, out)
-        if _is_view(func):
+        if is_view(func):
             if has_symbols((args[1:], kwargs)):
                 return self._opaque_view(func, args, kwargs, out)
             return self._view(func, args, kwargs, out)
@@ -258,7 +262,7 @@ class Recorder(TorchDispatchMode):
         many = isinstance(out, tuple | list)
         for index, item in enumerate(out if many else [out]):
             step = ViewStep(func, rest, tuple(kwargs.items()), index if many else None)
-            chain = owner.chain if func in _SAME else (*owner.chain, step)
+            chain = owner.chain if func in SAME else (*owner.chain, step)
             ref = self.state.new(TensorObj(owner.storage, chain, item))
             self._refs[id(item)] = ref
             self._keep.append(item)
@@ -266,7 +270,7 @@ class Recorder(TorchDispatchMode):
 
     def _view_in_place(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         """A change of a tensor's shape in place, as library code makes it to its own tensors."""
-        pure = _PURE_VIEWS.get(func)
+        pure = PURE_VIEWS.get(func)
         if pure is None or id(args[0]) in self._handed_out:
             raise CannotRecord(
                 f"`{func}`",
@@ -349,7 +353,7 @@ class Recorder(TorchDispatchMode):
             )
         if tensor_type(like).shape != kind.shape:
             if not kind.is_static:
-                raise CannotRecord(*_WRITE_BY_SIZE)
+                raise CannotRecord(*WRITE_BY_SIZE)
             value = self._one("aten.expand.default", (value, kind.shape), (), kind)
         return value
 
@@ -388,12 +392,12 @@ class Recorder(TorchDispatchMode):
         """`outer` with the part that `step` views replaced by `new`."""
         kind = tensor_type(fake)
         if not kind.is_static:
-            raise CannotRecord(*_WRITE_BY_SIZE)
+            raise CannotRecord(*WRITE_BY_SIZE)
         func, args = step.func, step.args
         if step.index is not None:
             func, args = as_single_view(step, outer)
         rank = fake.dim()
-        if func in _RESHAPES:
+        if func in RESHAPES:
             return self._one("aten.reshape.default", (new, kind.shape), (), kind)
         if func is aten.permute.default:
             order = [dim % rank for dim in args[0]]
@@ -402,99 +406,12 @@ class Recorder(TorchDispatchMode):
         if func in (aten.transpose.int, aten.t.default):
             swap = args if args else ((0, 1) if rank == 2 else (0, 0))
             return self._one("aten.transpose.int", (new, *swap), (), kind)
-        if func in _SCATTERS:
+        if func in SCATTERS:
             operands = tuple(to_operand(arg) for arg in args)
             keywords = tuple((name, to_operand(arg)) for name, arg in step.kwargs)
-            return self._one(_SCATTERS[func], (outer, new, *operands), keywords, kind)
+            return self._one(SCATTERS[func], (outer, new, *operands), keywords, kind)
         raise CannotRecord(
             f"a write through `{func}`",
             "it has no inverse here",
             "Write to the tensor itself by an index, or compute a new tensor.",
         )
-
-
-_WRITE_BY_SIZE = (
-    "a write to a part of a tensor whose size depends on data",
-    "the whole cannot be put together again from its parts here",
-    "Compute a new tensor, or write to one of known size by an index.",
-)
-_IDENTITY = {aten.lift_fresh.default, aten.lift.default}
-_PURE_VIEWS = {
-    aten.transpose_.default: aten.transpose.int,
-    aten.t_.default: aten.t.default,
-    aten.squeeze_.default: aten.squeeze.default,
-    aten.squeeze_.dim: aten.squeeze.dim,
-    aten.squeeze_.dims: aten.squeeze.dims,
-    aten.unsqueeze_.default: aten.unsqueeze.default,
-}
-_SAME = {aten.alias.default, aten.detach.default}
-_RESHAPES = {
-    aten.view.default, aten._unsafe_view.default, aten.squeeze.default, aten.squeeze.dim,
-    aten.squeeze.dims, aten.unsqueeze.default, aten._reshape_alias.default,
-}  # fmt: skip
-_SCATTERS = {
-    aten.select.int: "aten.select_scatter.default",
-    aten.slice.Tensor: "aten.slice_scatter.default",
-    aten.diagonal.default: "aten.diagonal_scatter.default",
-}
-
-
-def _is_view(func: Any) -> bool:
-    """Whether the results of an operation alias its first argument, by its schema."""
-    arguments = func._schema.arguments
-    return bool(
-        arguments
-        and arguments[0].alias_info is not None
-        and not arguments[0].alias_info.is_write
-        and func._schema.returns
-    )
-
-
-def step_key(chain: tuple[ViewStep, ...]) -> Any:
-    """A hashable form of a chain of views."""
-    return tuple((str(step.func), step.args, step.kwargs, step.index) for step in chain)
-
-
-def apply_step(step: ViewStep, fake: torch.Tensor) -> torch.Tensor:
-    """The view of a fake tensor that a step describes."""
-    out = step.func(fake, *step.args, **dict(step.kwargs))
-    result: torch.Tensor = out if step.index is None else out[step.index]
-    return result
-
-
-def as_single_view(step: ViewStep, value: Value) -> tuple[Any, tuple[Any, ...]]:
-    """One result of ``unbind`` or ``split`` as a ``select`` or ``slice``."""
-    shape = value.type.shape  # type: ignore[union-attr]
-    assert step.index is not None
-    keywords = dict(step.kwargs)
-    if step.func is aten.unbind.int:
-        dim = step.args[0] if step.args else keywords.get("dim", 0)
-        return aten.select.int, (dim, step.index)
-    dim = step.args[1] if len(step.args) > 1 else keywords.get("dim", 0)
-    sizes = step.args[0]
-    if isinstance(sizes, int):
-        start = sizes * step.index
-        return aten.slice.Tensor, (dim, start, min(start + sizes, int(shape[dim])))
-    start = sum(sizes[: step.index])
-    return aten.slice.Tensor, (dim, start, start + sizes[step.index])
-
-
-def to_operand(item: Any) -> Operand:
-    """A static ATen argument as an operand of the IR."""
-    if item is None or isinstance(item, bool | int | float | complex | str | Value):
-        return item
-    if isinstance(item, torch.dtype):
-        return Symbolic("dtype", short_dtype(item))
-    if isinstance(item, torch.device):
-        return Symbolic("device", "cpu")
-    if isinstance(item, torch.memory_format):
-        return Symbolic("memory_format", str(item).removeprefix("torch."))
-    if isinstance(item, torch.layout):
-        return Symbolic("layout", str(item).removeprefix("torch."))
-    if isinstance(item, list | tuple):
-        return tuple(to_operand(part) for part in item)
-    raise CannotRecord(
-        f"an argument of type {type(item).__name__}",
-        "its value depends on the data",
-        "Use a size that is known when the network is compiled.",
-    )

@@ -121,7 +121,7 @@ def item_at(run: Interpreter, column: Column, turn: Any) -> Any:
     scaled = turn if step == 1 else binary(run, operator.mul, "mul", turn, step)
     place = scaled if start == 0 else binary(run, operator.add, "add", scaled, start)
     if kind == "row":
-        from dyncc.frontend.objects import tensor_item
+        from dyncc.frontend.items import tensor_item
 
         return tensor_item(run, rest[0], place)
     return place if kind == "count" else dynamic_get(run, run.state.heap[rest[0]], place)

@@ -35,8 +35,8 @@ def position(index: int, length: int) -> int:
 
 def formatted(value: Any, conversion: str, spec: str) -> str:
     """A value as an f-string shows it, after the conversion ``r``, ``s``, ``a`` or none."""
-    convert: Callable[[Any], Any] = {"r": repr, "s": str, "a": ascii}.get(conversion, lambda v: v)
-    return format(convert(value), spec)
+    converted = {"r": repr, "s": str, "a": ascii}[conversion](value) if conversion else value
+    return format(converted, spec)
 
 
 def percent(template: str, *values: Any) -> str:

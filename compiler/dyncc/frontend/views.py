@@ -1,0 +1,112 @@
+"""ATen operations as the recorder sees them: which are views, how to undo them, arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dyncc.frontend.values import (
+    ViewStep,
+    short_dtype,
+)
+from dyncc.ir.hcfg import Operand, Symbolic, Value
+
+aten = torch.ops.aten
+
+
+class CannotRecord(Exception):
+    """An operation that has no functional form here."""
+
+    def __init__(self, construct: str, why: str, hint: str) -> None:
+        super().__init__(f"{construct}: {why}")
+        self.construct = construct
+        self.why = why
+        self.hint = hint
+
+
+WRITE_BY_SIZE = (
+    "a write to a part of a tensor whose size depends on data",
+    "the whole cannot be put together again from its parts here",
+    "Compute a new tensor, or write to one of known size by an index.",
+)
+IDENTITY = {aten.lift_fresh.default, aten.lift.default}
+PURE_VIEWS = {
+    aten.transpose_.default: aten.transpose.int,
+    aten.t_.default: aten.t.default,
+    aten.squeeze_.default: aten.squeeze.default,
+    aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims,
+    aten.unsqueeze_.default: aten.unsqueeze.default,
+}
+SAME = {aten.alias.default, aten.detach.default}
+RESHAPES = {
+    aten.view.default, aten._unsafe_view.default, aten.squeeze.default, aten.squeeze.dim,
+    aten.squeeze.dims, aten.unsqueeze.default, aten._reshape_alias.default,
+}  # fmt: skip
+SCATTERS = {
+    aten.select.int: "aten.select_scatter.default",
+    aten.slice.Tensor: "aten.slice_scatter.default",
+    aten.diagonal.default: "aten.diagonal_scatter.default",
+}
+
+
+def is_view(func: Any) -> bool:
+    """Whether the results of an operation alias its first argument, by its schema."""
+    arguments = func._schema.arguments
+    return bool(
+        arguments
+        and arguments[0].alias_info is not None
+        and not arguments[0].alias_info.is_write
+        and func._schema.returns
+    )
+
+
+def step_key(chain: tuple[ViewStep, ...]) -> Any:
+    """A hashable form of a chain of views."""
+    return tuple((str(step.func), step.args, step.kwargs, step.index) for step in chain)
+
+
+def apply_step(step: ViewStep, fake: torch.Tensor) -> torch.Tensor:
+    """The view of a fake tensor that a step describes."""
+    out = step.func(fake, *step.args, **dict(step.kwargs))
+    result: torch.Tensor = out if step.index is None else out[step.index]
+    return result
+
+
+def as_single_view(step: ViewStep, value: Value) -> tuple[Any, tuple[Any, ...]]:
+    """One result of ``unbind`` or ``split`` as a ``select`` or ``slice``."""
+    shape = value.type.shape  # type: ignore[union-attr]
+    assert step.index is not None
+    keywords = dict(step.kwargs)
+    if step.func is aten.unbind.int:
+        dim = step.args[0] if step.args else keywords.get("dim", 0)
+        return aten.select.int, (dim, step.index)
+    dim = step.args[1] if len(step.args) > 1 else keywords.get("dim", 0)
+    sizes = step.args[0]
+    if isinstance(sizes, int):
+        start = sizes * step.index
+        return aten.slice.Tensor, (dim, start, min(start + sizes, int(shape[dim])))
+    start = sum(sizes[: step.index])
+    return aten.slice.Tensor, (dim, start, start + sizes[step.index])
+
+
+def to_operand(item: Any) -> Operand:
+    """A static ATen argument as an operand of the IR."""
+    if item is None or isinstance(item, bool | int | float | complex | str | Value):
+        return item
+    if isinstance(item, torch.dtype):
+        return Symbolic("dtype", short_dtype(item))
+    if isinstance(item, torch.device):
+        return Symbolic("device", "cpu")
+    if isinstance(item, torch.memory_format):
+        return Symbolic("memory_format", str(item).removeprefix("torch."))
+    if isinstance(item, torch.layout):
+        return Symbolic("layout", str(item).removeprefix("torch."))
+    if isinstance(item, list | tuple):
+        return tuple(to_operand(part) for part in item)
+    raise CannotRecord(
+        f"an argument of type {type(item).__name__}",
+        "its value depends on the data",
+        "Use a size that is known when the network is compiled.",
+    )
