@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from frontend.differential import check, linear, network, rows
 from torch import Tensor, nn
+
+from dyncc.core.errors import UnsupportedError
 
 
 def stages(layers: nn.ModuleList, x: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -202,6 +205,25 @@ def test_finally_in_a_generator() -> None:
         return z, seen
 
     check(network(forward))
+
+
+def test_a_generator_dropped_inside_of_try_is_refused() -> None:
+    def noted(x: Tensor, seen: list[int]) -> Iterator[Tensor]:
+        try:
+            yield x
+            yield x + 1
+        finally:
+            seen.append(1)
+
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, list[int]]:
+        seen: list[int] = []
+        for y in noted(x, seen):
+            if y.sum() > 0:
+                break
+        return y, seen
+
+    with pytest.raises(UnsupportedError, match="when the consumer drops the generator"):
+        check(network(forward))
 
 
 def test_objects_with_iter_and_next() -> None:

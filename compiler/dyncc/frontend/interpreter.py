@@ -154,7 +154,10 @@ class Interpreter:
             self._give_up(before, problem)
         except Guarded as test:
             self.state = before
-            self._branch_before(test)
+            try:
+                self._branch_before(test)
+            except Unsupported as problem:
+                self._give_up(before, problem)
 
     def passed_guard(self) -> bool:
         """Count a test that has to precede this instruction; return whether it has done so."""

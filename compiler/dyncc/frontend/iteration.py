@@ -6,6 +6,7 @@ back.
 
 from __future__ import annotations
 
+import ast
 import operator
 import types
 from dataclasses import replace
@@ -24,6 +25,7 @@ from dyncc.frontend.objects import iterate
 from dyncc.frontend.operations import binary, source_text
 from dyncc.frontend.raising import new_error, throw
 from dyncc.frontend.sequences import item_at, iterator
+from dyncc.frontend.unwinding import waits_in_try
 from dyncc.frontend.values import (
     DynIterObj,
     DynListObj,
@@ -208,9 +210,26 @@ def _yield(run: Interpreter, instr: Instr) -> None:
     waiting = Frame(
         frame.code, frame.function, frame.pc + 1, registers, None, frame.joins, dict(frame.visits)
     )
+    if waits_in_try(waiting) and not _goes_to_the_end(run, frame):
+        raise Unsupported(
+            "`yield` inside of `try` or `with`",
+            "Python runs what is left of it when the consumer drops the generator, and when that "
+            "is, is not known here",
+            "Yield outside of it, or go through the generator with a for loop without break and "
+            "return.",
+        )
     run.state.heap[generator] = GeneratorObj(waiting)
     assert frame.result is not None
     run.frame.registers[frame.result] = value
+
+
+def _goes_to_the_end(run: Interpreter, frame: Frame) -> bool:
+    """Whether the consumer is a loop that steps a generator until it returns."""
+    node = run.frame.code.instrs[run.frame.pc - 1].node
+    if frame.exhausted is None or not isinstance(node, ast.For | ast.ListComp):
+        return False
+    leaving = (ast.Break, ast.Return, ast.Yield, ast.YieldFrom)
+    return not any(isinstance(item, leaving) for item in ast.walk(node))
 
 
 def leave_generator(run: Interpreter, frame: Frame, value: Any) -> None:

@@ -241,6 +241,9 @@ def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
             f"it raises {type(error).__name__}: {error}",
             "Correct the expression.",
         )
+        if isinstance(error, TypeError | AttributeError) and not is_static(run.state, args):
+            # It may mean what stands for a value here, not the value.
+            raise problem from error
         raise PythonError(type(error), error.args, problem) from error
 
 

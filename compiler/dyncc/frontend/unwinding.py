@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dyncc.frontend.code import GENERATOR, Handler
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import Frame, GeneratorObj, InstanceObj, Ref, State
 
 
@@ -19,6 +20,14 @@ def unwind(state: State, error: Ref) -> bool:
     bool
         Whether there is such a place; if not, the state is in the entry's frame.
     """
+    waiting = [item for item in state.heap.values() if isinstance(item, GeneratorObj)]
+    if any(item.frame is not None and waits_in_try(item.frame) for item in waiting):
+        raise Unsupported(
+            "an exception that leaves a loop over a generator",
+            "the generator waits inside of `try` or `with`, and Python runs what is left of that "
+            "when the generator is dropped",
+            "Yield outside of it, or catch the exception inside of the loop.",
+        )
     while True:
         frame = state.frames[-1]
         handler = frame.code.instrs[frame.pc].handler
@@ -34,6 +43,17 @@ def unwind(state: State, error: Ref) -> bool:
             state.heap[generator] = GeneratorObj(None)
         # The caller stands behind its call.
         state.frames[-1].pc -= 1
+
+
+def waits_in_try(frame: Frame) -> bool:
+    """Whether dropping a generator would run code of its own: ``finally``, ``with``, ``except``."""
+    handler = frame.code.instrs[frame.pc - 1].handler
+    while handler is not None:
+        names = {getattr(item, "id", None) for item in handler.classes or ()}
+        if not handler.classes or names & {"BaseException", "GeneratorExit"}:
+            return True
+        handler = handler.outer
+    return False
 
 
 def handlers(state: State) -> Iterator[tuple[Frame, int, Handler]]:
