@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_a_swapped_edge_is_caught(model: Path, tmp_path: Path) -> None:
     for name in branches(program):
         if not damage.is_well_formed(damage.swap_edge(program, name)):
             continue
-        broken(model, tmp_path / name, lambda p, name=name: damage.swap_edge(p, name))
+        broken(model, tmp_path / name, partial(damage.swap_edge, name=name))
         caught += 1
     assert caught
 
@@ -167,7 +168,7 @@ def test_an_exchanged_block_parameter_is_caught(model: Path, tmp_path: Path) -> 
             broken(
                 model,
                 tmp_path / f"{name}.{i}",
-                lambda p, n=name, i=i, j=j: damage.exchange(p, n, i, j),
+                partial(damage.exchange, name=name, first=i, second=j),
             )
             caught += 1
     assert caught >= 3

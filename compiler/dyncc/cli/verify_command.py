@@ -6,8 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dyncc.proof import Proof
-    from dyncc.proof.check import Runs
+    from dyncc.proof import Proof, Runs
     from dyncc.runtime.program import Program
 
 HELP = "prove every path of an artifact against its source"

@@ -7,6 +7,7 @@ boundary, and `check` does all of this for a network.
 
 from __future__ import annotations
 
-from dyncc.proof.check import Proof, prove
+from dyncc.proof.check import prove
+from dyncc.proof.findings import Proof, Runs
 
-__all__ = ["Proof", "prove"]
+__all__ = ["Proof", "Runs", "prove"]

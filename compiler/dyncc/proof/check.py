@@ -7,7 +7,6 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -15,11 +14,14 @@ import torch
 from torch import nn
 
 from dyncc.core.errors import MismatchError
-from dyncc.ir.hcfg import ARGUMENT, Branch, Jump
+from dyncc.ir.hcfg import Branch, Jump
 from dyncc.ir.places import Decision, decision_of, decisions
+from dyncc.proof.exchange import asking
+from dyncc.proof.findings import Proof, Runs
+from dyncc.proof.hooks import Impossible, Stop
 from dyncc.proof.paths import SEVERAL, Edge, Graph, Script, branches
-from dyncc.proof.replay import Impossible, Replay, Stop, Tally
-from dyncc.proof.source import Asked, asking
+from dyncc.proof.replay import Replay
+from dyncc.proof.source import Asked
 from dyncc.proof.trace import MAX_STEPS, Policy, Trace, follow, natural, scripted
 from dyncc.runtime.program import Program
 from dyncc.verification import ATOL, RTOL, difference
@@ -30,77 +32,6 @@ Arguments = tuple[Any, ...] | dict[str, Any]
 ATTEMPTS = 6
 #: Blocks that a forced run may enter, for each block of the program, before it is given up.
 PATIENCE = 50
-
-
-@dataclass
-class Runs:
-    """Runs of one kind, natural or forced.
-
-    Attributes
-    ----------
-    count
-        Runs compared to their end.
-    infeasible
-        Runs that raised in both, in the middle of a block.
-    given_up
-        Runs that did not come to an end.
-    edges
-        How often each edge was taken by the runs that were compared.
-    turns
-        For the head of each loop, how often it was turned: 0, 1, or 3 for several.
-    tally
-        What was compared.
-    """
-
-    count: int = 0
-    infeasible: int = 0
-    given_up: int = 0
-    edges: dict[Edge, int] = field(default_factory=dict)
-    turns: dict[str, set[int]] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
-
-
-@dataclass
-class Proof:
-    """What a proof found.
-
-    Attributes
-    ----------
-    edges
-        Edges of the program.
-    heads
-        Heads of its loops.
-    natural, forced
-        The runs.
-    unreached
-        Edges that no run took, with the reason.
-    """
-
-    edges: list[Edge]
-    heads: list[str]
-    natural: Runs
-    forced: Runs
-    unreached: dict[Edge, str]
-
-    def taken(self) -> int:
-        """How many edges were taken, by runs of any kind."""
-        return sum(
-            bool(self.natural.edges.get(edge) or self.forced.edges.get(edge)) for edge in self.edges
-        )
-
-    def turned(self) -> int:
-        """How many loops were turned not at all, once and several times."""
-        return sum(not self.missing(head) for head in self.heads)
-
-    def missing(self, head: str) -> set[int]:
-        """Numbers of turns that no run took a loop through."""
-        seen = self.natural.turns.get(head, set()) | self.forced.turns.get(head, set())
-        return {0, 1, SEVERAL} - seen
-
-    @property
-    def complete(self) -> bool:
-        """Whether every edge was taken and every loop turned 0, 1 and several times."""
-        return self.taken() == len(self.edges) and self.turned() == len(self.heads)
 
 
 class Prover:
@@ -141,7 +72,7 @@ class Prover:
             and self._program.places.blocks[name].whole
             and self._entered_by_jump(name)
         ]
-        with asking(decisions(hcfg), heads, _asked(self)) as self._asking:
+        with asking(decisions(hcfg), heads, _asked(self), self._module) as self._asking:
             self._led = {
                 name
                 for name, block in hcfg.blocks.items()
@@ -342,7 +273,7 @@ class Prover:
         for step in range(wander):
             report("random paths", step, wander)
             length = 1 + chance.randrange(4 * len(edges) + 4)
-            force(self.graph.random(length, chance))
+            force(self.graph.wander(length, chance))
         return {
             edge: self._reason(edge, reasons.get(edge, ""))
             for edge in edges
@@ -426,5 +357,4 @@ def _arguments(program: Program, example: Any) -> dict[str, Any]:
     """Arguments by name, for state that stands for one."""
     args, kwargs = example
     names = [name for name, _ in program.hcfg.signature]
-    found = {ARGUMENT + name: value for name, value in zip(names, args, strict=False)}
-    return {key.removeprefix(ARGUMENT): value for key, value in found.items()} | kwargs
+    return {**dict(zip(names, args, strict=False)), **kwargs}

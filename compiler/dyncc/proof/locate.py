@@ -7,10 +7,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy
+import torch
 from torch import nn
 
-from dyncc.ir.hcfg import ARGUMENT
+from dyncc.ir.hcfg import ARGUMENT, Value
 from dyncc.ir.places import Path as Steps
+from dyncc.ir.types import ListType, TensorType
 
 
 class Missing(Exception):
@@ -107,3 +110,46 @@ def _leaves(item: Any) -> list[Any]:
     if isinstance(item, list | tuple):
         return [leaf for part in item for leaf in _leaves(part)]
     return [item]
+
+
+def tensors(value: Any) -> Any:
+    """A value whose NumPy arrays are torch tensors."""
+    if isinstance(value, list):
+        return [tensors(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return value
+    return torch.from_numpy(numpy.array(value))
+
+
+def shaped(value: Any, param: Value, path: Steps) -> Any:
+    """The source's value in the form in which a block has it; raises Missing."""
+    kind = param.type
+    if isinstance(kind, TensorType):
+        if not isinstance(value, torch.Tensor):
+            raise Missing
+        if "base" in path:
+            base = value if value._base is None else value._base
+            if tuple(base.shape) != tuple(kind.shape):
+                raise Missing
+            return base
+        return value
+    if isinstance(kind, ListType):
+        if not isinstance(value, list | tuple):
+            raise Missing
+        return list(value)
+    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+
+
+def variable(path: Steps) -> str:
+    """A path as the user knows it."""
+    if path[0] in ("attribute", "external"):
+        return ".".join(str(part) for part in path[1:] if part not in ("", "storage", "base", 0))
+    text = str(path[1])
+    column: Any = None
+    for position, part in enumerate(path[2:], 2):
+        if part == "column":
+            column = path[position + 1]
+            break
+        if isinstance(part, int):
+            text += f"[{part}]"
+    return text if not column else f"{text}[...][{column}]"

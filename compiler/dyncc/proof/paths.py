@@ -95,7 +95,7 @@ class Graph:
                 back.setdefault(target, set()).add(edge)
         return [Loop(head, frozenset(edges)) for head, edges in back.items()]
 
-    def random(self, length: int, chance: random.Random) -> Script:
+    def wander(self, length: int, chance: random.Random) -> Script:
         """A walk with random decisions."""
         script: Script = []
         name = self.entry

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy
 import torch
 from torch import nn
 
 from dyncc.core.errors import MismatchError
-from dyncc.ir.hcfg import Branch, Hcfg, Jump, Value
+from dyncc.ir.hcfg import Branch, Hcfg, Jump
 from dyncc.ir.places import Decision, Places, Point, decision_of
-from dyncc.ir.places import Path as Steps
-from dyncc.ir.types import ListType, TensorType
-from dyncc.proof.locate import Missing, locate, pick
+from dyncc.proof.hooks import Impossible, Operand, Stop, Turns, file_of
+from dyncc.proof.locate import Missing, locate, pick, shaped, tensors, variable
 from dyncc.proof.trace import Step, Trace
 from dyncc.runtime.program import Program
 from dyncc.verification import difference
-
-
-class Impossible(BaseException):
-    """The source cannot go where the artifact was led, such as past the last item of a list."""
-
-
-class Stop(BaseException):
-    """Leaves the source at a mismatch; not an `Exception`, which the source might catch."""
-
-    def __init__(self, error: MismatchError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 @dataclass
@@ -70,17 +55,6 @@ class Tally:
         self.elements += elements
         if error > self.worst or not self.where:
             self.worst, self.where = error, where
-
-
-class _Operand:
-    """An operand of ``and`` or ``or``, whose truth is asked for."""
-
-    def __init__(self, value: Any, truth: bool) -> None:
-        self.value = value
-        self.truth = truth
-
-    def __bool__(self) -> bool:
-        return self.truth
 
 
 class Replay:
@@ -228,12 +202,13 @@ class Replay:
         self, frame: FrameType, value: Any, line: int, column: int, text: str, *operands: Any
     ) -> bool:
         """The way that a test in `frame` is to go."""
-        decision = (_file(frame), line, column, text)
-        return self._decide(frame, bool(value), decision, operands)
+        decision = (file_of(frame), line, column, text)
+        return self.ask(frame, bool(value), decision, operands)
 
-    def _decide(
+    def ask(
         self, frame: FrameType, truth: bool, decision: Decision, operands: Sequence[Any] = ()
     ) -> bool:
+        """The way to go at a decision whose condition is `truth` in the source."""
         while True:
             if self._passed:
                 if len(self._passed) <= len(self._point(self._block.name).passed):
@@ -290,17 +265,17 @@ class Replay:
     def operand(self, frame: FrameType, value: Any, line: int, column: int, text: str) -> Any:
         """An operand of ``and`` or ``or`` that decides."""
         plain = self.plain(value)
-        truth = self._decide(frame, bool(plain), (_file(frame), line, column, text))
-        return _Operand(plain, truth)
+        truth = self.ask(frame, bool(plain), (file_of(frame), line, column, text))
+        return Operand(plain, truth)
 
     @staticmethod
     def plain(value: Any) -> Any:
-        """A value without its `_Operand`."""
-        return value.value if isinstance(value, _Operand) else value
+        """A value without its `Operand`."""
+        return value.value if isinstance(value, Operand) else value
 
     def turns(self, iterable: Any, line: int, column: int, text: str) -> Iterator[Any]:
         """An iterator that asks before each turn."""
-        return _Turns(self, iterable, line, column, text)
+        return Turns(self, iterable, line, column, text)
 
     def item(
         self,
@@ -313,7 +288,7 @@ class Replay:
         load: bool,
     ) -> Any:
         """The item, or its position, that the artifact chose by trying one after the other."""
-        decision = (_file(frame), line, column, text)
+        decision = (file_of(frame), line, column, text)
         if not self._expects(decision, whole=False):
             return container[index] if load else index
         if isinstance(container, dict):
@@ -323,7 +298,7 @@ class Replay:
             keys = list(range(len(container)))
             chosen = keys[int(index)]
         for key in keys:
-            if self._decide(frame, chosen == key, (*decision[:3], f"{text}{key}")):
+            if self.ask(frame, chosen == key, (*decision[:3], f"{text}{key}")):
                 return container[key] if load else key
         raise (KeyError if isinstance(container, dict) else IndexError)(chosen)
 
@@ -344,7 +319,7 @@ class Replay:
     def _try(self, frame: FrameType, step: Step, line: int, column: int) -> bool:
         """Whether the artifact enters the block of `step` here."""
         loc = self._hcfg.blocks[step.block].loc
-        if loc is None or (loc.line, loc.column, loc.file) != (line, column, _file(frame)):
+        if loc is None or (loc.line, loc.column, loc.file) != (line, column, file_of(frame)):
             return False
         if not self._point(step.block).whole:
             return False
@@ -372,27 +347,25 @@ class Replay:
                 if path is None:
                     raise Missing
                 expected = pick(path, frames, self._module, self.arguments)
-                expected = _shape(expected, param, path)
+                expected = shaped(expected, param, path)
             except Missing:
                 unseen += 1
                 continue
             try:
                 found.append(
-                    difference(
-                        expected, self._there(value), _variable(path), self._rtol, self._atol
-                    )
+                    difference(expected, self._there(value), variable(path), self._rtol, self._atol)
                 )
             except MismatchError as error:
                 raise self._mismatch(
                     f"variable {error.where}: {error.message}", step.block, error.hint
                 ) from None
         self._tally.unseen += unseen
-        for error, elements in found:
-            self._tally.add(error, elements, self.where(step.block))
+        for gap, elements in found:
+            self._tally.add(gap, elements, self.where(step.block))
 
     def _there(self, value: Any) -> Any:
         """A value of the artifact with torch tensors in it."""
-        return _tensors(self._program.to_numpy(value))
+        return tensors(self._program.to_numpy(value))
 
     def finish(self, outcome: Any, error: Exception | None) -> None:
         """The source has ended: with a result, or by raising.
@@ -439,90 +412,8 @@ class Replay:
         self._tally.add(gap, elements, self.where())
 
 
-class _Turns:
-    """The iterator of a loop that asks before each turn."""
-
-    def __init__(self, replay: Replay, iterable: Any, line: int, column: int, text: str) -> None:
-        self._replay = replay
-        self._place = (line, column, text)
-        self._rest = iter(iterable)
-        # A range goes on past its end where the artifact's counter does.
-        self._beyond = (
-            iter(
-                range(iterable.start, sys.maxsize * (1 if iterable.step > 0 else -1), iterable.step)
-            )
-            if isinstance(iterable, range)
-            else None
-        )
-
-    def __iter__(self) -> _Turns:
-        return self
-
-    def __next__(self) -> Any:
-        frame = sys._getframe(1)
-        self._replay.begin(frame, *self._place[:2])
-        try:
-            item, more = next(self._rest), True
-        except StopIteration:
-            item, more = None, False
-        beyond = None if self._beyond is None else next(self._beyond)
-        if not self._replay._decide(frame, more, (_file(frame), *self._place)):
-            raise StopIteration
-        if more:
-            return item
-        if beyond is None:
-            raise Impossible
-        return beyond
-
-
-def _file(frame: FrameType) -> str:
-    return frame.f_code.co_filename
-
-
 def _operands(operands: Sequence[Any]) -> str | None:
     if len(operands) != 2:
         return None
     left, right = operands
     return f"The two sides are {left!r} and {right!r} in the source."
-
-
-def _tensors(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_tensors(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return value
-    return torch.from_numpy(numpy.array(value))
-
-
-def _shape(value: Any, param: Value, path: Steps) -> Any:
-    """The source's value in the form in which a block has it."""
-    kind = param.type
-    if isinstance(kind, TensorType):
-        if not isinstance(value, torch.Tensor):
-            raise Missing
-        if "base" in path:
-            base = value if value._base is None else value._base
-            if tuple(base.shape) != tuple(kind.shape):
-                raise Missing
-            return base
-        return value
-    if isinstance(kind, ListType):
-        if not isinstance(value, list | tuple):
-            raise Missing
-        return list(value)
-    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-
-
-def _variable(path: Steps) -> str:
-    """A path as the user knows it."""
-    if path[0] in ("attribute", "external"):
-        return ".".join(str(part) for part in path[1:] if part not in ("", "storage", "base", 0))
-    text = str(path[1])
-    column: Any = None
-    for position, part in enumerate(path[2:], 2):
-        if part == "column":
-            column = path[position + 1]
-            break
-        if isinstance(part, int):
-            text += f"[{part}]"
-    return text if not column else f"{text}[...][{column}]"

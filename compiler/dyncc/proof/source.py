@@ -8,21 +8,15 @@ no part in this.
 from __future__ import annotations
 
 import ast
-import gc
-import types
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from dyncc.core.errors import ModelError
-from dyncc.ir.places import Decision
+from typing import Any, TypeVar
 
 #: Names under which rewritten code finds what it asks.
 DECIDE, OPERAND, PLAIN, TURNS, ITEM, AT = (
     f"__dyncc_{name}__" for name in ("decide", "operand", "plain", "turns", "item", "at")
 )
+_Node = TypeVar("_Node", bound=ast.AST)
 _TEMPORARY = "__dyncc_{}"
 
 
@@ -55,7 +49,7 @@ def loop_text(node: ast.AST) -> str:
     return ast.unparse(node).splitlines()[0].rstrip(":")
 
 
-class _Rewriter(ast.NodeTransformer):
+class Rewriter(ast.NodeTransformer):
     """Rewrites one file.
 
     Parameters
@@ -140,6 +134,7 @@ class _Rewriter(ast.NodeTransformer):
     visit_If = visit_IfExp = visit_Assert = _statement_test
 
     def visit_While(self, node: ast.While) -> ast.AST:
+        """A test, before which a turn begins."""
         here = self._heads_in(node.test)
         self._statement_test(node)
         for line, column in here:
@@ -207,6 +202,7 @@ class _Rewriter(ast.NodeTransformer):
     # -- loops and items -----------------------------------------------------------------------
 
     def visit_For(self, node: ast.For) -> ast.AST:
+        """A loop that asks before each turn."""
         text = loop_text(node)
         place = (node.lineno, node.col_offset)
         self._children(node)
@@ -216,7 +212,7 @@ class _Rewriter(ast.NodeTransformer):
             node.iter = _call(node.iter, TURNS, node.iter, *_place(node), ast.Constant(text))
         return node
 
-    def _comprehension(self, node: Any) -> ast.AST:
+    def _comprehension(self, node: Any) -> Any:
         text = loop_text(node)
         decides = (node.lineno, node.col_offset, text) in self._tests
         if decides:
@@ -237,6 +233,7 @@ class _Rewriter(ast.NodeTransformer):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """An index that is tried item by item."""
         start = subscript_text(node)
         place = (node.lineno, node.col_offset)
         found = {test for test in self._tests if test[:2] == place and test[2].startswith(start)}
@@ -291,6 +288,7 @@ class _Rewriter(ast.NodeTransformer):
         return found
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """A function; its description stays first."""
         start = node.body[0]
         is_doc = isinstance(start, ast.Expr) and isinstance(start.value, ast.Constant)
         self._children(node, "body")
@@ -298,6 +296,7 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Anything else."""
         self._children(node)
         return node
 
@@ -314,107 +313,11 @@ def _place(node: ast.AST) -> tuple[ast.expr, ast.expr]:
     return ast.Constant(node.lineno), ast.Constant(node.col_offset)  # type: ignore[attr-defined]
 
 
-def _like(old: ast.AST, new: Any) -> Any:
+def _like(old: ast.AST, new: _Node) -> _Node:
     """`new` and what is new in it, at the place of `old`."""
     ast.copy_location(new, old)
     return ast.fix_missing_locations(new)
 
 
-def _call(at: ast.AST, name: str, *args: ast.expr) -> Any:
+def _call(at: ast.AST, name: str, *args: ast.expr) -> ast.Call:
     return _like(at, ast.Call(_like(at, ast.Name(name, ast.Load())), list(args), []))
-
-
-#: Code objects that change, with their new form, by qualified name and first line.
-Changes = dict[tuple[str, int], list[tuple[types.CodeType, types.CodeType]]]
-
-
-# --- exchanging code ----------------------------------------------------------------------------
-
-
-def _pairs(
-    old: types.CodeType, new: types.CodeType
-) -> Iterator[tuple[types.CodeType, types.CodeType]]:
-    """Code objects of the original with their rewritten counterparts."""
-    yield old, new
-    inner = [
-        [const for const in code.co_consts if isinstance(const, types.CodeType)]
-        for code in (old, new)
-    ]
-    for left, right in zip(*inner, strict=True):
-        yield from _pairs(left, right)
-
-
-def rewritten(
-    file: str, tests: set[tuple[int, int, str]], heads: set[tuple[int, int]]
-) -> tuple[Changes, set[Decision]]:
-    """What changes in a file, and the decisions that its functions ask for then.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read.
-    """
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-        old = compile(text, file, "exec", dont_inherit=True)
-        rewriter = _Rewriter(tests, heads)
-        tree = rewriter.visit(ast.parse(text, file))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ModelError(f"the source cannot be read again: {error}", where=file) from error
-    new = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
-    found: Changes = {}
-    asking = {(file, *test) for test in rewriter.asking}
-    for before, after in _pairs(old, new):
-        if before.co_code != after.co_code or before.co_consts != after.co_consts:
-            key = (before.co_qualname, before.co_firstlineno)
-            found.setdefault(key, []).append((before, after))
-    return found, asking
-
-
-@contextmanager
-def asking(
-    decisions: Iterable[Decision], heads: Iterable[tuple[str, int, int]], asked: Asked
-) -> Iterator[set[Decision]]:
-    """Let the functions that hold `decisions`, and blocks that begin at `heads`, ask `asked`.
-
-    Gives those of `decisions` that are asked for. Others follow from what happens, such as whether
-    an operation raises.
-    """
-    tests: dict[str, set[tuple[int, int, str]]] = {}
-    starts: dict[str, set[tuple[int, int]]] = {}
-    for file, line, column, text in decisions:
-        tests.setdefault(file, set()).add((line, column, text))
-    for file, line, column in heads:
-        starts.setdefault(file, set()).add((line, column))
-    files: dict[str, Changes] = {}
-    asking: set[Decision] = set()
-    for file in {*tests, *starts}:
-        if not file.startswith("<"):
-            files[file], found = rewritten(file, tests.get(file, set()), starts.get(file, set()))
-            asking |= found
-    changed: list[tuple[types.FunctionType, types.CodeType]] = []
-    scopes: dict[int, dict[str, Any]] = {}
-    names = asked.names()
-    try:
-        for function in _functions():
-            code = function.__code__
-            choices = files.get(code.co_filename, {}).get((code.co_qualname, code.co_firstlineno))
-            if choices is None:
-                continue
-            after = next((b for a, b in choices if a.co_code == code.co_code), choices[0][1])
-            changed.append((function, code))
-            function.__code__ = after
-            scope = function.__globals__
-            scopes[id(scope)] = scope
-            scope.update(names)
-        yield asking
-    finally:
-        for function, code in changed:
-            function.__code__ = code
-        for scope in scopes.values():
-            for name in names:
-                scope.pop(name, None)
-
-
-def _functions() -> list[types.FunctionType]:
-    return [item for item in gc.get_objects() if type(item) is types.FunctionType]

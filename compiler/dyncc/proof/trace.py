@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,10 @@ class Trace:
 
 
 class _Guide:
-    def __init__(self, trace: Trace, policy: Policy, limit: int) -> None:
+    def __init__(
+        self, trace: Trace, policy: Policy, limit: int, keep: Callable[[Any], Any]
+    ) -> None:
+        self._keep = keep
         self._trace = trace
         self._policy = policy
         self._limit = limit
@@ -75,7 +79,7 @@ class _Guide:
     def enter(self, block: str, arguments: Sequence[Any]) -> None:
         if len(self._trace.steps) >= self._limit:
             raise _TooLong
-        self._trace.steps.append(Step(block, list(arguments)))
+        self._trace.steps.append(Step(block, [self._keep(value) for value in arguments]))
 
     def decide(self, block: str, truth: bool) -> bool:
         step = self._trace.steps[-1]
@@ -93,7 +97,9 @@ def follow(
 ) -> Trace:
     """Run an artifact, through at most `limit` blocks."""
     trace = Trace()
-    with program.observed(_Guide(trace, policy, limit)):
+    # A call that changes its arguments does so at its end, and the first blocks have them.
+    keep = (lambda value: _copy(program, value)) if program.changes_arguments else _same
+    with program.observed(_Guide(trace, policy, limit, keep)):
         try:
             trace.result = program(*args, **kwargs)
         except _TooLong:
@@ -103,6 +109,14 @@ def follow(
                 raise
             trace.error = error
     return trace
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _copy(program: Program, value: Any) -> Any:
+    return copy.deepcopy(program.to_numpy(value))
 
 
 def natural(block: str, truth: bool) -> bool:

@@ -35,6 +35,8 @@ class Program:
         What the artifact says of itself: versions, back end, hashes.
     places
         Where in the source its blocks and values come from.
+    changes_arguments
+        Whether a call may change tensors that it is given.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Program:
         self._signature = dict(hcfg.signature)
         self._parameters = _parameters(hcfg)
         self._has_rest = any(name.startswith("*") for name in self._signature)
-        self._changes_arguments = any(
+        self.changes_arguments = any(
             name.startswith(ARGUMENT)
             for block in hcfg.blocks.values()
             if isinstance(block.terminator, Return)
@@ -104,7 +106,7 @@ class Program:
         """A value of a block, its tensors as NumPy arrays that share their memory."""
         if isinstance(value, list | tuple | HostList):
             return [self.to_numpy(part) for part in value]
-        if value is None or isinstance(value, bool | int | float | complex | str):
+        if value is None or isinstance(value, bool | int | float | complex | str | numpy.ndarray):
             return value
         return self._regions.to_numpy(value)
 
@@ -137,7 +139,7 @@ class Program:
         }
         outputs = self._convert(result, torch if use_torch else None)
         self._state.update(fresh)
-        if self._changes_arguments:
+        if self.changes_arguments:
             self._change_arguments(state, places)
         return outputs
 
