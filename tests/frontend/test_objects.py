@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import functools
@@ -283,3 +284,18 @@ def test_what_objects_cannot_do(make: Any, message: str) -> None:
 
     with pytest.raises(UnsupportedError, match=message):
         dyncc.compile(network(forward, make=make), rows()[0], backend="eager")
+
+
+def test_copies() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        beam = Beam([1], x.clone())
+        parts = [x, beam, beam, {"x": x}]
+        flat, deep = copy.copy(parts), copy.deepcopy(parts)
+        if x.sum() > 0:
+            beam.state.add_(1)
+            parts[0] = x * 2
+        beam.score = 3.0
+        seen = deep[1].score, deep[1] is deep[2], deep[1] is beam, flat[1].score
+        return parts[0], flat[0], deep[1].state, flat[1].state, deep[3], seen
+
+    check(network(forward))

@@ -5,6 +5,7 @@ A function here returns NotImplemented where the call is an ordinary one after a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -283,6 +284,51 @@ def _asdict(run: Interpreter, owner: Any) -> Any:
 @knows(functools.partial)
 def _partial(run: Interpreter, function: Any, *args: Any, **kwargs: Any) -> Any:
     return run.state.new(PartialObj(function, args, tuple(kwargs.items())))
+
+
+@knows(copy.copy)
+def _copy(run: Interpreter, value: Any) -> Any:
+    if run.is_tensor(value):
+        return run.native(torch.Tensor.detach, (value,))  # shares the memory, as the copy does
+    return run.state.new(run.state.heap[value]) if _is_container(run, value) else NotImplemented
+
+
+@knows(copy.deepcopy)
+def _deepcopy(run: Interpreter, value: Any, memo: Any = None) -> Any:
+    return _deep(run, value, {})
+
+
+def _is_container(run: Interpreter, value: Any) -> bool:
+    found = run.state.heap[value] if isinstance(value, Ref) else None
+    plain = isinstance(found, InstanceObj) and not isinstance(found.content, Ref)
+    return plain or isinstance(found, ListObj | DictObj | SetObj | DynListObj)
+
+
+def _deep(run: Interpreter, value: Any, known: dict[Any, Any]) -> Any:
+    if type(value) is tuple:
+        return tuple(_deep(run, part, known) for part in value)
+    if not isinstance(value, Ref):
+        return value
+    if value in known:
+        return known[value]
+    found = run.state.heap[value]
+    if isinstance(found, TensorObj):
+        known[value] = run.native(torch.clone, (value,))
+        return known[value]
+    if not _is_container(run, value) or isinstance(found, DynListObj):
+        raise Unsupported("`copy.deepcopy`", "it is not compiled for this", "Copy the parts.")
+    known[value] = run.state.new(found)
+    if isinstance(found, ListObj):
+        made: Any = ListObj(_deep(run, found.items, known))
+    elif isinstance(found, DictObj):
+        made = DictObj(tuple((key, _deep(run, item, known)) for key, item in found.items))
+    elif isinstance(found, InstanceObj):
+        fields = tuple((name, _deep(run, item, known)) for name, item in found.fields)
+        made = InstanceObj(found.kind, fields, _deep(run, found.content, known))
+    else:
+        made = found
+    run.state.heap[known[value]] = made
+    return known[value]
 
 
 @knows(torch.is_tensor)
