@@ -300,11 +300,47 @@ class Recorder(TorchDispatchMode):
                 "it writes to several tensors or to an `out` argument",
                 "Use the form that returns its result; call eval() on batch normalisation.",
             )
+        self._check_overlap(func, args, kwargs)
         target = self.ref_of(args[0])
         old: torch.Tensor = self.state.heap[target].fake
         new = self._functional(func, args, kwargs, old)
         self.assign(target, new)
         return args[0]
+
+    def _check_overlap(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        """Refuse a write to elements that it reads through another view: torch raises there."""
+        storages = [
+            self.state.heap[self.ref_of(item)].storage
+            for item in torch.utils._pytree.tree_leaves((args, kwargs))
+            if isinstance(item, torch.Tensor)
+        ]
+        if storages.count(storages[0]) < 2:
+            return
+        bases: dict[Ref, torch.Tensor] = {}
+
+        def real(item: Any) -> Any:
+            if not isinstance(item, torch.Tensor):
+                return item
+            tensor: TensorObj = self.state.heap[self.ref_of(item)]
+            fake = self.state.heap[tensor.storage].fake
+            found = bases.setdefault(
+                tensor.storage, torch.zeros(tuple(fake.shape), dtype=fake.dtype)
+            )
+            for step in tensor.chain:
+                found = apply_step(step, found)
+            return found
+
+        real_args, real_kwargs = torch.utils._pytree.tree_map(real, (args, kwargs))
+        try:
+            func(*real_args, **real_kwargs)
+        except RuntimeError as error:
+            if "memory location" in str(error):
+                raise CannotRecord(
+                    f"`{func}`",
+                    "it writes to elements that it also reads through another view, which raises "
+                    "RuntimeError",
+                    "clone() what it reads first.",
+                ) from error
 
     def _functional(
         self, func: Any, args: tuple[Any, ...], kwargs: Any, old: torch.Tensor
