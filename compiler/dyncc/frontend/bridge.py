@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from dyncc.frontend.canonical import Template
 from dyncc.frontend.extents import has_symbols, host_size
 from dyncc.frontend.recorder import Recorder
+from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Bound,
     Composite,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dyncc.frontend.canonical import Path, Template
+    from dyncc.frontend.canonical import Path
+    from dyncc.frontend.templates import Template
 
 #: A place in the program: code and program point of every active function.
 Context = tuple[tuple[int, int], ...]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from typing import Any
 
 from dyncc.frontend.bridge import field_names
-from dyncc.frontend.canonical import Template
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.instances import is_output_class
 from dyncc.frontend.interpreter import Interpreter
+from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
@@ -70,6 +71,8 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
 def _struct(run: Interpreter, found: InstanceObj) -> Tree:
     """The tree of an object."""
     kind, pairs = found.kind, found.fields
+    if kind is defaultdict:
+        return tree_of(run, found.content)
     if isinstance(found.content, tuple):
         how, pairs = "namedtuple", tuple(zip(field_names(kind), found.content, strict=True))
     elif is_output_class(kind):

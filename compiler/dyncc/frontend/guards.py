@@ -19,10 +19,10 @@ from dyncc.ir.hostops import SCALAR_FUNCTIONS
 from dyncc.ir.types import ListType
 
 if TYPE_CHECKING:
-    from dyncc.frontend.interpreter import Interpreter
+    from dyncc.frontend.computing import Computing
 
 #: Truth, static or dynamic, of "the operation does not raise".
-Test = Callable[["Interpreter", tuple[Any, ...]], Any]
+Test = Callable[["Computing", tuple[Any, ...]], Any]
 
 
 class Guarded(Exception):
@@ -43,13 +43,13 @@ def _not(op: str, *bound: Any) -> Test:
     return lambda run, args: _host(run, "not", _host(run, op, args[0], *bound))
 
 
-def _host(run: Interpreter, op: str, *args: Any) -> Any:
+def _host(run: Computing, op: str, *args: Any) -> Any:
     if any(isinstance(arg, Sym) for arg in args):
         return run.host(op, *args)
     return SCALAR_FUNCTIONS[op](*args)
 
 
-def _within(run: Interpreter, args: tuple[Any, ...]) -> Any:
+def _within(run: Computing, args: tuple[Any, ...]) -> Any:
     first, index = args[0], args[1]
     if isinstance(first, Sym) and isinstance(first.value.type, ListType):
         length = run.host("list.len", first)
@@ -95,7 +95,7 @@ _MESSAGES = {
 }
 
 
-def guard(run: Interpreter, op: str, operands: tuple[Any, ...]) -> None:
+def guard(run: Computing, op: str, operands: tuple[Any, ...]) -> None:
     """Make sure that a host operation raises nothing that code around it would catch.
 
     Raises
@@ -137,7 +137,7 @@ _RISKY_TENSOR_OPS: dict[str, tuple[type[Exception], ...]] = dict.fromkeys(
 )  # fmt: skip
 
 
-def guard_tensors(run: Interpreter, targets: list[str]) -> None:
+def guard_tensors(run: Computing, targets: list[str]) -> None:
     """Refuse tensor operations whose exceptions for some data code around them would catch."""
     for target in targets:
         name = target.split(".")[1]
@@ -154,7 +154,7 @@ def guard_tensors(run: Interpreter, targets: list[str]) -> None:
 
 
 def python_error(
-    run: Interpreter,
+    run: Computing,
     error: Exception,
     again: Callable[[], Any],
     problem: Unsupported,

@@ -9,8 +9,8 @@ from dyncc.frontend.bridge import element
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.guards import guard
 from dyncc.frontend.interpreter import Interpreter
-from dyncc.frontend.machine import element_leaves, mark_listed, pack
 from dyncc.frontend.values import DynListObj, ListObj, Ref, Sym
+from dyncc.frontend.widening import element_leaves, mark_listed, pack
 from dyncc.ir.hcfg import Symbolic, Value
 from dyncc.ir.types import TensorType
 

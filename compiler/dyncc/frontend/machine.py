@@ -9,40 +9,24 @@ block, which is what joins paths and closes loops.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
-import networkx
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
-from dyncc.frontend.canonical import (
-    Canonical,
-    Canonicaliser,
-    NoTemplate,
-    Path,
-    Template,
-    differences,
-    template_of,
-)
-from dyncc.frontend.code import Code, Handler, Instr
+from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
+from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
+from dyncc.frontend.differences import differences
 from dyncc.frontend.values import (
-    Composite,
-    DictObj,
-    DynListObj,
     Frame,
-    InstanceObj,
-    IterObj,
     ListObj,
     Ref,
     State,
-    Storage,
-    Sym,
-    TensorObj,
 )
+from dyncc.frontend.widening import lookup, mark_listed, pack, template_at, without_mark
 from dyncc.ir.hcfg import Block, Jump, Loc, Terminator, Value
 from dyncc.ir.places import Point
 from dyncc.ir.types import SCALARS, Type
@@ -202,7 +186,7 @@ class Machine:
             paths = sorted(found_paths, key=repr)
             if any((context, without_mark(path)) in self.decisions.kept for path in paths):
                 continue
-            templates = [_template(path, earlier.state, state) for path in paths]
+            templates = [template_at(path, earlier.state, state) for path in paths]
             if any(found is None for found in templates):
                 continue
             for path, found in zip(paths, templates, strict=True):
@@ -272,157 +256,3 @@ def _skip_jumps(state: State) -> None:
     while frame.code.instrs[frame.pc].op == "jump":
         frame.pc = frame.code.instrs[frame.pc].targets[0]
     frame.joins -= {frame.pc}
-
-
-def without_mark(path: Path) -> Path:
-    """A path without the mark that it leads to a list to be widened."""
-    return path[:-1] if path and path[-1] == "*" else path
-
-
-def _template(path: Path, *states: State) -> tuple[Template | None] | None:
-    """What to widen `path` to: (None,) for a scalar or weight, a template for a list."""
-    if path[-1] != "*":
-        return (None,)
-    for state in states:
-        found = lookup(state, path[:-1])
-        if isinstance(found, DynListObj):
-            return (found.element,)
-        if isinstance(found, ListObj) and found.items:
-            try:
-                templates = {template_of(state, item) for item in found.items}
-            except NoTemplate:
-                return None
-            return (templates.pop(),) if len(templates) == 1 else None
-    return None
-
-
-def lookup(state: State, path: Path) -> object:
-    """The object at a path, or None."""
-    if path[0] == "attribute":
-        item, rest = state.attributes.get((path[1], path[2])), path[3:]
-    elif isinstance(path[0], int) and path[0] < len(state.frames):
-        item, rest = state.frames[path[0]].registers.get(path[1]), path[2:]
-    else:
-        return None
-    for step in rest:
-        if isinstance(item, Ref):
-            item = state.heap[item]
-        if isinstance(item, TensorObj) and step == "storage":
-            item = item.storage
-        elif isinstance(step, int) and isinstance(item, tuple) and step < len(item):
-            item = item[step]
-        elif isinstance(item, ListObj) and isinstance(step, int) and step < len(item.items):
-            item = item.items[step]
-        elif isinstance(item, DictObj) and isinstance(step, int) and step < len(item.items):
-            item = item.items[step][1]
-        elif isinstance(item, Composite) and isinstance(step, int) and step < len(item.parts):
-            item = item.parts[step]
-        elif isinstance(item, InstanceObj) and isinstance(step, int):
-            item = (*(value for _, value in item.fields), item.content)[step]
-        elif isinstance(item, IterObj) and item.owner is not None and step in (0, 1):
-            item = (item.position, item.owner)[step]
-        elif isinstance(item, IterObj) and isinstance(step, int):
-            # Items that were passed already are in no key.
-            item = item.items[item.position :][step]
-        else:
-            return None
-    return state.heap[item] if isinstance(item, Ref) else item
-
-
-def mark_listed(state: State, item: object) -> None:
-    """Forbid later writes to the tensors that `item` holds."""
-    if isinstance(item, Ref):
-        mark_listed(state, state.heap[item])
-    elif isinstance(item, TensorObj):
-        base: Storage = state.heap[item.storage]
-        state.heap[item.storage] = Storage(base.source, base.fake, base.owner, listed=True)
-    elif isinstance(item, ListObj):
-        mark_listed(state, item.items)
-    elif isinstance(item, tuple):
-        for part in item:
-            mark_listed(state, part)
-
-
-def pack(
-    item: ListObj,
-    template: Template,
-    state: State,
-    builder: BlockBuilder,
-    read: Callable[[State, Ref], Value],
-) -> tuple[Value, ...]:
-    """SSA lists, one for each leaf of the template, that hold the items of a list."""
-    from dyncc.ir.types import ListType
-
-    columns: list[list[object]] = [[] for _ in template.leaves()]
-    for element in item.items:
-        for column, leaf in zip(
-            columns, element_leaves(element, template, state, builder, read), strict=True
-        ):
-            column.append(leaf)
-    lists = []
-    for column, kind in zip(columns, template.leaves(), strict=True):
-        (value,) = builder.host("list.of", tuple(column), (ListType(kind),))  # type: ignore[arg-type]
-        lists.append(value)
-    return tuple(lists)
-
-
-def element_leaves(
-    element: object,
-    template: Template,
-    state: State,
-    builder: BlockBuilder,
-    read: Callable[[State, Ref], Value],
-) -> list[object]:
-    """The leaves of one list element, as values or literals; raises Unsupported."""
-    if isinstance(element, Ref) and isinstance(state.heap[element], ListObj):
-        inner: object = state.heap[element].items
-    else:
-        inner = element
-    try:
-        found = template_of(state, element)
-    except NoTemplate:
-        found = None
-    if found != template:
-        raise Unsupported(
-            "a list built in a loop whose length depends on data",
-            "its elements differ in shape, dtype or structure",
-            "Append elements of one kind only, or give the loop a constant number of turns.",
-        )
-    if template.kind == "scalar":
-        return [element.value if isinstance(element, Sym) else element]
-    if template.kind == "tensor":
-        assert isinstance(element, Ref)
-        return [builder.materialised(read(state, element))]
-    assert isinstance(inner, tuple)
-    leaves: list[object] = []
-    for part, sub in zip(inner, template.parts, strict=True):
-        leaves += element_leaves(part, sub, state, builder, read)
-    return leaves
-
-
-@cache
-def post_dominators(code: Code) -> dict[int, int]:
-    """Immediate post-dominator of each program point; -1 stands for leaving the function."""
-    graph = networkx.DiGraph()
-    for index, instr in enumerate(code.instrs):
-        # Paths that raise meet nobody, so an assertion does not put off where the others meet.
-        if instr.op == "return":
-            graph.add_edge(-1, index)
-        for after in code.successors(index):
-            graph.add_edge(after, index)
-    return dict(networkx.immediate_dominators(graph, -1))
-
-
-def meeting_point(code: Code, pc: int, handler: Handler) -> int:
-    """Where the path that goes on after an instruction meets the one on which it raised."""
-    ways = post_dominators(code)
-
-    def onward(point: int) -> list[int]:
-        found = []
-        while point in ways and ways[point] != point:
-            point = ways[point]
-            found.append(point)
-        return found
-
-    later = onward(handler.target)
-    return next((point for point in onward(pc) if point in later), -1)

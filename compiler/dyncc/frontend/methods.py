@@ -9,7 +9,6 @@ import torch
 from dyncc.frontend.arrays import array_method, as_array
 from dyncc.frontend.bridge import scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
-from dyncc.frontend.canonical import Template
 from dyncc.frontend.containers import dict_method, set_method, tuple_method
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import has_symbols
@@ -20,6 +19,7 @@ from dyncc.frontend.interpreter import DataDependent, Interpreter
 from dyncc.frontend.lists import dynamic_method, static_method
 from dyncc.frontend.numbers import number_method
 from dyncc.frontend.operations import promote
+from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     ArrayObj,
     Bound,

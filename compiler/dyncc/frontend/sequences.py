@@ -8,11 +8,11 @@ from typing import Any
 
 from dyncc.frontend import library
 from dyncc.frontend.bridge import is_static
-from dyncc.frontend.canonical import NoTemplate, template_of
 from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.instances import ENTERED
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.lists import dynamic_get, pack_list
+from dyncc.frontend.templates import NoTemplate, template_of
 from dyncc.frontend.values import DynIterObj, DynListObj, IterObj, ListObj, Ref, Sym, TensorObj
 from dyncc.ir.types import INT, ScalarType
 

@@ -204,7 +204,7 @@ class IterObj:
 class DynListObj:
     """A list of run-time length whose elements all look like `element`.
 
-    ``element`` is a template (see `canonical.Template`); ``values`` holds one SSA list for each of
+    ``element`` is a template (see `templates.Template`); ``values`` holds one SSA list for each of
     its leaves.
     """
 

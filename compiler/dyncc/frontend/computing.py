@@ -1,0 +1,264 @@
+"""What handlers compute with: scalars and tensors, recorded into the block under construction."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dyncc.frontend.builder import BlockBuilder
+from dyncc.frontend.code import Instr
+from dyncc.frontend.decisions import Decisions, Unsupported
+from dyncc.frontend.extents import SizeDecides, fresh_extent, has_symbols, host_size
+from dyncc.frontend.guards import guard, guard_tensors, python_error
+from dyncc.frontend.machine import Machine
+from dyncc.frontend.recorder import Recorder
+from dyncc.frontend.values import (
+    ArrayObj,
+    DynListObj,
+    Ref,
+    State,
+    Sym,
+    TensorObj,
+    tensor_type,
+)
+from dyncc.frontend.widening import mark_listed
+from dyncc.ir import hostops
+from dyncc.ir.hcfg import Loc, Operand, Symbolic, Value
+from dyncc.ir.types import BOOL, INT, TensorType, Type, scalar_type_of
+
+
+class NeedStatic(Exception):
+    """A scalar that is only known at run time is needed now."""
+
+    def __init__(self, sym: Sym, what: str) -> None:
+        super().__init__(what)
+        self.sym = sym
+        self.what = what
+
+
+class Computing:
+    """The part of the interpreter that computes values."""
+
+    machine: Machine
+    state: State
+    builder: BlockBuilder
+    decisions: Decisions
+
+    @property
+    def loc(self) -> Loc:
+        """Place in the source of the instruction about to run."""
+        raise NotImplementedError
+
+    @property
+    def instr(self) -> Instr:
+        """The instruction about to run."""
+        raise NotImplementedError
+
+    def passed_guard(self) -> bool:
+        """Count a test that has to precede this instruction; return whether it has done so."""
+        raise NotImplementedError
+
+    # -- scalars -------------------------------------------------------------------------------
+
+    def host(self, op: str, *args: Any, types: Sequence[Type] | None = None) -> Sym:
+        """A host operation with one scalar result."""
+        operands = tuple(arg.value if isinstance(arg, Sym) else arg for arg in args)
+        guard(self, op, operands)
+        try:
+            kinds = types or hostops.result_types(op, operands)
+        except ValueError as error:
+            raise Unsupported(
+                f"`{op}` on numbers that come out of tensor data",
+                str(error),
+                "Compute it with tensor operations.",
+            ) from error
+        assert kinds is not None
+        (value,) = self.builder.host(op, operands, kinds, self.loc)
+        origins = frozenset().union(*(arg.origins for arg in args if isinstance(arg, Sym)))
+        return Sym(value, origins, extent=_extent(op, args))
+
+    def item(self, ref: Ref) -> Sym:
+        """The only element of a tensor as a scalar."""
+        fake = self.state.heap[ref].fake
+        if has_symbols(fake):
+            raise Unsupported(
+                "the truth or the number of a tensor whose size depends on data",
+                "whether it has one element is known at run time only",
+                "Ask for its size with .numel(), or reduce it with .any() or .sum().",
+            )
+        if fake.numel() != 1:
+            raise Unsupported(
+                "the truth or the number of a tensor with several elements",
+                f"its shape is {tuple(fake.shape)}",
+                "Reduce it first, for example with .any(), .all(), .max() or an index.",
+            )
+        value = self.builder.materialised(self.read(ref))
+        kind = tensor_type(fake)
+        (result,) = self.builder.host("item", (value,), (scalar_type_of(kind.dtype),), self.loc)
+        return Sym(result)
+
+    def scalar(self, value: Any) -> Any:
+        """A number: a tensor's element, a dynamic scalar or a static value."""
+        found = self.state.heap[value] if isinstance(value, Ref) else None
+        if isinstance(found, ArrayObj):
+            return self.item(found.tensor)
+        return self.item(value) if self.is_tensor(value) else value
+
+    def truth(self, value: Any) -> Any:
+        """Truth of a value: a static bool or a dynamic one."""
+        if isinstance(value, Ref):
+            found = self.state.heap[value]
+            if isinstance(found, TensorObj | ArrayObj):
+                return self.truth(self.scalar(value))
+            if isinstance(found, DynListObj):
+                return self.truth(self.host("list.len", found.values[0]))
+            if isinstance(found, InstanceObj):
+                from dyncc.frontend.instances import truth_of
+
+                return truth_of(self, value)
+            return bool(getattr(found, "items", True))
+        if isinstance(value, Sym):
+            return value if value.value.type == BOOL else self.host("bool", value)
+        return bool(value)
+
+    def static(self, value: Any, what: str) -> Any:
+        """`value`, which must be known now."""
+        if isinstance(value, Sym):
+            raise NeedStatic(value, what)
+        return value
+
+    # -- tensors -------------------------------------------------------------------------------
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether a value is a heap tensor."""
+        return isinstance(value, Ref) and isinstance(self.state.heap[value], TensorObj)
+
+    def _recorder(self, state: State) -> Recorder:
+        return Recorder(state, self.builder, self.machine.fakes, self.machine.name_of)
+
+    def read(self, ref: Ref) -> Value:
+        """SSA value of a heap tensor."""
+        return self._recorder(self.state).read(ref)
+
+    def adopt(self, value: Value, listed: bool = False) -> Ref:
+        """A heap tensor for an SSA value of static shape."""
+        kind = value.type
+        assert isinstance(kind, TensorType)
+        with self.machine.fakes:
+            dtype = getattr(torch, _long(kind.dtype))
+            fake = torch.empty(kind.shape, dtype=dtype)  # type: ignore[arg-type]
+        return self._adopted(value, fake, listed)
+
+    def adopt_sized(
+        self, op: str, args: tuple[Operand, ...], dtype: str, shape: Sequence[int | None]
+    ) -> Ref:
+        """The result of a host operation, whose sizes that are None are known at run time only."""
+        fakes = self.machine.fakes
+        sizes = [fresh_extent(fakes) if extent is None else extent for extent in shape]
+        with fakes:
+            fake = torch.empty(sizes, dtype=getattr(torch, _long(dtype)))
+        (value,) = self.builder.host(op, args, (tensor_type(fake),), self.loc)
+        return self._adopted(value, fake, False)
+
+    def _adopted(self, value: Value, fake: torch.Tensor, listed: bool) -> Ref:
+        ref = self._recorder(self.state).adopt(value, fake)
+        if listed:
+            mark_listed(self.state, ref)
+        return ref
+
+    def size(self, extent: Any) -> Any:
+        """A size of a tensor: a number that is known now, or a `Sym`."""
+        if isinstance(extent, int):
+            return extent
+        return Sym(host_size(self.builder, extent), extent=extent)
+
+    def scalar_tensor(self, sym: Sym, dtype: str) -> Ref:
+        """A dynamic scalar as a 0-d tensor."""
+        (value,) = self.builder.host(
+            "tensor", (sym.value, Symbolic("dtype", dtype)), (TensorType(dtype, ()),), self.loc
+        )
+        return self.adopt(value)
+
+    def index_tensor(self, sym: Sym, length: int) -> Ref:
+        """A dynamic index, checked and made non-negative, as a 1-d tensor of one element."""
+        checked = self.host("position", sym, length, types=(INT,))
+        tensor = self.scalar_tensor(checked, "i64")
+        found: Ref = self.native(lambda index: index.reshape(1), (tensor,))
+        return found
+
+    def native(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run library code on fake tensors and record its operations.
+
+        Raises
+        ------
+        DataDependent
+            If it asks for the content of a tensor.
+        Unsupported
+            If it raises.
+        """
+        from dyncc.frontend.bridge import lower, wrap
+
+        recorder = self._recorder(self.state)
+        real_args = [lower(self.state, arg, recorder) for arg in args]
+        real_kwargs = {
+            name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
+        }
+        mark = self.builder.mark()
+        try:
+            with torch.no_grad(), recorder:
+                out = function(*real_args, **real_kwargs)
+        except SizeDecides as error:
+            raise Unsupported(
+                f"a call of `{getattr(function, '__name__', function)}`",
+                "it decides by the size of a tensor, which depends on data",
+                "Use an operation that works alike for every size, or a mask with torch.where.",
+            ) from error
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            problem = Unsupported(
+                f"a call of `{getattr(function, '__name__', function)}`",
+                f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+                "Correct the call; shapes are those of the example inputs.",
+            )
+            if isinstance(function, torch.nn.Module):
+                raise problem from error
+            zeros = torch.utils._pytree.tree_map(_zeros, (real_args, real_kwargs))
+            raise python_error(
+                self, error, lambda: function(*zeros[0], **zeros[1]), problem
+            ) from error
+        guard_tensors(self, self.builder.targets_since(mark))
+        for name in recorder.written:
+            self.decisions.add_state(name)
+        return wrap(self.state, out, recorder)
+
+
+def _zeros(item: Any) -> Any:
+    """A tensor with contents for one without."""
+    if not isinstance(item, torch.Tensor):
+        return item
+    return torch.zeros(tuple(item.shape), dtype=item.dtype)
+
+
+_EXTENTS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul,
+}  # fmt: skip
+
+
+def _extent(op: str, args: tuple[Any, ...]) -> Any:
+    """What an operation on sizes makes of them, as native code knows it."""
+    sizes = [arg.extent if isinstance(arg, Sym) else arg for arg in args]
+    known = op in _EXTENTS and all(isinstance(size, int | torch.SymInt) for size in sizes)
+    return _EXTENTS[op](*sizes) if known and has_symbols(sizes) else None
+
+
+def _long(short: str) -> str:
+    from dyncc.ir.types import DTYPES
+
+    return DTYPES[short]
