@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict, deque
 from typing import Any
 
 import pytest
@@ -309,3 +310,25 @@ def test_what_is_refused(call: Any, message: str) -> None:
 
     with pytest.raises(UnsupportedError, match=message):
         dyncc.compile(network(forward, call=call), rows()[0], backend="eager")
+
+
+def test_deques_and_default_dicts() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        window = deque(maxlen=2)
+        for i in range(3):
+            window.append(x + i)
+        queue, seen = deque([x]), x * 0
+        while queue:
+            item = queue.popleft()
+            seen = seen + item
+            if item.abs().max() > 1:
+                queue.append(item / 2)
+        groups = defaultdict(list)
+        counts = defaultdict(int)
+        for name in ("a", "b", "a"):
+            groups[name].append(x + len(name))
+            counts[name] += 1
+        sizes = {name: len(items) for name, items in groups.items()}
+        return window.popleft() + window[-1], seen, torch.stack(groups["a"]), counts["a"], sizes
+
+    check(network(forward))

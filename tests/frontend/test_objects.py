@@ -273,6 +273,7 @@ def test_partial_functions() -> None:
         (lambda x: Average(), "a result of type Average"),
         (lambda x: setattr(Exit(x), "layer", 1), "Exit objects cannot be changed"),
         (lambda x: setattr(Config(), "depth", 1), "Config objects cannot be changed"),
+        (lambda x: 1 if Average() else 2, "the truth of a Average"),
         (lambda x: Average().missing, "it has no such attribute"),  # type: ignore[attr-defined]
         (lambda x: Average(1, 2, 3), "too many positional arguments"),  # type: ignore[call-arg]
         (lambda x: torch.stack(Beam([], x)), "a Beam passed to library code"),  # type: ignore[arg-type]

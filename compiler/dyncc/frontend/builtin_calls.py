@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import types
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +30,7 @@ from dyncc.frontend.instances import (
     special_method,
 )
 from dyncc.frontend.interpreter import Interpreter
+from dyncc.frontend.library_containers import make_defaultdict, make_deque
 from dyncc.frontend.lists import join_tensors, number_tensor
 from dyncc.frontend.numbers import NUMBERS
 from dyncc.frontend.objects import heap_attribute, set_attribute
@@ -125,7 +126,7 @@ KNOWN |= {
     enumerate: enumerated, zip: zipped, reversed: backwards, list: listed, map: mapped,
     filter: filtered, sorted: ordered, min: extreme("min"), max: extreme("max"), sum: summed,
     any: quantifier("or", True), all: quantifier("and", False),
-    math.prod: product,
+    math.prod: product, deque: make_deque, defaultdict: make_defaultdict,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.values import (
     ArrayObj,
     DynListObj,
+    InstanceObj,
     Ref,
     State,
     Sym,

@@ -13,7 +13,7 @@ import enum
 import inspect
 import types
 import typing
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 from torch import nn
@@ -148,7 +148,7 @@ def _fill_fields(
         if field.name in given and not _is_factory(given[field.name]):
             found = found.set(field.name, given[field.name])
         elif field.default_factory is not dataclasses.MISSING:
-            found = found.set(field.name, _made_by(run, field.default_factory))
+            found = found.set(field.name, make_default(run, field.default_factory))
         elif field.default is not dataclasses.MISSING:
             found = found.set(field.name, field.default)
     run.state.heap[ref] = found
@@ -158,7 +158,8 @@ def _is_factory(value: Any) -> bool:
     return type(value).__name__ == "_HAS_DEFAULT_FACTORY_CLASS"
 
 
-def _made_by(run: Interpreter, factory: Any) -> Any:
+def make_default(run: Interpreter, factory: Any) -> Any:
+    """What a default factory makes."""
     from dyncc.frontend.builtin_calls import KNOWN
 
     known = KNOWN.get(factory)
@@ -247,7 +248,8 @@ def _class_attribute(
         raise PythonError(AttributeError, (why,), problem)
     if callable(item):
         # A method of a builtin base.
-        return Bound(found.content if isinstance(found.content, Ref) else owner, name)
+        inner = isinstance(found.content, Ref) and found.kind is not deque
+        return Bound(found.content if inner else owner, name)
     if hasattr(type(item), "__get__"):
         raise Unsupported(
             f"`.{name}` of a {kind.__name__}",
@@ -296,6 +298,23 @@ def write_attribute(run: Interpreter, owner: Ref, name: str, value: Any) -> bool
     return True
 
 
+def truth_of(run: Interpreter, owner: Ref) -> Any:
+    """The truth of an object: whether it holds something, if it is a container."""
+    found: InstanceObj = run.state.heap[owner]
+    for name in ("__bool__", "__len__"):
+        if special_method(run, owner, name) is not None:
+            raise Unsupported(
+                f"the truth of a {found.kind.__name__}",
+                f"its `{name}` is not entered here",
+                "Compare what it gives, as in `len(x) > 0`.",
+            )
+    if is_output_class(found.kind):
+        return bool(output_entries(found).items)
+    if isinstance(found.content, Ref):
+        return run.truth(found.content)
+    return bool(found.content) if isinstance(found.content, tuple) else True
+
+
 # --- methods ----------------------------------------------------------------------------------
 
 
@@ -332,6 +351,10 @@ def known_method(
         result = raising.known_method(run, owner, name, args)
         if result is not NotImplemented:
             return result
+    if found.kind is deque:
+        from dyncc.frontend.library_containers import deque_method
+
+        return deque_method(run, found, name, args)
     if name in ("__init__", "__post_init__", "__init_subclass__"):
         return None
     if name in ("__setattr__", "__setitem__") and len(args) == 2:

@@ -18,6 +18,7 @@ from dyncc.frontend.instances import (
     special_method,
 )
 from dyncc.frontend.interpreter import Interpreter, handles
+from dyncc.frontend.library_containers import missing_item
 from dyncc.frontend.lists import dynamic_get, dynamic_set
 from dyncc.frontend.objects import container_of, iterate
 from dyncc.frontend.operations import evaluate, external, source_text
@@ -52,8 +53,10 @@ def _getitem(run: Interpreter, instr: Instr) -> None:
 
         inline(run, special, (owner, index), {})
         return
-    owner, found = container_of(run, owner)
     index = run.scalar(index)
+    if not isinstance(index, Sym):
+        missing_item(run, owner, index)
+    owner, found = container_of(run, owner)
     if isinstance(found, DynListObj):
         run.done(dynamic_get(run, found, index))
         return
