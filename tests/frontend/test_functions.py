@@ -180,7 +180,7 @@ def test_a_function_that_is_returned_is_refused() -> None:
     def forward(self: Any, x: Tensor) -> Any:
         return lambda: x
 
-    with pytest.raises(UnsupportedError, match="a result of type"):
+    with pytest.raises(UnsupportedError, match="a result of type function"):
         check(network(forward))
 
 

@@ -258,3 +258,17 @@ def test_objects_with_iter_and_next() -> None:
         return total
 
     check(network(forward))
+
+
+def test_generators_that_leave_the_network_are_refused() -> None:
+    def forward(self: Any, x: Tensor) -> Any:
+        yield x
+
+    with pytest.raises(UnsupportedError, match="`yield` in forward"):
+        check(network(forward))
+
+    def returning(self: Any, x: Tensor) -> Any:
+        return (y for y in (x, x + 1))
+
+    with pytest.raises(UnsupportedError, match="a result of type generator"):
+        check(network(returning))

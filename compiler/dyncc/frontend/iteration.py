@@ -203,6 +203,10 @@ def _at_end(run: Interpreter, exhausted: int | None, value: Any) -> None:
 
 @handles("yield")
 def _yield(run: Interpreter, instr: Instr) -> None:
+    if len(run.state.frames) == 1:
+        raise Unsupported(
+            "`yield` in forward", "a network gives one result and ends", "Return a list of results."
+        )
     value, generator = run.uses()
     frame = run.state.frames.pop()
     registers = {name: item for name, item in frame.registers.items() if name != GENERATOR}
