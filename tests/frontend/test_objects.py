@@ -300,3 +300,18 @@ def test_copies() -> None:
         return parts[0], flat[0], deep[1].state, flat[1].state, deep[3], seen
 
     check(network(forward))
+
+
+def test_equality() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        n = int(x[0, 0])
+        pair = Pair(n, 2)
+        same = (
+            pair == Pair(0, 2),
+            pair == (1, 2),
+            Config(n) == Config(1),
+            Config() != Config(3, "up"),
+        )
+        return same, {1: "a", 1.0: "b"}, x in [x, x + 1], f"{n}" == "0"
+
+    check(network(forward))

@@ -10,7 +10,7 @@ from dyncc.frontend.arrays import array, array_operator
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Unsupported
-from dyncc.frontend.instances import is_output_class, output_entries
+from dyncc.frontend.instances import instance, is_compared, is_output_class, output_entries
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.operations import evaluate, sequence, tensor_operator
 from dyncc.frontend.values import (
@@ -51,6 +51,7 @@ def _compare(run: Interpreter, instr: Instr) -> None:
         run.done(found)
         return
     function, op = _COMPARE[instr.const]
+    left, right = _as_tuples(run, op, left, right)
     if array(run, left) is not None or array(run, right) is not None:
         run.done(array_operator(run, function, op, left, right))
     elif run.is_tensor(left) or run.is_tensor(right):
@@ -64,6 +65,20 @@ def _compare(run: Interpreter, instr: Instr) -> None:
         run.done(evaluate(run, function, *plain))
     else:
         run.done(evaluate(run, function, left, right))
+
+
+def _as_tuples(run: Interpreter, op: str, left: Any, right: Any) -> tuple[Any, Any]:
+    """Named tuples, and data classes with the comparison that they are given, as plain tuples."""
+    pair = (instance(run, left), instance(run, right))
+    kinds = [found.kind for found in pair if found is not None]
+    if len(kinds) == 2 and kinds[0] is kinds[1] and op in ("eq", "ne") and is_compared(kinds[0]):
+        return tuple(tuple(value for _, value in found.fields) for found in pair if found)  # type: ignore[return-value]
+    contents = [found.content if found is not None else None for found in pair]
+    if isinstance(contents[0], tuple):
+        left = contents[0]
+    if isinstance(contents[1], tuple):
+        right = contents[1]
+    return left, right
 
 
 def _compare_scalars(run: Interpreter, function: Any, op: str, left: Any, right: Any) -> Any:
@@ -145,6 +160,8 @@ def contains(run: Interpreter, container: Any, value: Any) -> Any:
         if not isinstance(found, ListObj):
             raise Unsupported("`in`", "it is not compiled for this container", "Use a list.")
         container = found.items
+    if run.is_tensor(value) and isinstance(container, tuple) and container[:1] == (value,):
+        return True
     value = run.scalar(value) if run.is_tensor(value) else value
     if isinstance(value, Sym) and isinstance(container, range | set | frozenset | dict):
         container = tuple(container)

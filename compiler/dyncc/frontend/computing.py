@@ -119,7 +119,7 @@ class Computing:
             if isinstance(found, InstanceObj):
                 from dyncc.frontend.instances import truth_of
 
-                return truth_of(self, value)
+                return truth_of(self, value)  # type: ignore[arg-type]  # an Interpreter
             return bool(getattr(found, "items", True))
         if isinstance(value, Sym):
             return value if value.value.type == BOOL else self.host("bool", value)

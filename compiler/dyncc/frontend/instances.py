@@ -40,6 +40,13 @@ def is_data(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
+def is_compared(kind: type) -> bool:
+    """Whether objects of a data class are equal if all fields are."""
+    params = getattr(kind, "__dataclass_params__", None)
+    made = getattr(getattr(kind, "__eq__", None), "__code__", None)
+    return params is not None and params.eq and getattr(made, "co_filename", "") == "<string>"
+
+
 def is_instance_class(kind: Any) -> bool:
     """Whether objects of a class are made on the heap."""
     if not isinstance(kind, type) or issubclass(kind, nn.Module | BaseException | enum.Enum | type):

@@ -134,7 +134,7 @@ class DictObj:
     def get(self, key: Any) -> Any:
         """Value of `key`; raises KeyError."""
         for known, value in self.items:
-            if type(known) is type(key) and known == key:
+            if known == key:
                 return value
         raise KeyError(key)
 
@@ -143,7 +143,7 @@ class DictObj:
         done = False
         items = []
         for known, old in self.items:
-            same = type(known) is type(key) and known == key
+            same = known == key
             items.append((known, value if same else old))
             done |= same
         return DictObj((*items, (key, value)) if not done else tuple(items))

@@ -35,8 +35,9 @@ def position(index: int, length: int) -> int:
 
 def formatted(value: Any, conversion: str, spec: str) -> str:
     """A value as an f-string shows it, after the conversion ``r``, ``s``, ``a`` or none."""
-    converted = {"r": repr, "s": str, "a": ascii}[conversion](value) if conversion else value
-    return format(converted, spec)
+    shown = {"": lambda v: v, "r": repr, "s": str, "a": ascii}
+    convert: Any = shown[conversion]
+    return format(convert(value), spec)
 
 
 def percent(template: str, *values: Any) -> str:
