@@ -153,6 +153,7 @@ def test_a_decorated_nested_function() -> None:
             return lambda y: function(function(y))
 
         @twice
+        @torch.no_grad()
         def step(y: Tensor) -> Tensor:
             return y + 1 if y.sum() > 0 else y - 1
 

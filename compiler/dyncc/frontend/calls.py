@@ -18,12 +18,13 @@ from typing import Any
 from torch import nn
 
 from dyncc.frontend.arrays import is_data
+from dyncc.frontend.binding import arguments
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
 from dyncc.frontend.canonical import known_part
 from dyncc.frontend.closures import enter_closure
 from dyncc.frontend.code import Code, Instr
-from dyncc.frontend.decisions import PythonError, Unsupported
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.instances import (
     ENTERED,
     construct,
@@ -100,6 +101,13 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if isinstance(found, ClosureObj):
         enter_closure(run, found, args, kwargs)
         return
+    if len(args) == 1 and isinstance(args[0], Ref):
+        from dyncc.frontend.contexts import is_without_effect
+
+        # As a decorator of a function made in the network.
+        if isinstance(run.state.heap[args[0]], ClosureObj) and is_without_effect(function):
+            run.done(args[0])
+            return
     if any(isinstance(value, Ref) for value in args):
         from dyncc.frontend.iteration import with_generators
 
@@ -346,54 +354,6 @@ def is_torch_wrapper(function: Any) -> bool:
     """Whether a function is what torch.no_grad() and its like make of a decorated one."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename.endswith("torch/utils/_contextlib.py")
-
-
-def arguments(
-    run: Interpreter,
-    name: str,
-    signature: inspect.Signature,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    default: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """Registers with the arguments of a call; `default` gives the value for a default."""
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        problem = Unsupported(f"a call of `{name}`", str(error), "Correct the call.")
-        text = _signature_error(name, signature, len(args), tuple(kwargs))
-        raise PythonError(TypeError, (text,), problem) from error
-    registers: dict[str, Any] = {}
-    for key, parameter in signature.parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            items = tuple(bound.arguments.get(key, {}).items())
-            registers[key] = run.state.new(DictObj(items))
-        elif key in bound.arguments:
-            registers[key] = bound.arguments[key]
-        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            registers[key] = ()
-        else:
-            registers[key] = default(parameter.default)
-    return registers
-
-
-def _signature_error(
-    name: str, signature: inspect.Signature, count: int, names: tuple[str, ...]
-) -> str:
-    """What Python says of a call whose arguments do not fit."""
-    empty = inspect.Parameter.empty
-    plain = [
-        item.replace(annotation=empty, default=empty if item.default is empty else None)
-        for item in signature.parameters.values()
-    ]
-    scope: dict[str, Any] = {}
-    exec(f"def stub{inspect.Signature(plain)}: pass", scope)  # noqa: S102
-    scope["stub"].__qualname__ = name
-    try:
-        scope["stub"](*[None] * count, **dict.fromkeys(names))
-    except TypeError as error:
-        return str(error)
-    raise AssertionError("the arguments fit")
 
 
 def _zero_argument_super(run: Interpreter) -> Any:

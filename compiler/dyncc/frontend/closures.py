@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dyncc.frontend.binding import arguments
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.interpreter import handles
@@ -66,7 +67,7 @@ def enter_closure(
     result: str | None = None,
 ) -> None:
     """Call a function made in the network."""
-    from dyncc.frontend.calls import arguments, push
+    from dyncc.frontend.calls import push
 
     template = found.template
     registers = arguments(

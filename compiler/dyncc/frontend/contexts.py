@@ -26,7 +26,7 @@ def _nullcontext(run: Interpreter, enter_result: Any = None) -> Ref:
     return run.state.new(InstanceObj(contextlib.nullcontext, fields))
 
 
-def _is_without_effect(manager: Any) -> bool:
+def is_without_effect(manager: Any) -> bool:
     """Whether a manager changes nothing that compiled code computes."""
     if isinstance(manager, torch.autocast):
         return not manager._enabled
@@ -63,7 +63,7 @@ def _method(run: Interpreter, manager: Any, name: str) -> types.FunctionType:
 def _enter(run: Interpreter, instr: Instr) -> None:
     manager = run.use()
     found = instance(run, manager)
-    if _is_without_effect(manager):
+    if is_without_effect(manager):
         run.done(manager)
     elif found is not None and found.kind is contextlib.nullcontext:
         run.done(found.get("enter_result"))
@@ -75,7 +75,7 @@ def _enter(run: Interpreter, instr: Instr) -> None:
 def _exit(run: Interpreter, instr: Instr) -> None:
     manager, error = run.uses()
     found = instance(run, manager)
-    if _is_without_effect(manager) or (found is not None and found.kind is contextlib.nullcontext):
+    if is_without_effect(manager) or (found is not None and found.kind is contextlib.nullcontext):
         run.done(False)
         return
     kind = None if error is None else run.state.heap[error].kind
