@@ -68,7 +68,7 @@ class _Scope:
     def inner(self, loops: int = 0, ints: tuple[str, ...] = ()) -> _Scope:
         return _Scope(
             self.draw, self.loops + loops, self.depth + 1, self.budget, self.counter,
-            (*self.extra_ints, *ints), self.helpers,
+            (*self.extra_ints, *ints), self.helpers, self.method,
         )  # fmt: skip
 
     def name(self, start: str) -> str:

@@ -187,6 +187,9 @@ class Prover:
         block = self._program.hcfg.blocks[edge[0]]
         if isinstance(block.terminator, Branch) and edge[0] not in self._led:
             return "only data can lead there, such as data that makes an operation raise"
+        branching = sum(ways == 2 for ways in self.graph.ways.values())
+        if len(self._led) < branching:
+            return found or "no path was found; a branch before it may depend on data alone"
         return found or "no path was found"
 
     # -- all runs ------------------------------------------------------------------------------
