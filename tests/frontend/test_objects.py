@@ -312,6 +312,8 @@ def test_equality() -> None:
             Config(n) == Config(1),
             Config() != Config(3, "up"),
         )
-        return same, {1: "a", 1.0: "b"}, x in [x, x + 1], f"{n}" == "0"
+        table = {1: "a"}
+        table[1.0] = "b"
+        return same, table, x in [x, x + 1], f"{n}" == "0"
 
     check(network(forward))
