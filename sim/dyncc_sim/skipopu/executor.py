@@ -67,7 +67,8 @@ class Executor:
     arch
         The instance.
     memory
-        Its memory. Matrices that were read once are taken to stay as they are.
+        Its memory. Matrices that were read once are taken to stay as they are, until
+        `forget_matrices`.
 
     Attributes
     ----------
@@ -118,6 +119,10 @@ class Executor:
         self._stream.clear()
         self.runs_attention[:] = self.runs_mlp[:] = True
         self.next_slot, self.slot_limit = registers[R_NEXT_SLOT], registers[R_SLOT_LIMIT]
+
+    def forget_matrices(self) -> None:
+        """Matrices in memory were changed: they are read again."""
+        self._matrix.cache_clear()
 
     def predicates(self, pred: Pred, tokens: int) -> Mask:
         """Tokens of a batch that have a predicate."""

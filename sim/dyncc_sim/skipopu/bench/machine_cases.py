@@ -100,6 +100,8 @@ class MachineCases:
         """
         for address, content in changes:
             self.memory.load(address, content)
+        if changes:
+            self._machine.executor.forget_matrices()
         trace = WorkTrace()
         self._machine.trace = trace
         kv = self._machine.executor.kv
