@@ -212,8 +212,8 @@ def test_a_list_that_grows_while_it_is_gone_through() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
         queue = [x]
         total = torch.zeros(1, 4)
-        for item in queue:
-            total = total + item
+        for n, item in enumerate(queue):
+            total = total + item * n
             if len(queue) < 4:
                 queue.append(item * 0.5)
         return total, len(queue)
@@ -239,7 +239,7 @@ def test_a_queue_that_data_fills() -> None:
 def test_a_dynamic_break_out_of_two_loops() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Tensor, int, str]:
         found = ""
-        for i, (name, value) in enumerate(reversed(list(self.steps.items()))):
+        for i, (name, value) in enumerate(reversed(list(self.steps.items()))):  # noqa: B007
             for scale in {"low": 0.5, "high": 2.0}.values():
                 x = x + value * scale
                 if x.sum() > 10:

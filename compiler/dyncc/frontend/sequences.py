@@ -136,6 +136,9 @@ def _iterator(run: Interpreter, columns: list[tuple[Column, Any]]) -> Ref:
 
 def enumerated(run: Interpreter, iterable: Any, start: Any = 0) -> Any:
     """``enumerate``."""
+    if isinstance(iterable, Ref) and isinstance(run.state.heap[iterable], ListObj | DynListObj):
+        # The loop may add to the list that it goes through.
+        return enter_library(run, library.enumerated_lazily, iterable, start)
     if not dynamic(run, iterable):
         items = items_of(run, iterable)
         if isinstance(start, Sym):
