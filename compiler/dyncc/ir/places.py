@@ -44,7 +44,7 @@ class Point:
 class Places:
     """Places of block parameters, by name of the value, and of blocks, by name.
 
-    ``edges`` lists the edges (block, index in its terminator) from which passes have removed blocks,
+    ``edges`` lists the edges (block, index in its terminator) from which passes removed blocks,
     with the decisions that those passed.
     """
 
