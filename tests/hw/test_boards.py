@@ -22,13 +22,16 @@ from dyncc_hw.boards import BOARDS
 from dyncc_hw.boards.artix7 import Mmcm
 from dyncc_hw.boards.board import Plan
 from dyncc_hw.boards.ecp5 import Ecp5Pll
+from dyncc_hw.boards.floorplan import ULX3S_ROWS, floorplan
 from dyncc_hw.boards.ice40 import Ice40Pll
 from dyncc_hw.flow import cache
 from dyncc_hw.flow.fingerprint import fingerprint
 from dyncc_hw.flow.project import Project
 from dyncc_hw.flow.records import described, has_neurons, project_of, read, record, table
 from dyncc_hw.flow.run import TOOLS, execute
+from dyncc_hw.skipopu.array.products import BlockProducts
 from dyncc_hw.skipopu.axi_device import AxiDevice
+from dyncc_hw.skipopu.shape import ArrayShape
 
 REPORTS = Path(__file__).parents[2] / "hw" / "reports"
 RECORDED = read(REPORTS)
@@ -111,6 +114,18 @@ def test_the_overlay_has_the_memory_of_its_board() -> None:
     assert len(pins) == 1 + 5 + 2 + 13 + 16 + 2
     declared = re.findall(r"wire width \d+ (?:inout|output) \d+ +\\(\S+)", files["top.il"])
     assert {pin.partition("[")[0] for pin in pins} <= set(declared)
+
+
+def test_a_floor_plan_gives_each_product_a_place_of_its_own() -> None:
+    commands = list(floorplan(ULX3S_ROWS))
+    shape = ArrayShape(ARCHS["ecp5_85f"], "MULT18X18D")
+    assert len(commands) == shape.arch.rows * shape.arch.columns
+    places = {re.search(r'"(X\d+/Y\d+/MULT18_[0145])"', command)[1] for command in commands}
+    assert len(places) == len(commands)
+    netlist = rtlil.convert(BlockProducts(shape), emit_src=False)
+    for command in commands:
+        register = re.search(r"c:\*\.(\w+)_\*MULT18X18D\*", command)[1]
+        assert f"\\{register}\n" in netlist, "a product that the array does not have"
 
 
 def test_the_board_s_own_clock_takes_no_pll() -> None:

@@ -10,7 +10,16 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In
 
 from dyncc.core.errors import ConfigError
-from dyncc_hw.boards.board import OPEN_FLOW, OPEN_PRODUCTS, Board, Setup, boards_module, leds
+from dyncc_hw.boards.board import (
+    OPEN_FLOW,
+    OPEN_PRODUCTS,
+    STATISTICS,
+    Board,
+    Setup,
+    boards_module,
+    leds,
+)
+from dyncc_hw.boards.floorplan import ULX3S_ROWS, floorplan
 from dyncc_hw.skipopu.memory.bursts import Geometry, burst_signature
 from dyncc_hw.skipopu.memory.sdram import SdramController
 from dyncc_hw.skipopu.memory.sdram_chip import ULX3S_32MB, ULX3S_64MB, SdramChip
@@ -179,7 +188,10 @@ ULX3S_85F = Board(
             50,
             sizes={"memory_mib": 32},
             # The other router takes hours where a device is so full.
-            options={"nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2"},
+            options={
+                "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2",
+                "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS), STATISTICS)),
+            },
             check=_ulx3s_has,
         ),
     },

@@ -42,10 +42,10 @@ class Pipe:
         self._valid = [valid]
         self._later: dict[int, list[Any]] = {}
 
-    def register(self, value: Any) -> Any:
+    def register(self, value: Any, name: str = "kept") -> Any:
         """The value one cycle later. It has no reset: what is valid says another register."""
         value = Value.cast(value)
-        kept = Signal(value.shape(), reset_less=True)
+        kept = Signal(value.shape(), name=name, reset_less=True)
         self.m.d.sync += kept.eq(value)
         return kept
 
@@ -69,8 +69,13 @@ class Pipe:
             line.append(self.register(line[-1]))
         return line[time - item.time]
 
-    def stage(self, function: Callable[..., Any], *timed: Timed) -> Any:
+    def stage(self, function: Callable[..., Any], *timed: Timed, name: str = "kept") -> Any:
         """What a function makes of values, one cycle after the latest of them.
+
+        Parameters
+        ----------
+        name
+            Of registers that somebody has to find again in a netlist.
 
         Returns
         -------
@@ -80,8 +85,8 @@ class Pipe:
         values, time = self.align(*timed)
         found = function(*values)
         if isinstance(found, tuple):
-            return tuple(Timed(self.register(value), time + 1) for value in found)
-        return Timed(self.register(found), time + 1)
+            return tuple(Timed(self.register(value, name), time + 1) for value in found)
+        return Timed(self.register(found, name), time + 1)
 
     def now(self, function: Callable[..., Any], *timed: Timed) -> Timed:
         """What a function makes of values, in the cycle of the latest of them."""

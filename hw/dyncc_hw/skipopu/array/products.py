@@ -85,7 +85,8 @@ class BlockProducts(Unit):
             ways = []
             for way in range(shape.ways):
                 held = slice(way * shape.span, (way + 1) * shape.span)
-                lanes = self._row(pipe, operands[held], activations[held], given["wide"])
+                names = [product_name(row, column) for column in range(arch.columns)][held]
+                lanes = self._row(pipe, names, operands[held], activations[held], given["wide"])
                 ways.append(
                     [
                         pipe.stage(
@@ -112,13 +113,15 @@ class BlockProducts(Unit):
         )
 
     def _row(
-        self, pipe: Pipe, weights: Sequence[Timed], activations: Sequence[Timed], wide: Timed
-    ) -> list[Timed]:
+        self, pipe: Pipe, names: Sequence[str], weights: Sequence[Timed],
+        activations: Sequence[Timed], wide: Timed,
+    ) -> list[Timed]:  # fmt: skip
         """The sums of the lanes of a row over a block's part of a slice."""
         shape, scheme = self.shape, self.shape.scheme
         size, _ = self._groups()
         products = [
-            pipe.stage(lambda w, x: w * x, w, x) for w, x in zip(weights, activations, strict=True)
+            pipe.stage(lambda w, x: w * x, w, x, name=name)
+            for name, w, x in zip(names, weights, activations, strict=True)
         ]
 
         def take_apart(total: Any, wide: Any) -> Any:
@@ -137,6 +140,11 @@ class BlockProducts(Unit):
         """Put back what unsigned weights lack: 8 times the sum of the mantissas."""
         missing = Mux(unsigned, total << (NIBBLE - 1), 0)
         return fit(product + missing, self.shape.product_bits)
+
+
+def product_name(row: int, column: int) -> str:
+    """Name of the register behind a multiplier, by which a floor plan finds it."""
+    return f"product_{row}_{column}"
 
 
 def stages(count: int, radix: int = 4) -> int:
