@@ -40,7 +40,8 @@ def test_iterators_of_run_time_length() -> None:
             total = total * 0.5 + item
         return total + sum(items), [n for n in numbers if n > 0], list(enumerate(numbers))
 
-    check(network(forward))
+    # Of two lists of one length, the second never ends first.
+    check(network(forward), untaken=4)
 
 
 def test_iterators_over_ranges_of_data() -> None:

@@ -221,6 +221,20 @@ def test_a_list_that_grows_while_it_is_gone_through() -> None:
     check(network(forward))
 
 
+def test_zip_sees_what_a_loop_adds_to_its_lists() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        queue, weights = [x], [1.0]
+        total = torch.zeros(1, 4)
+        for item, weight in zip(queue, weights, strict=False):
+            total = total + item * weight
+            if len(queue) < 4:
+                queue.append(item * 0.5)
+                weights.append(weight + 1)
+        return total, len(queue)
+
+    check(network(forward))
+
+
 def test_a_queue_that_data_fills() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
         queue = [x]

@@ -134,10 +134,14 @@ def _iterator(run: Interpreter, columns: list[tuple[Column, Any]]) -> Ref:
     return run.state.new(DynIterObj(source, 0, stop, 1))
 
 
+def _may_grow(run: Interpreter, value: Any) -> bool:
+    """Whether a loop may add to what it goes through."""
+    return isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj | DynListObj)
+
+
 def enumerated(run: Interpreter, iterable: Any, start: Any = 0) -> Any:
     """``enumerate``."""
-    if isinstance(iterable, Ref) and isinstance(run.state.heap[iterable], ListObj | DynListObj):
-        # The loop may add to the list that it goes through.
+    if _may_grow(run, iterable):
         return enter_library(run, library.enumerated_lazily, iterable, start)
     if not dynamic(run, iterable):
         items = items_of(run, iterable)
@@ -153,6 +157,8 @@ def enumerated(run: Interpreter, iterable: Any, start: Any = 0) -> Any:
 
 def zipped(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
     """``zip``."""
+    if not strict and any(_may_grow(run, values) for values in sequences):
+        return enter_library(run, library.zipped_lazily, *sequences)
     if any(dynamic(run, values) for values in sequences):
         if strict:
             raise Unsupported(
