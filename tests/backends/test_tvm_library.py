@@ -120,7 +120,7 @@ def test_an_operation_that_tvm_lacks_is_a_tool_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_symbolic_extents_stay_open(tmp_path: Path) -> None:
+def test_a_region_with_open_extents_is_left_to_torch(tmp_path: Path) -> None:
     kind = TensorType("f32", ("s0", 4))
     x, y = Value("x", kind), Value("y", kind)
     total = Value("total", TensorType("f32", (4,)))
@@ -131,9 +131,9 @@ def test_symbolic_extents_stay_open(tmp_path: Path) -> None:
         ),
     )
     region = Region("open", (x,), (), ops, (y, total))
-    library = TvmLibrary(tmp_path / LIBRARY, build(program_of(region), tmp_path, quiet))
-    for extent in (1, 3, 50):
-        value = torch.randn(extent, 4)
-        powers, sums = library.bind("open", [], [])(from_external(value))
-        numpy.testing.assert_allclose(to_numpy(powers), value.exp(), rtol=1e-5)
-        numpy.testing.assert_allclose(to_numpy(sums), value.exp().sum(0), rtol=1e-5)
+    closed = trace("closed", torch.exp, [torch.randn(8)])
+    program = program_of(closed)
+    program.regions["open"] = region
+    report = build(program, tmp_path, quiet)
+    assert report["torch"] == ["open"]
+    assert list(report["regions"]) == ["closed"]
