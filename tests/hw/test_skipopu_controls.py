@@ -245,7 +245,8 @@ def test_engines_by_name() -> None:
     error = status.error()
     assert error is not None
     assert error.engines == (
-        "semaphores [0, 5, 0, 0, 0, 0]; PE: works on GEMM of 41, waits for rows, 8 queued"
+        "semaphores [0, 5, 0, 0, 0, 0]; PE: works on GEMM of 41, "
+        "waits for rows, or room for them, 8 queued"
     )
     assert unpack(csr.ENGINE, words.engine[pe])["reserved"] == 0
 

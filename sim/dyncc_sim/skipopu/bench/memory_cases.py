@@ -143,9 +143,6 @@ class Cases:
         mask = sum(int(bit) << i for i, bit in enumerate(active))
         rest = {"op": op, "active": mask, "tokens": self.arch.tokens, "position": 0, "context": 0}
         case = Case(engine, packed(layout, {**values, **rest}), name=name)
-        if values.get("mode") == LoadMode.WEIGHTS and not values["rows"] * values["columns"]:
-            # The simulator knows no matrices without groups.
-            return case
         try:
             self.twin.execute(work)
         except Fault as fault:
@@ -178,13 +175,8 @@ class Cases:
         if mode == LoadMode.WEIGHTS:
             values |= given
             kind = WeightType(values["type"])
-            shape = draw.randrange(10)
             if kind == WeightType.BFP16:
                 values["rows"] = 4
-            elif shape == 0:
-                values["rows"] = 0
-            elif shape == 1:
-                values["columns"] = 0
             align = draw.choice([64, 64, 2])
             values["memory"] = self.matrix(kind, values["rows"], values["columns"], align)
             name = f"{mode.name} {kind.name}"
@@ -325,6 +317,8 @@ class Cases:
         found += [
             load(LoadMode.ROW_Q8_0, put(columns=arch.block + 1)),
             load(LoadMode.WEIGHTS, put(rows=1, columns=arch.block - 1)),
+            load(LoadMode.WEIGHTS, put(rows=0, columns=arch.block)),
+            load(LoadMode.WEIGHTS, put(rows=1, columns=0)),
             load(LoadMode.WEIGHTS, put(rows=1 << 23, columns=arch.block)),
             load(LoadMode.WEIGHTS, put(rows=(1 << 24) - 1, columns=huge)),
             load(LoadMode.WEIGHTS, put(memory=size - 16, rows=1, columns=arch.block)),

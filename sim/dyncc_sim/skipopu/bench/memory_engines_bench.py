@@ -143,7 +143,6 @@ class Engines(Agent):
             header, groups, wide = case.matrix
             self.headers[wide].append(header)
             self.groups[wide].extend(groups)
-            self.bench.coverage["matrices without groups"] += not groups
 
     def look(self) -> None:
         """What is done."""
@@ -211,7 +210,7 @@ async def instructions(dut: Any) -> None:
     # Everything once, then anything.
     first: list[tuple[LoadMode | None, dict[str, int]]] = [
         (None, {}), (LoadMode.ROW_Q8_0, {}), (LoadMode.VECTOR_F32, {"index": 0}),
-        (LoadMode.VECTOR_F32, {"index": 4}), (LoadMode.WEIGHTS, {"type": 0, "rows": 0}),
+        (LoadMode.VECTOR_F32, {"index": 4}),
         *((LoadMode.WEIGHTS, {"type": int(kind)}) for kind in WeightType),
     ]  # fmt: skip
     draw.shuffle(first)
@@ -250,7 +249,7 @@ async def instructions(dut: Any) -> None:
     bench.coverage.finish(
         "instructions",
         [*modes, *kinds, "compared", "narrow taken", "wide taken", "side by side",
-         "streams held up", "done before all is taken", "matrices without groups"],
+         "streams held up", "done before all is taken"],
     )  # fmt: skip
 
 
