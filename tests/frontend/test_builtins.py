@@ -44,6 +44,34 @@ def test_iterators_of_run_time_length() -> None:
     check(network(forward), untaken=4)
 
 
+def test_map_over_several_lists() -> None:
+    def forward(self: Any, x: Tensor) -> list[Tensor]:
+        items, scales = [x, x + 1], [2.0, float(x.sum())]
+        made = list(map(lambda item, scale: item * scale, items, scales))
+        if x.sum() > 0:
+            made.append(x)
+        return made
+
+    check(network(forward))
+
+
+def test_map_and_filter_see_what_a_loop_adds() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        queue, total = [x], x
+        for item in map(lambda item: item * 2, queue):  # noqa: C417
+            total = total + item
+            if len(queue) < 3:
+                queue.append(item)
+        for item in filter(lambda item: item.sum() > 0, queue):
+            total = total - item
+            if len(queue) < 5:
+                queue.append(item + 1)
+        return total, len(queue)
+
+    # All three items have the sign of x, which the program cannot know.
+    check(network(forward), rows(60), untaken=2)
+
+
 def test_iterators_over_ranges_of_data() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
         n = int(x.abs().sum()) % 5

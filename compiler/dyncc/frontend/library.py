@@ -16,23 +16,6 @@ def as_list(items: Iterable[Any]) -> list[Any]:
     return [item for item in items]  # noqa: C416
 
 
-def mapped(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
-    """``list(map(function, items))``."""
-    return [function(item) for item in items]
-
-
-def mapped_over(function: Callable[..., Any], rows: Iterable[Any]) -> list[Any]:
-    """``list(starmap(function, rows))``."""
-    return [function(*row) for row in rows]
-
-
-def filtered(function: Callable[..., Any] | None, items: Iterable[Any]) -> list[Any]:
-    """``list(filter(function, items))``."""
-    if function is None:
-        return [item for item in items if item]
-    return [item for item in items if function(item)]
-
-
 def ordered(
     items: list[Any], key: Any, reverse: bool, exchanges: tuple[tuple[int, int], ...]
 ) -> list[Any]:

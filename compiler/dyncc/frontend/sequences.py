@@ -216,15 +216,13 @@ def listed(run: Interpreter, values: Any = ()) -> Any:
 
 
 def mapped(run: Interpreter, function: Any, *sequences: Any) -> Any:
-    """``map``; carried out at once."""
-    if len(sequences) == 1:
-        return enter_library(run, library.mapped, function, *sequences)
-    return enter_library(run, library.mapped_over, function, zipped(run, *sequences))
+    """``map``."""
+    return enter_library(run, library.mapped_lazily, function, *sequences)
 
 
 def filtered(run: Interpreter, function: Any, values: Any) -> Any:
-    """``filter``; carried out at once."""
-    return enter_library(run, library.filtered, function, values)
+    """``filter``."""
+    return enter_library(run, library.filtered_lazily, function, values)
 
 
 # --- order ------------------------------------------------------------------------------------
@@ -251,9 +249,6 @@ def ordered(run: Interpreter, values: Any, *, key: Any = None, reverse: Any = Fa
     exchanges = tuple((i, i + 1) for end in range(len(items) - 1, 0, -1) for i in range(end))
     listing = run.state.new(ListObj(items))
     return enter_library(run, library.ordered, listing, key, reverse, exchanges)
-
-
-_NOTHING = object()
 
 
 _NOTHING = object()
