@@ -69,15 +69,12 @@ class BlockMemory(wiring.Component):
         m.submodules.store = store = memory.Memory(
             shape=unsigned(self.width), depth=self.depth, init=[]
         )
-        into, out = store.write_port(), store.read_port(domain="comb")
-        word = Signal(self.width, reset_less=True)
+        into = store.write_port()
         m.d.comb += [
             into.addr.eq(self.write.addr),
             into.data.eq(self.write.data),
             into.en.eq(self.write.en),
-            out.addr.eq(self.read.addr),
-            self.read.data.eq(word),
         ]
-        with m.If(self.read.en & ~self.write.en):
-            m.d.sync += word.eq(out.data)
+        enable = self.read.en & ~self.write.en
+        m.d.comb += self.read.data.eq(clocked_read(m, store, self.read.addr, enable))
         return m

@@ -89,11 +89,16 @@ class Server:
         return found
 
 
-@cocotb.test()
-async def run(dut: Any) -> None:
+async def serve(dut: Any, kind: type[Server]) -> None:
     """Serve the program that waits at the other end of the options' ``path``."""
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(settings()["path"])
-        server = Server(dut, line)
+        server = kind(dut, line)
         await server.start()
         await server.serve()
+
+
+@cocotb.test()
+async def run(dut: Any) -> None:
+    """A device and its line."""
+    await serve(dut, Server)

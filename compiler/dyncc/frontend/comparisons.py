@@ -93,7 +93,7 @@ def _compare_scalars(run: Interpreter, function: Any, op: str, left: Any, right:
 
 
 def _holds_scalars(run: Interpreter, value: Any) -> bool:
-    is_list = isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj)
+    is_list = run.holds(value, ListObj)
     return (is_list or type(value) is tuple) and bool(scalars_in(run.state, value))
 
 

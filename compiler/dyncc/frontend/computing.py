@@ -131,11 +131,15 @@ class Computing:
             raise NeedStatic(value, what)
         return value
 
+    def holds(self, value: Any, *kinds: type) -> bool:
+        """Whether a value stands for a heap object of one of these classes."""
+        return isinstance(value, Ref) and isinstance(self.state.heap[value], kinds)
+
     # -- tensors -------------------------------------------------------------------------------
 
     def is_tensor(self, value: Any) -> bool:
         """Whether a value is a heap tensor."""
-        return isinstance(value, Ref) and isinstance(self.state.heap[value], TensorObj)
+        return self.holds(value, TensorObj)
 
     def _recorder(self, state: State) -> Recorder:
         return Recorder(state, self.builder, self.machine.fakes, self.machine.name_of)

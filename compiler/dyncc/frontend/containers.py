@@ -8,7 +8,7 @@ from typing import Any
 from dyncc.frontend.bridge import is_static
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.interpreter import Interpreter
-from dyncc.frontend.values import DictObj, InstanceObj, ListObj, Ref, SetObj, Sym
+from dyncc.frontend.values import DictObj, InstanceObj, Ref, SetObj, Sym
 
 _NO_VALUE = object()
 
@@ -214,8 +214,3 @@ def tuple_method(run: Interpreter, found: tuple[Any, ...], name: str, args: tupl
         "it compares what is known at run time only",
         "Compare the items in a loop.",
     )
-
-
-def is_list(run: Interpreter, value: Any) -> bool:
-    """Whether a value is a list of known length."""
-    return isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj)

@@ -132,7 +132,7 @@ def _try(run: Interpreter, sym: Sym, value: Any, tried: int, register: str) -> N
 
 def _index(run: Interpreter, index: Any) -> Any:
     """An index with its one-element integer lists and dynamic parts as they are."""
-    if isinstance(index, Ref) and isinstance(run.state.heap[index], ListObj):
+    if run.holds(index, ListObj):
         items = run.state.heap[index].items
         return list(items) if is_static(run.state, items) else index
     return index

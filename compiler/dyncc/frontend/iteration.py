@@ -288,7 +288,7 @@ def _next(run: Interpreter, iterator: Any, *default: Any) -> Any:
 
 def is_generator(run: Interpreter, value: Any) -> bool:
     """Whether a value is a generator."""
-    return isinstance(value, Ref) and isinstance(run.state.heap[value], GeneratorObj)
+    return run.holds(value, GeneratorObj)
 
 
 #: Builtins with a form in `library` that steps generators no further than they do.

@@ -12,9 +12,7 @@ from dyncc.frontend.builtin_calls import KNOWN
 from dyncc.frontend.containers import dict_method, set_method, tuple_method
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import has_symbols
-from dyncc.frontend.instances import (
-    known_method,
-)
+from dyncc.frontend.instances import known_method
 from dyncc.frontend.interpreter import DataDependent, Interpreter
 from dyncc.frontend.lists import dynamic_method, static_method
 from dyncc.frontend.numbers import number_method

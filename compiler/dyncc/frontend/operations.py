@@ -165,7 +165,7 @@ def _inplace(run: Interpreter, instr: Instr) -> None:
             set_method(run, left, container, SET_OPERATORS[op][1], (right,), {})
         run.done(left)
         return
-    if isinstance(left, Ref) and isinstance(run.state.heap[left], ListObj) and op == "add":
+    if run.holds(left, ListObj) and op == "add":
         items = run.state.heap[left].items + sequence(run, right)
         run.state.heap[left] = ListObj(items)
         run.done(left)
@@ -183,7 +183,7 @@ def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, righ
         return percent(run, left, right)
     if isinstance(left, Sym) or isinstance(right, Sym):
         return run.host(op, left, right)
-    if isinstance(left, Ref) and isinstance(run.state.heap[left], ListObj):
+    if run.holds(left, ListObj):
         items = run.state.heap[left].items
         if op == "add":
             return run.state.new(ListObj(items + sequence(run, right)))

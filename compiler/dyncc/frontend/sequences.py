@@ -42,12 +42,12 @@ def dynamic(run: Interpreter, value: Any) -> bool:
     if run.is_tensor(value):
         fake = run.state.heap[value].fake
         return fake.dim() > 0 and not isinstance(fake.shape[0], int)
-    return isinstance(value, Ref) and isinstance(run.state.heap[value], DynListObj | DynIterObj)
+    return run.holds(value, DynListObj, DynIterObj)
 
 
 def iterator(run: Interpreter, value: Any) -> Any:
     """``iter``."""
-    if isinstance(value, Ref) and isinstance(run.state.heap[value], DynIterObj | IterObj):
+    if run.holds(value, DynIterObj, IterObj):
         return value
     if run.is_tensor(value) and dynamic(run, value):
         column, length = column_of(run, value)
@@ -55,7 +55,7 @@ def iterator(run: Interpreter, value: Any) -> Any:
     if dynamic(run, value):
         length = run.host("list.len", Sym(run.state.heap[value].values[0]))
         return run.state.new(DynIterObj(value, 0, length, 1))
-    if isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj):
+    if run.holds(value, ListObj):
         return run.state.new(IterObj(run.state.heap[value].items, 0, value))
     return run.state.new(IterObj(items_of(run, value)))
 
@@ -72,8 +72,6 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
     found = run.state.heap[value]
     if isinstance(found, TensorObj):
         return ("row", value, 0, 1), run.size(found.fake.shape[0])
-    if isinstance(found, DynListObj):
-        return ("item", value, 0, 1), run.host("list.len", Sym(found.values[0]))
     bounds = (found.position, found.stop, found.step)
     length: Any
     if any(isinstance(bound, Sym) for bound in bounds):
@@ -136,7 +134,7 @@ def _iterator(run: Interpreter, columns: list[tuple[Column, Any]]) -> Ref:
 
 def _may_grow(run: Interpreter, value: Any) -> bool:
     """Whether a loop may add to what it goes through."""
-    return isinstance(value, Ref) and isinstance(run.state.heap[value], ListObj | DynListObj)
+    return run.holds(value, ListObj, DynListObj)
 
 
 def enumerated(run: Interpreter, iterable: Any, start: Any = 0) -> Any:
@@ -178,7 +176,7 @@ def zipped(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
 def _in_turns(run: Interpreter, sequences: tuple[Any, ...]) -> tuple[Any, ...]:
     cursors: dict[Any, Any] = {}
     for place, value in enumerate(sequences):
-        taken = isinstance(value, Ref) and isinstance(run.state.heap[value], IterObj)
+        taken = run.holds(value, IterObj)
         if not taken or value not in cursors:
             cursors[value if taken else place] = iter(items_of(run, value))
     order = [

@@ -6,6 +6,7 @@ from amaranth import Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from dyncc_hw.blockmemory import clocked_read
 from dyncc_hw.skipopu.kv.store import KvShape
 
 #: Bits of an entry of the table.
@@ -61,13 +62,12 @@ class Tags(wiring.Component):
         m.submodules.slots = slots = memory.Memory(
             shape=SLOT_BITS, depth=self.shape.places, init=[]
         )
-        into, read = slots.write_port(), slots.read_port(domain="comb")
-        found, was_valid = Signal(SLOT_BITS, reset_less=True), Signal(reset_less=True)
+        into, found = slots.write_port(), clocked_read(m, slots, self.look.place)
+        was_valid = Signal(reset_less=True)
         is_valid = valid.bit_select(self.look.place, 1)
-        m.d.sync += [found.eq(read.data), was_valid.eq(is_valid)]
+        m.d.sync += was_valid.eq(is_valid)
         m.d.comb += [
             into.addr.eq(self.set_place), into.data.eq(self.set_slot), into.en.eq(self.set),
-            read.addr.eq(self.look.place),
             # It may have got a slot after it was read, or lost it.
             self.look.hit.eq(was_valid & is_valid & (found == self.look.slot)),
         ]  # fmt: skip

@@ -14,7 +14,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from dyncc_hw.skipopu.memory import sdram_chip
 from dyncc_hw.skipopu.memory.sdram_pins import SdramPins
-from dyncc_sim.line_bench import Server
+from dyncc_sim.line_bench import Server, serve
 from dyncc_sim.pins import Coverage
 from dyncc_sim.runner import settings
 from dyncc_sim.skipopu.bench.board_rig import DUMP, RESET, SILENCE, pin_widths
@@ -142,9 +142,5 @@ class BoardServer(Server):
 
 @cocotb.test()
 async def run(dut: Any) -> None:
-    """Serve the program that waits at the other end of the options' ``path``."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(settings()["path"])
-        server = BoardServer(dut, line)
-        await server.start()
-        await server.serve()
+    """A board, from its line to its memory."""
+    await serve(dut, BoardServer)
