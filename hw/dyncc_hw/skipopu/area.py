@@ -1,18 +1,36 @@
-"""What a component takes on an FPGA, by yosys; and what it would take with floats."""
+"""What a component takes on an FPGA, by yosys; and what it would take with floats.
 
+``python -m dyncc_hw.skipopu.area [PART ...]`` prints it for the parts of the ULX3S's machine, from
+which docs/skipopu-hardware.md has its figures. All parts take some ten minutes the first time.
+"""
+
+import argparse
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from amaranth.back import rtlil
 
+from dyncc.arch.skipopu.csr import READERS, WRITERS
+from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 from dyncc.core.errors import ConfigError
 from dyncc_hw.boards.board import Plan
 from dyncc_hw.flow.run import execute
 from dyncc_hw.skipopu.arithmetic.f25 import ADD, CODE_BITS, MULTIPLY, add, multiply
 from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed, Unit
 from dyncc_hw.skipopu.array.terms import PeArray
+from dyncc_hw.skipopu.control.control import ControlledMachine
+from dyncc_hw.skipopu.control.front import Front
+from dyncc_hw.skipopu.kv.engine import KvEngine
+from dyncc_hw.skipopu.kv.history import History
+from dyncc_hw.skipopu.memory.load import LoadEngine
+from dyncc_hw.skipopu.memory.port import Port
+from dyncc_hw.skipopu.memory.store import StoreEngine
 from dyncc_hw.skipopu.shape import ArrayShape
+from dyncc_hw.skipopu.vector.buffer import VectorBuffer
+from dyncc_hw.skipopu.vector.engine import VectorEngine
 
 #: How yosys is told to synthesise for a family, by the multiplier that it has; and the step of it
 #: before which all multipliers are found.
@@ -117,3 +135,43 @@ def compare(shape: ArrayShape) -> Comparison:
         shape.arch.macs_per_cycle,
         luts(array), array.get(shape.target, 0), luts(lane), lane.get(shape.target, 0),
     )  # fmt: skip
+
+
+_FAMILY = "MULT18X18D"
+#: Parts of the machine, by name, for an instance.
+PARTS: dict[str, Callable[[ArchSpec], Any]] = {
+    "array": lambda arch: PeArray(ArrayShape(arch, _FAMILY)),
+    "vector engine": VectorEngine,
+    "vector buffer": VectorBuffer,
+    "kv engine": KvEngine,
+    "history": History,
+    "load engine": LoadEngine,
+    "store engine": StoreEngine,
+    "memory port": lambda arch: Port(arch, READERS, WRITERS, READERS[-1]),
+    "front": Front,
+    "machine": lambda arch: ControlledMachine(arch, _FAMILY),
+}
+_SHOWN = ("LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", _FAMILY, "DP16KD")
+
+
+def main() -> int:
+    """Print the cells of parts of `ecp5_85f`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dyncc_hw.skipopu.area",
+        description="Cells of parts of the machine of a ULX3S on an ECP5, by yosys.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    chosen = parser.parse_args().parts or list(PARTS)
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}")
+    sys.stdout.write(f"{'':14}{'LUTs':>8}" + "".join(f"{name:>17}" for name in _SHOWN) + "\n")
+    for name in chosen:
+        found = cells(PARTS[name](ARCHS["ecp5_85f"]), _FAMILY)
+        counts = "".join(f"{found.get(kind, 0):17,}" for kind in _SHOWN)
+        sys.stdout.write(f"{name:14}{luts(found):8,}{counts}\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
