@@ -50,6 +50,7 @@ def _signature_error(
         for item in signature.parameters.values()
     ]
     scope: dict[str, Any] = {}
+    # Python itself words it; of the user's only names of parameters go in.
     exec(f"def stub{inspect.Signature(plain)}: pass", scope)  # noqa: S102
     scope["stub"].__qualname__ = name
     try:

@@ -131,6 +131,7 @@ def build(
     cpu = Cpu.host()
     steps = len(program.regions) + 1
     imported: list[_Imported] = []
+    # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
     sized = [name for name, region in program.regions.items() if not is_static(region)]
     for index, (name, region) in enumerate(program.regions.items()):
         if name in sized:
