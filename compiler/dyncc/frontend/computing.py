@@ -16,6 +16,7 @@ from dyncc.frontend.guards import guard, guard_tensors, python_error
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.values import (
+    TORCH_DTYPES,
     ArrayObj,
     DynListObj,
     InstanceObj,
@@ -153,8 +154,7 @@ class Computing:
         kind = value.type
         assert isinstance(kind, TensorType)
         with self.machine.fakes:
-            dtype = getattr(torch, _long(kind.dtype))
-            fake = torch.empty(kind.shape, dtype=dtype)  # type: ignore[arg-type]
+            fake = torch.empty(kind.shape, dtype=TORCH_DTYPES[kind.dtype])  # type: ignore[arg-type]
         return self._adopted(value, fake, listed)
 
     def adopt_sized(
@@ -164,7 +164,7 @@ class Computing:
         fakes = self.machine.fakes
         sizes = [fresh_extent(fakes) if extent is None else extent for extent in shape]
         with fakes:
-            fake = torch.empty(sizes, dtype=getattr(torch, _long(dtype)))
+            fake = torch.empty(sizes, dtype=TORCH_DTYPES[dtype])
         (value,) = self.builder.host(op, args, (tensor_type(fake),), self.loc)
         return self._adopted(value, fake, False)
 
@@ -261,9 +261,3 @@ def _extent(op: str, args: tuple[Any, ...]) -> Any:
     sizes = [arg.extent if isinstance(arg, Sym) else arg for arg in args]
     known = op in _EXTENTS and all(isinstance(size, int | torch.SymInt) for size in sizes)
     return _EXTENTS[op](*sizes) if known and has_symbols(sizes) else None
-
-
-def _long(short: str) -> str:
-    from dyncc.ir.types import DTYPES
-
-    return DTYPES[short]
