@@ -48,7 +48,7 @@ bitstream: $(READY)
 	$(BIN)/dyncc hw build $(DESIGN) --board $(BOARD) -o out/$(DESIGN)-$(BOARD)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)

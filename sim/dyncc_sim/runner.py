@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import faulthandler
 import hashlib
 import importlib.util
@@ -140,7 +141,10 @@ def build_bench(
     kind = "\n".join([simulator, sys.prefix, *VERILATOR_ARGUMENTS])
     digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:16]
     root = build_root or Path(tempfile.gettempdir()) / f"dyncc-sim-{os.getuid()}"
-    _build(simulator, text, root / digest)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others may want the same build at this moment
+        _build(simulator, text, root / digest)
     return Build(simulator, root / digest)
 
 
