@@ -1,0 +1,125 @@
+"""Code that nobody here wrote, compiled unmodified: one case for each file of this folder.
+
+A case is a module with ``PACKAGE``, the distribution that the code comes from, ``FUNCTION``, what of
+it is compiled, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``. Run as
+a program, this file compiles all and writes the page::
+
+    python tests/cases/table.py -o docs/cases.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dyncc
+from dyncc.core.errors import UnsupportedError
+from dyncc.core.files import write_text
+from dyncc.proof import prove
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "cases.md"
+#: Files of the folder that are no cases.
+OTHERS = ("table", "test_cases")
+NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
+
+INTRODUCTION = """\
+# Code that nobody here wrote
+
+Code from packages, compiled as it was installed: each file of [`tests/cases`](../tests/cases) holds a
+network that calls it, and inputs. Every case is proved as by `dyncc verify`: first on its inputs as
+they come, then led along each edge of its control-flow graph and through each loop. A case that
+does not compile stands here with the first of its diagnostics. `make cases` writes this page.
+
+| Case | Package | Function | Blocks | Sub-networks | Edges taken by inputs | Edges | Loops 0/1/n \
+| Max abs error |
+|---|---|---|--:|--:|--:|--:|--:|--:|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a case: cells of the table, and the largest error."""
+
+    cells: tuple[str, ...]
+    error: float | None
+
+    def text(self) -> str:
+        """The row in Markdown; the error as the power of ten that bounds it."""
+        last = () if self.error is None else (f"{self.error:.0e}",)
+        return "| " + " | ".join((*self.cells, *last)) + " |"
+
+
+def case(name: str) -> Any:
+    """The module of a case."""
+    return import_module(f"cases.{name}")
+
+
+def measure(name: str, backend: str) -> Row:
+    """Compile and prove a case.
+
+    Raises
+    ------
+    MismatchError
+        If it differs from eager PyTorch anywhere.
+    """
+    module = case(name)
+    network = module.build()
+    what = (f"`{name}`", f"{module.PACKAGE} {_release(module.PACKAGE)}", f"`{module.FUNCTION}`")
+    try:
+        program = dyncc.compile(network, module.example_inputs(), backend=backend)
+    except UnsupportedError as error:
+        return Row((*what, f"refused: {_first(error)}", "", "", "", "", ""), None)
+    proof = prove(network, program, module.coverage_inputs())
+    edges = len(proof.edges)
+    natural = sum(bool(proof.natural.edges.get(edge)) for edge in proof.edges)
+    figures = (
+        str(len(program.hcfg.blocks)),
+        str(len(program.hcfg.regions)),
+        f"{natural}/{edges}",
+        f"{proof.taken()}/{edges}",
+        f"{proof.turned()}/{len(proof.heads)}",
+    )
+    return Row((*what, *figures), max(proof.natural.tally.worst, proof.forced.tally.worst))
+
+
+def _release(package: str) -> str:
+    return version(package).partition("+")[0]
+
+
+def _first(error: UnsupportedError) -> str:
+    """The first line of the first diagnostic, its path from the package on."""
+    text = str(error.diagnostics[0]).partition("\n")[0]
+    return text.rpartition("site-packages/")[2].replace("|", "\\|")
+
+
+def page(rows: list[Row]) -> str:
+    """The page with all rows."""
+    return INTRODUCTION + "".join(f"{row.text()}\n" for row in rows)
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description="compile all cases and write a page about them")
+    parser.add_argument("-o", "--output", type=Path, default=PAGE, metavar="FILE.md")
+    parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
+    arguments = parser.parse_args()
+    rows = []
+    for name in NAMES:
+        rows.append(measure(name, arguments.backend))
+        sys.stderr.write(f"{rows[-1].text()}\n")
+    write_text(arguments.output, page(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+    torch.set_num_threads(1)
+    sys.exit(main())
