@@ -281,6 +281,7 @@ def test_reductions(tmp_path: Path) -> None:
         ),
         "bool_sum": Case(lambda x: (x.sum(), x.sum(1), x.float().mean()), [booleans(3, 4)]),
         "cumsum": Case(lambda x: (x.cumsum(0), x.cumsum(1), x.cumprod(1)), [numbers(3, 4)]),
+        "cumsum_bool": Case(lambda x: (x.cumsum(-1), (~x).cumsum(0)), [booleans(3, 4)]),
         "softmax": Case(
             lambda x: (x.softmax(-1), x.softmax(0), x.log_softmax(1)), [numbers(3, 40) * 4]
         ),

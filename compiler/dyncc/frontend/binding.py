@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
 from dyncc.frontend.decisions import PythonError, Unsupported
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.values import DictObj
+
+
+def signature_of(function: types.FunctionType) -> inspect.Signature:
+    """The parameters of a function's own code, also where `functools.wraps` tells others."""
+    plain = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    plain.__kwdefaults__ = function.__kwdefaults__
+    return inspect.signature(plain)
 
 
 def arguments(

@@ -240,7 +240,7 @@ def _callable(run: Interpreter, value: Any) -> Any:
     if isinstance(value, Bound):
         return True
     if isinstance(value, Ref):
-        made = isinstance(run.state.heap[value], PartialObj)
+        made = isinstance(run.state.heap[value], PartialObj | ClosureObj)
         return made or special_method(run, value, "__call__") is not None
     return NotImplemented
 

@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from dyncc.frontend.arrays import is_data
-from dyncc.frontend.binding import arguments
+from dyncc.frontend.binding import arguments, signature_of
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
 from dyncc.frontend.canonical import known_part
@@ -28,6 +28,7 @@ from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.instances import (
     ENTERED,
     construct,
+    generated_init,
     is_instance_class,
     special_method,
 )
@@ -35,6 +36,7 @@ from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.methods import method
 from dyncc.frontend.operations import evaluate, external, promote, spread
+from dyncc.frontend.outside import outside_method
 from dyncc.frontend.raising import construct_error
 from dyncc.frontend.strings import string_method
 from dyncc.frontend.values import (
@@ -149,6 +151,10 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if is_instance_class(function):
         _finish(run, construct(run, function, args, kwargs))
         return
+    result = outside_method(run, function, args, kwargs)
+    if result is not NotImplemented:
+        run.done(result)
+        return
     if _is_impure(function):
         raise Unsupported(
             f"a call of `{_name(function)}`",
@@ -157,7 +163,11 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
             "Do it outside of forward and pass the result in.",
         )
     if isinstance(function, types.FunctionType) and not is_library(function):
-        inline(run, function, args, kwargs)
+        result = generated_init(run, function, args, kwargs)
+        if result is NotImplemented:
+            inline(run, function, args, kwargs)
+        else:
+            _finish(run, result)
         return
     native(run, function, args, kwargs)
 
@@ -276,7 +286,8 @@ def is_library(function: types.FunctionType) -> bool:
 
 def is_library_file(file: str) -> bool:
     """Whether a file belongs to the standard library."""
-    return file.startswith(_LIBRARY_ROOTS) and "site-packages" not in file
+    frozen = file.startswith("<frozen ")
+    return frozen or (file.startswith(_LIBRARY_ROOTS) and "site-packages" not in file)
 
 
 def _name(function: Any) -> str:
@@ -296,7 +307,7 @@ def inline(
     registers = arguments(
         run,
         _name(function),
-        inspect.signature(function),
+        signature_of(function),
         args,
         kwargs,
         lambda default: external(run, default),

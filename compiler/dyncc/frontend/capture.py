@@ -19,6 +19,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 # Importing a module of handlers registers them.
 from dyncc.core.errors import ModelError, UnsupportedError
 from dyncc.frontend import (
+    binding,
     calls,
     closures,
     comparisons,
@@ -217,7 +218,7 @@ class _Attempt:
             raise UnsupportedError(self.machine.diagnostics)
 
     def _registers(self, function: types.FunctionType) -> dict[str, Any]:
-        signature = inspect.signature(function)
+        signature = binding.signature_of(function)
         args, kwargs = self.arguments
         try:
             bound = signature.bind(self.module, *args, **kwargs)
@@ -228,12 +229,14 @@ class _Attempt:
             ) from error
         registers: dict[str, Any] = {}
         for position, (name, parameter) in enumerate(signature.parameters.items()):
-            if position == 0:
+            if position == 0 and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
                 registers[name] = self.module
             elif name in bound.arguments:
                 shown = _STARS.get(parameter.kind, "") + name
-                value, tree = self._argument(bound.arguments[name], (shown,))
-                registers[name] = value
+                given = bound.arguments[name]
+                given = given[1:] if position == 0 else given
+                value, tree = self._argument(given, (shown,))
+                registers[name] = (self.module, *value) if position == 0 else value
                 self.signature.append((shown, tree))
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 registers[name] = ()

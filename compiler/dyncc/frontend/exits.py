@@ -10,6 +10,7 @@ from dyncc.frontend.bridge import field_names
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.instances import is_output_class
 from dyncc.frontend.interpreter import Interpreter
+from dyncc.frontend.outside import check_outside
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     DictObj,
@@ -26,6 +27,7 @@ from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Struct, T
 
 def leave(run: Interpreter, result: Any) -> Return:
     """The terminator that returns `result`."""
+    check_outside(run)
     tree = tree_of(run, result)
     updates: dict[str, Tree] = {}
     for (label, name), (value,) in run.state.attributes.items():

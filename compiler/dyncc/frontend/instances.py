@@ -105,11 +105,10 @@ def construct(run: Interpreter, kind: type, args: tuple[Any, ...], kwargs: dict[
     ref = run.state.new(InstanceObj(kind, (), content))
     init = inspect.getattr_static(kind, "__init__", None)
     if is_generated(kind, init):
-        _fill_fields(run, ref, kind, args, kwargs)
-        init = inspect.getattr_static(kind, "__post_init__", None)
+        init = _fill_fields(run, ref, init, args, kwargs)
         args, kwargs = (), {}
-        if is_output_class(kind):
-            return ref  # what it does is to fill the dict from the fields
+        if init is None:
+            return ref
     if isinstance(init, types.FunctionType):
         # The result of the call is the object, not what __init__ returns.
         register = run.instr.dest[0] if run.instr.dest else ".void"
@@ -147,10 +146,12 @@ def is_generated(kind: type, init: Any) -> bool:
 
 
 def _fill_fields(
-    run: Interpreter, ref: Ref, kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    given = bind(run, kind, kind.__init__, (ref, *args), kwargs)
+    run: Interpreter, ref: Ref, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> types.FunctionType | None:
+    """Carry out the ``__init__`` that ``dataclass`` made; what has to be entered after it."""
     found = run.state.heap[ref]
+    kind = found.kind
+    given = bind(run, kind, init, (ref, *args), kwargs)
     for field in dataclasses.fields(kind):
         if field.name in given and not _is_factory(given[field.name]):
             found = found.set(field.name, given[field.name])
@@ -159,6 +160,33 @@ def _fill_fields(
         elif field.default is not dataclasses.MISSING:
             found = found.set(field.name, field.default)
     run.state.heap[ref] = found
+    if is_output_class(kind):
+        return None  # what it does is to fill the dict from the fields
+    after = inspect.getattr_static(kind, "__post_init__", None)
+    return after if isinstance(after, types.FunctionType) else None
+
+
+def generated_init(
+    run: Interpreter, function: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """A call of the ``__init__`` that ``dataclass`` made, by one around it.
+
+    NotImplemented for any other function.
+    """
+    from dyncc.frontend.calls import inline
+
+    found = instance(run, args[0]) if args else None
+    if found is None or not any(
+        is_generated(base, function)
+        and inspect.unwrap(base.__dict__.get("__init__", object.__init__)) is function
+        for base in found.kind.__mro__
+    ):
+        return NotImplemented
+    after = _fill_fields(run, args[0], function, args[1:], kwargs)
+    if after is None:
+        return None
+    inline(run, after, (args[0],), {})
+    return ENTERED
 
 
 def _is_factory(value: Any) -> bool:

@@ -76,11 +76,17 @@ class Machine:
         self._pending: list[tuple[str, Canonical]] = []
         self.places: dict[str, Path] = {}
         self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
+        self._outside: dict[int, tuple[str, object]] = {}
 
     def fresh(self, kind: Type) -> Value:
         """A value with a new name."""
         self._values += 1
         return Value(f"v{self._values}", kind)
+
+    def outside_name(self, item: object) -> str:
+        """The same name at each call for an object that existed before the capture."""
+        name, _ = self._outside.setdefault(id(item), (str(len(self._outside)), item))
+        return name
 
     def explore(self, state: State, params: tuple[Value, ...]) -> None:
         """Build every block that can be reached from `state`, the first being the entry."""

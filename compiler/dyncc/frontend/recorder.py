@@ -56,6 +56,15 @@ class WriteToShared(CannotRecord):
     """A change of a tensor that something else sees too, as far as is known."""
 
 
+def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation that may draw random numbers does: not where it drops out nothing."""
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.name == "dropout_p":
+            given = args[position] if position < len(args) else kwargs.get(argument.name)
+            return (argument.default_value if given is None else given) != 0
+    return True
+
+
 class Recorder(TorchDispatchMode):
     """The dispatch mode under which one instruction's native call runs.
 
@@ -180,7 +189,7 @@ class Recorder(TorchDispatchMode):
             raise DataDependent
         if func in IDENTITY:
             return args[0]
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
             raise CannotRecord(
                 f"`{func}`",
                 "random numbers are not compiled yet",

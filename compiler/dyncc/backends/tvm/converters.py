@@ -132,6 +132,12 @@ def _reduction(op: _Op, through: str | None = None) -> Converter:
     return convert
 
 
+def _cumulative_sum(node: Node, importer: Any) -> relax.Expr:
+    dtype = result_dtype(node)
+    value = read(node.args[0], importer, dtype)
+    return importer.block_builder.emit(relax.op.cumsum(value, int(node.args[1]), dtype))
+
+
 def _extremum_along(values: _Op, places: _Op) -> Converter:
     def convert(node: Node, importer: Any) -> relax.Expr:
         value = importer.env[node.args[0]]
@@ -264,6 +270,7 @@ CONVERTERS: dict[str, Converter] = {
     "amax.default": _reduction(relax.op.max),
     "amin.default": _reduction(relax.op.min),
     **_each(("prod.default", "prod.dim_int"), _reduction(relax.op.prod)),
+    "cumsum.default": _cumulative_sum,
     "max.dim": _extremum_along(relax.op.max, relax.op.argmax),
     "min.dim": _extremum_along(relax.op.min, relax.op.argmin),
     "var.correction": _variance(with_mean=False),

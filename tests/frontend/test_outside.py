@@ -1,0 +1,197 @@
+"""What existed before the call: decorators and their wrappers, registries, context variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+import torch
+from frontend.differential import check, network, rows
+from frontend.test_diagnostics import refused
+from torch import Tensor, nn
+
+MODE: ContextVar[str | None] = ContextVar("mode", default=None)
+REQUIRED: ContextVar[int] = ContextVar("required")
+
+
+def doubled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator whose wrapper has other parameters than what it wraps."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("scale", 2.0)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@doubled
+def scaled(x: Tensor, scale: float) -> Tensor:
+    return x * scale if x.sum() > 0 else x - scale
+
+
+class Wrapped(nn.Module):
+    @doubled
+    def forward(self, x: Tensor, scale: float) -> Tensor:
+        return x * scale if x.sum() > 0 else x - scale
+
+
+class Registry(MutableMapping[str, Any]):
+    """A registry as libraries have them, with methods of the standard library's."""
+
+    def __init__(self) -> None:
+        self._items = {"double": lambda x: 2 * x}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._items[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def pick(self, key: str, default: Any) -> Any:
+        return super().get(key, default)
+
+
+def test_a_decorator_that_keeps_the_name_of_what_it_wraps() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return scaled(x) + scaled(x, scale=3.0)
+
+    check(network(forward))
+    check(Wrapped())
+
+
+def test_a_registry_of_functions() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        first = self.registry.pick("double", None)
+        other = self.registry.pick("none", torch.neg)
+        return first(x) if x.sum() > 0 else other(x)
+
+    check(network(forward, registry=Registry()))
+
+
+def test_functions_are_callable() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        def halve(y: Tensor) -> Tensor:
+            return y / 2
+
+        steps = (halve, torch.neg, functools.partial(torch.add, other=1), 3)
+        return x + sum(callable(step) for step in steps)
+
+    check(network(forward), rows(2))
+
+
+def with_checks(kind: Any) -> Any:
+    """Wraps the ``__init__`` that a data class has got."""
+    init = kind.__init__
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("bias", 1.0)
+        init(self, *args, **kwargs)
+
+    kind.__init__ = checked
+    return kind
+
+
+@with_checks
+@dataclasses.dataclass
+class Line:
+    slope: Tensor
+    bias: float
+    places: list[int] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bias = -self.bias if self.slope.sum() > 0 else self.bias
+
+
+def test_a_wrapper_around_the_init_of_a_data_class() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        line = Line(x, bias=2.0) if x.max() > 1 else Line(slope=x)
+        return line.slope * 2 + line.bias + len(line.places)
+
+    check(network(forward), rows(60))
+
+
+def test_context_variables() -> None:
+    def inner(x: Tensor) -> Tensor:
+        return x * 2 if MODE.get() == "twice" else x + len(MODE.get() or "")
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        first = inner(x)
+        outer = MODE.set("much longer")
+        token = MODE.set("twice" if x.sum() > 0 else "once")
+        try:
+            second = inner(x)
+        finally:
+            MODE.reset(token)
+        third = inner(x)
+        MODE.reset(outer)
+        try:
+            REQUIRED.get()
+        except LookupError:
+            third = third + REQUIRED.get(5)
+        return first + second * third
+
+    check(network(forward), rows())
+    assert MODE.get() is None
+
+
+def test_a_context_variable_that_stays_set_is_refused() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        MODE.set("on")
+        return x
+
+    assert "a context variable that is set when the network returns" in refused(forward)
+    assert MODE.get() is None
+
+
+def test_a_change_of_a_container_is_refused() -> None:
+    def appended(self: Any, x: Tensor) -> Tensor:
+        self.log.append(1)
+        return x + len(self.log)
+
+    def updated(self: Any, x: Tensor) -> Tensor:
+        dict.update(self.table, a=1)
+        return x + len(self.table)
+
+    def counted(self: Any, x: Tensor) -> Tensor:
+        return x + next(self.counter)
+
+    log: list[int] = []
+    table: dict[str, int] = {}
+    counter = itertools.count()
+    assert "`append` of a list that existed before the call" in refused(appended, log=log)
+    assert "`update` of a dict that existed before the call" in refused(updated, table=table)
+    assert "`next` of a count that existed before the call" in refused(counted, counter=counter)
+    assert not log
+    assert not table
+    assert next(counter) == 0
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_attention_draws_nothing_without_dropout(dropout: float) -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        heads = x.reshape(1, 1, 2, 2)
+        found: Tensor = nn.functional.scaled_dot_product_attention(
+            heads, heads, heads, dropout_p=dropout
+        )
+        return found
+
+    if dropout:
+        assert "random numbers are not compiled yet" in refused(forward)
+    else:
+        check(network(forward))
