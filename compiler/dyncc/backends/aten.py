@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 
 from dyncc.core.errors import InternalError
 from dyncc.ir.hcfg import Operand, Region, Symbolic, Value
-from dyncc.ir.types import DTYPES
+from dyncc.ir.types import DTYPES, TensorType
 
 
 @functools.cache
@@ -74,8 +74,45 @@ def torch_constant(symbol: Symbolic) -> Any:
     return found
 
 
+def check_sizes(region: str, value: Value, found: Any, extents: dict[str, int]) -> None:
+    """Check that a tensor has the sizes that the program was compiled for.
+
+    Parameters
+    ----------
+    region
+        Name of the region that it is in.
+    value
+        What it is in the program.
+    found
+        The tensor; other things pass.
+    extents
+        By name, the sizes that are known so far; added to.
+
+    Raises
+    ------
+    RuntimeError
+        If it has others.
+    """
+    if not isinstance(value.type, TensorType):
+        return
+    expected = value.type.shape
+    same = len(expected) == found.dim()
+    for wanted, extent in zip(expected, found.shape, strict=False):
+        known = extents.setdefault(wanted, extent) if isinstance(wanted, str) else wanted
+        same = same and known == extent
+    if not same:
+        raise RuntimeError(
+            f"region {region} has a tensor of shape {tuple(found.shape)}, and the program was "
+            f"compiled for {value.type}"
+            + "".join(f", {name} = {extent}" for name, extent in extents.items())
+        )
+
+
 def run_region(
-    region: Region, params: Sequence[Tensor], weights: Sequence[Tensor]
+    region: Region,
+    params: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    extents: dict[str, int] | None = None,
 ) -> tuple[Tensor, ...]:
     """Interpret a region with torch.
 
@@ -87,6 +124,8 @@ def run_region(
         One tensor for each parameter, of its shape and dtype.
     weights
         One tensor for each weight.
+    extents
+        If given, every tensor is checked by `check_sizes`.
 
     Returns
     -------
@@ -107,6 +146,10 @@ def run_region(
         zip((*region.params, *region.weights), (*params, *weights), strict=True)
     )
 
+    if extents is not None:
+        for given, tensor in values.items():
+            check_sizes(region.name, given, tensor, extents)
+
     def read(operand: Operand) -> Any:
         match operand:
             case Value():
@@ -123,14 +166,18 @@ def run_region(
             *map(read, op.args), **{name: read(value) for name, value in op.kwargs}
         )
         # One result may be a tensor, or a list of one tensor (``aten.split`` into one piece).
-        outcomes = outcome if isinstance(outcome, (tuple, list)) else (outcome,)
+        outcomes = outcome if isinstance(outcome, (tuple, list)) else (outcome,)[: len(op.results)]
         if len(outcomes) != len(op.results):
             raise InternalError(
                 f"region {region.name}: {op.target} gave {len(outcomes)} results, "
                 f"not {len(op.results)}"
             )
         pairs = zip(op.results, outcomes, strict=True)
-        values.update({value: tensor for value, tensor in pairs if value is not None})
+        for value, tensor in pairs:
+            if value is not None:
+                values[value] = tensor
+                if extents is not None:
+                    check_sizes(region.name, value, tensor, extents)
     return tuple(values[value] for value in region.results)
 
 

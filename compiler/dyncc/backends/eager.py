@@ -10,8 +10,7 @@ import numpy
 import torch
 
 from dyncc.backends.aten import run_region
-from dyncc.ir.hcfg import Hcfg, Value, is_static
-from dyncc.ir.types import TensorType
+from dyncc.ir.hcfg import Hcfg, is_static
 
 
 def build(
@@ -19,18 +18,6 @@ def build(
 ) -> dict[str, Any]:
     """Compile nothing; see `dyncc.backends` for the contract."""
     return {"torch": torch.__version__}
-
-
-def _check(region: str, value: Value, result: torch.Tensor) -> None:
-    """Check that a result with sizes that depend on data is what the rest was compiled for."""
-    assert isinstance(value.type, TensorType)
-    expected = value.type.shape
-    known = zip(expected, result.shape, strict=False)
-    if len(expected) != result.dim() or any(a != b for a, b in known if isinstance(a, int)):
-        raise RuntimeError(
-            f"region {region} gave a tensor of shape {tuple(result.shape)}, and the program was "
-            f"compiled for {value.type}"
-        )
 
 
 class EagerRegions:
@@ -49,10 +36,7 @@ class EagerRegions:
 
         def call(*params: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with torch.inference_mode():
-                results = run_region(body, params, tensors)
-            if not known:
-                for value, result in zip(body.results, results, strict=True):
-                    _check(region, value, result)
+                results = run_region(body, params, tensors, None if known else {})
             # Results must not share memory with each other or with parameters.
             return tuple(result.clone() for result in results)
 

@@ -28,6 +28,9 @@ from dyncc.ir.hostops import EFFECTS
 from dyncc.ir.text import region_body
 from dyncc.ir.types import TensorType, Type
 
+#: Asserts, in a region, that a relation of sizes holds; it has no result, and is never left out.
+ASSERT = "aten._assert_scalar.default"
+
 
 class Late(Exception):
     """A tensor operation needs a host value that this block computes after its region."""
@@ -198,7 +201,7 @@ class BlockBuilder:
         wanted |= dict.fromkeys(terminator_values(terminator))
         results = tuple(value for value in wanted if value in self._in_region)
         ops: list[BlockOp] = list(self._early)
-        if results:
+        if results or any(op.target == ASSERT for op in self._tensor_ops):
             ops.append(self._region(results, regions))
         ops += late
         return Block(self.name, self.params, tuple(ops), terminator, self.loc)
@@ -207,7 +210,7 @@ class BlockBuilder:
         kept: list[TensorOp] = []
         needed = set(results)
         for op in reversed(self._tensor_ops):
-            if any(value in needed for value in op.results):
+            if op.target == ASSERT or any(value in needed for value in op.results):
                 kept.append(op)
                 needed.update(operand_values(op.args))
                 needed.update(value for _, arg in op.kwargs for value in operand_values(arg))

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.frontend.builder import Late
-from dyncc.frontend.extents import extent_name, fresh_extent, is_symbol
+from dyncc.frontend.decisions import Extent
+from dyncc.frontend.extents import extent_name, fresh_extent, has_symbols, sizes_of
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Bound,
@@ -40,10 +42,12 @@ from dyncc.frontend.values import (
 )
 from dyncc.frontend.views import step_key
 from dyncc.ir.hcfg import Value
-from dyncc.ir.types import SCALARS, ListType, ScalarType, Type
+from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
 
 #: A place in a state: a path of registers, indices and field names.
 Path = tuple[Any, ...]
+#: Begins the last step of a path to a size, in which its dimension follows.
+EXTENT = "extent"
 
 
 @dataclass
@@ -79,23 +83,28 @@ class Canonicaliser:
     ----------
     widen
         Places that are leaves although they are static in this state: path to `Template` for a
-        list, or to None.
+        list, to `Extent` for a size, or to None.
     fresh
         Makes a value with a new name.
     packed
         SSA lists (one for each leaf of the template) for the lists to be widened.
     read
         Gives the value of a tensor; used to drop a base of which only one view is still live.
+    origin
+        What scalars and sizes that are widened here name as their origin, with their path.
+    mode
+        Of fake tensors; only needed to widen.
     """
 
     def __init__(
         self,
         state: State,
-        widen: Mapping[Path, Template | None],
+        widen: Mapping[Path, Template | Extent | None],
         fresh: Callable[[Type], Value],
         packed: Mapping[Path, tuple[Value, ...]],
         read: Callable[[State, Ref], Value],
         origin: Any = None,
+        mode: FakeTensorMode | None = None,
     ) -> None:
         self._old = state
         self._widen = widen
@@ -104,8 +113,9 @@ class Canonicaliser:
         self._read = read
         self._views: dict[Ref, set[Ref]] = {}
         self._counted: set[Ref] = set()
-        self._sizes: dict[str, tuple[str, torch.SymInt]] = {}
+        self._sizes: dict[Any, tuple[str, torch.SymInt]] = {}
         self._origin = origin
+        self._mode = mode
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
         self._params: list[Value] = []
@@ -207,23 +217,56 @@ class Canonicaliser:
         elif isinstance(item, Bound):
             self._count_views(item.owner)
 
-    def _size(self, extent: Any) -> tuple[Any, Any]:
-        """A size in the key and in the new state; equal ones stay equal, and no more is known."""
-        if isinstance(extent, int):
-            return extent, extent
-        name = str(extent_name(extent))
-        if name not in self._sizes:
-            fresh = fresh_extent(extent)
-            self._sizes[name] = f"s{len(self._sizes)}", fresh
-        return self._sizes[name]
+    def _size(self, name: int | str, extent: Any, path: Path, mode: Any) -> tuple[Any, Any]:
+        """A size in the key and in the new state; equal ones stay equal, and no more is known.
 
-    def _fresh_like(self, fake: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        Parameters
+        ----------
+        name
+            The size as types call it, or a number.
+        extent
+            The size as native code knows it.
+        path
+            The place by which it would be widened.
+        """
+        widened = self._widen.get(path)
+        group = widened.group if isinstance(widened, Extent) else None
+        if isinstance(name, int) and group is None:
+            return name, name
+        origins: frozenset[Any] = frozenset()
+        if isinstance(extent, torch.SymInt):
+            origins = sizes_of(extent).origins_of(extent.node.expr)
+        if group is not None:
+            origins |= {(self._origin, path)}
+        label, fresh = self._sizes.get((group, name), (f"s{len(self._sizes)}", None))
+        if fresh is None:
+            fresh = fresh_extent(mode)
+        sizes_of(fresh).origins[str(fresh.node.expr)] |= origins
+        self._sizes[group, name] = label, fresh
+        return label, fresh
+
+    def _fresh_like(
+        self, fake: torch.Tensor, kind: TensorType, path: Path
+    ) -> tuple[Any, torch.Tensor]:
         """A contiguous tensor for the new state, and its type in the key."""
         mode = fake.fake_mode  # type: ignore[attr-defined]
-        sizes = [self._size(extent) for extent in fake.shape]
+        # By its type: what native code learned of its size since then holds in this block only.
+        pairs = zip(kind.shape, fake.shape, strict=True)
+        sizes = [
+            self._size(name, extent, (*path, (EXTENT, axis)), mode)
+            for axis, (name, extent) in enumerate(pairs)
+        ]
         with mode:
             new = torch.empty([size for _, size in sizes], dtype=fake.dtype)
-        return f"{short_dtype(fake.dtype)}{[label for label, _ in sizes]}", new
+        return (short_dtype(fake.dtype), tuple(label for label, _ in sizes)), new
+
+    def _number(self, item: Sym, path: Path) -> tuple[str, Any]:
+        """The size that a number is, in the key and in the new state; nothing if it is none."""
+        extent, widened = item.extent, self._widen.get(path, ...)
+        if widened is None or extent is None or not has_symbols(extent):
+            return "", None
+        name = extent_name(extent)
+        return self._size(name, extent, path, extent) if isinstance(name, str) else ("", None)
 
     def _leaf(self, item: Any, kind: Type, path: Path) -> Value:
         value = self._fresh(kind)
@@ -237,15 +280,19 @@ class Canonicaliser:
             origins = item.origins
             if path in self._widen:
                 origins |= {(self._origin, path)}
-            label, extent = self._size(item.extent) if is_symbol(item.extent) else ("", None)
+            label, extent = self._number(item, path)
             return ("dynamic", str(item.value.type), item.tried, label), Sym(
                 self._leaf(item.value, item.value.type, path), origins, item.tried, extent
             )
         if isinstance(item, bool | int | float):
             kind: ScalarType = SCALARS[type(item).__name__]
             if path in self._widen:
+                label, extent = "", None
+                if isinstance(self._widen[path], Extent) and isinstance(item, int) and item >= 0:
+                    label, extent = self._size(item, item, path, self._mode)
                 origin = frozenset({(self._origin, path)})
-                return ("dynamic", str(kind), 0, ""), Sym(self._leaf(item, kind, path), origin)
+                value = self._leaf(item, kind, path)
+                return ("dynamic", str(kind), 0, label), Sym(value, origin, extent=extent)
             return ("static", str(kind), repr(item)), item
         if isinstance(item, str | complex | None):
             return ("constant", repr(item)), item
@@ -364,12 +411,14 @@ class Canonicaliser:
     def _storage(self, item: Storage, path: Path) -> tuple[tuple[Any, ...], Storage]:
         if isinstance(item.source, str) and path not in self._widen:
             return ("weight", item.source), item
-        label, fake = self._fresh_like(item.fake)
+        before = item.source.type if isinstance(item.source, Value) else tensor_type(item.fake)
+        assert isinstance(before, TensorType)
+        label, fake = self._fresh_like(item.fake, before, path)
         kind = tensor_type(fake)
         # A weight that other tensors stand beside here is passed by value; a later write to it
         # would not reach the module, so it is forbidden like a write to what a list holds.
         by_value = path in self._widen
-        source = (item.source, kind) if isinstance(item.source, str) else item.source
+        source = (item.source, before) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
         new = Storage(self._leaf(source, kind, path), fake, owner, item.listed or by_value)
         return ("tensor", label, new.owner, new.listed), new

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 # Importing a module of handlers registers them.
 from dyncc.core.errors import ModelError, UnsupportedError
@@ -34,6 +33,7 @@ from dyncc.frontend import (
     strings,
 )
 from dyncc.frontend.decisions import ENTRY, Decisions, Restart
+from dyncc.frontend.extents import Sizes
 from dyncc.frontend.instances import is_data, is_named_tuple, is_output_class
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
@@ -172,7 +172,7 @@ class _Attempt:
             self._names.setdefault(id(tensor), tensor_name)
         modules = {id(sub): label for label, sub in reversed(list(module.named_modules()))}
         parameters = frozenset(label for label, _ in module.named_parameters())
-        self.fakes = FakeTensorMode(shape_env=ShapeEnv())
+        self.fakes = FakeTensorMode(shape_env=Sizes())
         self.machine = Machine(decisions, self.fakes, self.name_of, modules, parameters)
         self.params: list[Value] = []
         self.signature: list[tuple[str, Tree]] = []

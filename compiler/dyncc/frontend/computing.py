@@ -10,11 +10,19 @@ import torch
 
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Decisions, Unsupported
-from dyncc.frontend.extents import SizeDecides, fresh_extent, has_symbols, host_size
+from dyncc.frontend.decisions import Decisions, Restart, Unsupported
+from dyncc.frontend.extents import (
+    SizeDecides,
+    assert_in_region,
+    fresh_extent,
+    has_symbols,
+    host_size,
+    sizes_of,
+)
 from dyncc.frontend.guards import guard, guard_tensors, python_error
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.recorder import Recorder
+from dyncc.frontend.unwinding import may_catch
 from dyncc.frontend.values import (
     TORCH_DTYPES,
     ArrayObj,
@@ -217,10 +225,13 @@ class Computing:
             name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
         }
         mark = self.builder.mark()
+        sizes = sizes_of(self.machine.fakes)
+        sizes.require = self._require
         try:
             with torch.no_grad(), recorder:
                 out = function(*real_args, **real_kwargs)
         except SizeDecides as error:
+            self.known_size(sizes.origins_of(error.cond))
             raise Unsupported(
                 f"a call of `{getattr(function, '__name__', function)}`",
                 "it decides by the size of a tensor, which depends on data",
@@ -232,16 +243,34 @@ class Computing:
                 f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
                 "Correct the call; shapes are those of the example inputs.",
             )
-            if isinstance(function, torch.nn.Module):
+            if isinstance(function, torch.nn.Module) or has_symbols((real_args, real_kwargs)):
                 raise problem from error
             zeros = torch.utils._pytree.tree_map(_zeros, (real_args, real_kwargs))
             raise python_error(
                 self, error, lambda: function(*zeros[0], **zeros[1]), problem
             ) from error
+        finally:
+            sizes.require = None
         guard_tensors(self, self.builder.targets_since(mark))
         for name in recorder.written:
             self.decisions.add_state(name)
         return wrap(self.state, out, recorder)
+
+    def _require(self, relation: Any) -> None:
+        """Native code rests on a relation of sizes."""
+        if may_catch(self.state, RuntimeError, IndexError, ValueError):
+            raise Unsupported(
+                "an operation on sizes that are known at run time only, inside of `try`",
+                "it raises where they do not fit each other, which the `except` would catch",
+                "Move it out of the `try`, or compare the sizes first.",
+            )
+        assert_in_region(self.builder, relation)
+
+    def known_size(self, origins: frozenset[Any]) -> None:
+        """Where a size is needed that a loop made one of run time: go back to unrolling it."""
+        if origins:
+            self.decisions.keep(origins)
+            raise Restart
 
 
 def _zeros(item: Any) -> Any:

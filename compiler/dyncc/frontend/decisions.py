@@ -24,6 +24,17 @@ Context = tuple[tuple[int, int], ...]
 ENTRY: Context = ()
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How a size is widened that differs between the turns of a loop.
+
+    Sizes of one `group` that are equal on the way into the loop are taken to stay equal, until two
+    turns show that they do not.
+    """
+
+    group: tuple[Any, ...] = ()
+
+
 class Restart(Exception):
     """The current attempt rests on an assumption that turned out to be wrong."""
 
@@ -74,20 +85,23 @@ class Decisions:
         Whether this attempt added to any of them.
     """
 
-    widened: dict[Context, dict[Path, Template | None]] = field(default_factory=dict)
+    widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
     loops: set[Context] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
     owned_arguments: bool = False
     changed: bool = False
 
-    def widen(self, context: Context, path: Path, template: Template | None) -> bool:
-        """Add a widening unless it was taken back before; return whether it is in force."""
-        if (context, path) in self.kept:
-            return False
-        self.widened.setdefault(context, {})[path] = template
+    def widen(self, context: Context, path: Path, how: Template | Extent | None) -> None:
+        """Add a widening."""
+        known = self.widened.setdefault(context, {})
+        if isinstance(how, Extent) and known.get(path) == how:
+            # That did not make turns alike: let it be equal to nothing else.
+            how = Extent(("alone", *path)) if isinstance(path[-1], tuple) else None
+            if known[path] == how:
+                return
+        known[path] = how
         self.changed = True
-        return True
 
     def keep(self, origins: frozenset[Any]) -> None:
         """Take widenings back, for good."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from dyncc.frontend.canonical import Path
+from dyncc.frontend.canonical import EXTENT, Path
+from dyncc.frontend.decisions import Extent
+
+#: Views that work alike for every size.
+_SIZELESS = frozenset(
+    f"aten.{name}"
+    for name in ("transpose.int", "t.default", "permute.default", "unsqueeze.default", "select.int")
+)
 
 
-def differences(left: Any, right: Any) -> set[Path] | None:
+def differences(left: Any, right: Any) -> dict[Path, Extent | None] | None:
     """Paths at which two keys differ in a way that widening removes, or None if some do not.
 
-    A path to a list that must become one of run-time length ends in ``"*"``.
+    A path to a list that must become one of run-time length ends in ``"*"``; one to a size comes
+    with what it is to be widened to.
     """
     found = _Differences()
     (points, entries), (other_points, other_entries) = left, right
@@ -22,35 +30,60 @@ def differences(left: Any, right: Any) -> set[Path] | None:
     return found.paths
 
 
+def _size_label(key: tuple[Any, ...]) -> int | str | None:
+    """A number as a size: the name that its key gives it, or its value; None if it is none."""
+    if key[1] != "int":
+        return None
+    if key[0] == "dynamic":
+        return key[3] or None
+    return int(key[2]) if int(key[2]) >= 0 else None
+
+
 class _Differences:
     """Compares keys; the numbers of heap objects need only correspond, not be equal."""
 
     def __init__(self) -> None:
-        self.paths: set[Path] = set()
+        self.paths: dict[Path, Extent | None] = {}
         self._numbers: dict[int, int] = {}
 
+    def _scalar(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
+        if a != b:
+            pair = _size_label(a), _size_label(b)
+            are_sizes = None not in pair and any(isinstance(label, str) for label in pair)
+            self.paths[path] = Extent(pair) if are_sizes else None
+        return bool(a[1] == b[1] and (a[0] != b[0] or a[0] == "static" or a[2] == b[2]))
+
+    def _storage(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
+        self._numbers[a[1]] = b[1]
+        if a[2:] == b[2:] and a[0] == b[0]:
+            return True
+        if not a[0] == b[0] == "tensor":
+            self.paths[path] = None
+            return True
+        if a[3:] != b[3:]:
+            # That a list holds one of them forbids writes to both, where they meet.
+            self.paths[path] = None
+            return bool(a[2] == b[2] and a[3] is b[3] is None)
+        (dtype, sizes), (other_dtype, other_sizes) = a[2], b[2]
+        if dtype != other_dtype or len(sizes) != len(other_sizes):
+            return False
+        for axis, pair in enumerate(zip(sizes, other_sizes, strict=True)):
+            if pair[0] != pair[1]:
+                self.paths[*path, (EXTENT, axis)] = Extent(pair)
+        return True
+
     def compare(self, a: Any, b: Any, path: Path) -> bool:
+        """Note where two keys differ; return whether widening removes it."""
         if not (isinstance(a, tuple) and isinstance(b, tuple) and a and b):
             return bool(a == b)
         kinds = {a[0], b[0]}
         if kinds <= {"static", "dynamic"}:
-            if a != b:
-                self.paths.add(path)
-            return bool(a[1] == b[1] and (a == b or kinds != {"dynamic"}))
+            return self._scalar(a, b, path)
         if kinds <= {"weight", "tensor"}:
-            self._numbers[a[1]] = b[1]
-            if a[0] == b[0] == "tensor" and a[2:] != b[2:]:
-                # That a list holds one of them forbids writes to both, where they meet.
-                self.paths.add(path)
-                return bool(a[2] == b[2] and a[3] is b[3] is None)
-            if a[0] == b[0] == "tensor":
-                return True
-            if a[0] != b[0] or a[2] != b[2]:
-                self.paths.add(path)
-            return True
+            return self._storage(a, b, path)
         if kinds <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
             self._numbers[a[1]] = b[1]
-            self.paths.add((*path, "*"))
+            self.paths[*path, "*"] = None
             return True
         if a[0] != b[0] or len(a) != len(b):
             return False
@@ -66,7 +99,10 @@ class _Differences:
             return bool(a == b)
         self._numbers[a[1]] = b[1]
         if kind == "of":
-            return bool(a[3] == b[3]) and self.compare(a[2], b[2], (*path, "storage"))
+            before = len(self.paths)
+            same = a[3] == b[3] and self.compare(a[2], b[2], (*path, "storage"))
+            sized = any(found is not None for found in list(self.paths.values())[before:])
+            return bool(same and not (sized and any(step[0] not in _SIZELESS for step in a[3])))
         if kind in ("list", "iterator", "live iterator"):
             return self._each(a[2:], b[2:], path)
         if kind in ("dict", "instance", "partial", "composite"):

@@ -202,13 +202,13 @@ class Interpreter(Computing):
             return True
         found = self.state.heap[self.use()] if self.instr.op == "next" else None
         if isinstance(found, DynIterObj | IterObj) and self._ends_at_run_time(found):
+            frame.visit(frame.pc, self.state.forks)
             return True
         may_roll = isinstance(found, DynIterObj) or (isinstance(found, IterObj) and found.changed)
         if frame.pc in frame.code.loop_heads or may_roll:
             context = context_of(self.state)
-            if frame.visits.get(frame.pc, self.state.forks) != self.state.forks:
+            if frame.visit(frame.pc, self.state.forks):
                 self.decisions.add_loop(context)
-            frame.visits[frame.pc] = self.state.forks
             return context in self.decisions.loops
         return False
 

@@ -44,7 +44,7 @@ from dyncc.frontend.values import (
 def _iter(run: Interpreter, instr: Instr) -> None:
     value = run.use()
     # The loop's head follows; what earlier loops at this place did says nothing about this one.
-    run.frame.visits.pop(run.frame.pc + 1, None)
+    run.frame.enter_loop(run.frame.pc + 1)
     made = make_iterator(run, value)
     if made is not ENTERED:
         run.done(made)
@@ -76,7 +76,7 @@ def _sequence(run: Interpreter, instr: Instr) -> None:
 
 @handles("loop")
 def _loop(run: Interpreter, instr: Instr) -> None:
-    run.frame.visits.pop(run.frame.pc + 1, None)
+    run.frame.enter_loop(run.frame.pc + 1)
     run.done()
 
 
@@ -212,7 +212,14 @@ def _yield(run: Interpreter, instr: Instr) -> None:
     registers = {name: item for name, item in frame.registers.items() if name != GENERATOR}
     registers[instr.dest[0]] = None
     waiting = Frame(
-        frame.code, frame.function, frame.pc + 1, registers, None, frame.joins, dict(frame.visits)
+        frame.code,
+        frame.function,
+        frame.pc + 1,
+        registers,
+        None,
+        frame.joins,
+        dict(frame.visits),
+        turned=frame.turned,
     )
     if waits_in_try(waiting) and not _goes_to_the_end(run, frame):
         raise Unsupported(

@@ -20,6 +20,7 @@ from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Context, Decisions, Unsupported
 from dyncc.frontend.differences import differences
+from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Frame,
     ListObj,
@@ -174,31 +175,46 @@ class Machine:
         # Packing copies tensors into a list, so mark them before the walk reads their storages.
         packed: dict[Path, tuple[Value, ...]] = {}
         for path, template in widen.items():
-            if template is not None:
+            if isinstance(template, Template):
                 found = lookup(state, path)
                 if isinstance(found, ListObj):
                     mark_listed(state, found)
                     packed[path] = pack(found, template, state, builder, read)
-        return Canonicaliser(state, widen, self.fresh, packed, read, context).run()
+        return Canonicaliser(state, widen, self.fresh, packed, read, context, self.fakes).run()
 
     def _widen_against(self, context: Context, canonical: Canonical, state: State) -> bool:
         """Widen where this state differs from an earlier one at the same place."""
+        if self._widen_places(context, canonical, state, sizes=False):
+            return True
+        # Elsewhere than in loops, blocks for known sizes are better than one for all.
+        frame = state.frames[-1]
+        return frame.pc in frame.turned and self._widen_places(
+            context, canonical, state, sizes=True
+        )
+
+    def _widen_places(
+        self, context: Context, canonical: Canonical, state: State, sizes: bool
+    ) -> bool:
         any_widened = False
         for key, earlier in self._variants.get(context, []):
-            found_paths = differences(key, canonical.key)
-            if not found_paths:
+            found = differences(key, canonical.key)
+            if not found or (not sizes and any(how is not None for how in found.values())):
                 continue
             # In an order of its own, so that the same model always gives the same program.
-            paths = sorted(found_paths, key=repr)
+            paths = sorted(found, key=repr)
             if any((context, without_mark(path)) in self.decisions.kept for path in paths):
                 continue
             templates = [template_at(path, earlier.state, state) for path in paths]
-            if any(found is None for found in templates):
+            if any(template is None for template in templates):
                 continue
-            for path, found in zip(paths, templates, strict=True):
-                assert found is not None
-                self.decisions.widen(context, without_mark(path), found[0])
+            for path, template in zip(paths, templates, strict=True):
+                assert template is not None
+                self.decisions.widen(context, without_mark(path), found[path] or template[0])
             any_widened = True
+            if sizes:
+                # Labels of sizes mean nothing beside those of before.
+                self._variants[context] = []
+                break
         return any_widened
 
     def _argument(self, leaf: object, builder: BlockBuilder) -> Value:

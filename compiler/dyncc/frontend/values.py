@@ -232,7 +232,8 @@ class Frame:
 
     ``joins`` are the program points where paths that forked in this activation meet again (-1
     stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
-    head. ``cleared`` says how many tests of `guards` the instruction at a program point has passed.
+    head, and ``turned`` holds those that it came back to. ``cleared`` says how many tests of
+    `guards` the instruction at a program point has passed.
     ``exhausted`` is, in a generator, the program point of its consumer to go on at when it returns;
     it is None where the consumer called ``next``. ``called`` is what was known of the arguments of
     a recursive call.
@@ -248,6 +249,20 @@ class Frame:
     cleared: tuple[int, int] = (-1, 0)
     exhausted: int | None = None
     called: Any = None
+    turned: frozenset[int] = frozenset()
+
+    def enter_loop(self, head: int) -> None:
+        """Forget what earlier loops at this place did."""
+        self.visits.pop(head, None)
+        self.turned -= {head}
+
+    def visit(self, head: int, forks: int) -> bool:
+        """Note that the head of a loop is reached; return whether after a turn that forked."""
+        again = self.visits.get(head, forks) != forks
+        if again:
+            self.turned |= {head}
+        self.visits[head] = forks
+        return again
 
     def copy(self) -> Frame:
         """An independent copy."""

@@ -59,7 +59,8 @@ Operand: TypeAlias = (
 class TensorOp:
     """One ATen operation inside a region, for example ``aten.add.Tensor``.
 
-    ``None`` in `results` stands for a result that nothing uses.
+    ``None`` in `results` stands for a result that nothing uses. One without results asserts
+    something; it is never left out.
     """
 
     target: str

@@ -205,11 +205,11 @@ class _Parser:
 
     def _tensor_op(self) -> TensorOp:
         results: list[Value | None] = []
-        while True:
+        while self._next == "_" or self._next.startswith("%"):
             results.append(None if self._accept("_") else self._definition())
             if not self._accept(","):
+                self._expect("=")
                 break
-        self._expect("=")
         target = self._take("name")
         args: list[Operand] = []
         kwargs: list[tuple[str, Operand]] = []

@@ -76,7 +76,8 @@ def _tensor_op(op: TensorOp) -> str:
     results = ", ".join("_" if value is None else _typed(value) for value in op.results)
     arguments = [_operand(arg) for arg in op.args]
     arguments += [f"{name}={_operand(arg)}" for name, arg in op.kwargs]
-    return f"{results} = {op.target}({', '.join(arguments)})"
+    left = f"{results} = " if op.results else ""
+    return f"{left}{op.target}({', '.join(arguments)})"
 
 
 def _host(op: HostOp) -> str:

@@ -38,17 +38,23 @@ def drop_dead_values(program: Hcfg) -> Hcfg:
     the front end, and dropping one later would make equal regions differ.
     """
     needed: set[Value] = set(program.entry.params)
+    # An operation without results acts: it asserts something.
+    acting = frozenset(
+        name for name, region in program.regions.items() if any(not op.results for op in region.ops)
+    )
     changed = True
     while changed:
         before = len(needed)
         for block in program.blocks.values():
-            _mark(program, block, needed)
+            _mark(program, block, needed, acting)
         changed = len(needed) != before
-    blocks = {name: _rewrite(program, block, needed) for name, block in program.blocks.items()}
+    blocks = {
+        name: _rewrite(program, block, needed, acting) for name, block in program.blocks.items()
+    }
     return replace(program, blocks=blocks)
 
 
-def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
+def _mark(program: Hcfg, block: Block, needed: set[Value], acting: frozenset[str]) -> None:
     terminator = block.terminator
     match terminator:
         case Branch(condition):
@@ -65,17 +71,19 @@ def _mark(program: Hcfg, block: Block, needed: set[Value]) -> None:
             arg for arg, param in zip(jump.args, target.params, strict=True) if param in needed
         )
     for op in reversed(block.ops):
-        if _stays(op, needed):
+        if _stays(op, needed, acting):
             needed.update(operand_values(op.args))
 
 
-def _stays(op: BlockOp, needed: set[Value]) -> bool:
-    if isinstance(op, HostOp) and (op.op in _MAY_RAISE or op.op in EFFECTS):
-        return True
-    return any(value in needed for value in op.results)
+def _stays(op: BlockOp, needed: set[Value], acting: frozenset[str]) -> bool:
+    if isinstance(op, HostOp):
+        stays = op.op in _MAY_RAISE or op.op in EFFECTS
+    else:
+        stays = op.region in acting
+    return stays or any(value in needed for value in op.results)
 
 
-def _rewrite(program: Hcfg, block: Block, needed: set[Value]) -> Block:
+def _rewrite(program: Hcfg, block: Block, needed: set[Value], acting: frozenset[str]) -> Block:
     def shorten(jump: Jump) -> Jump:
         params = program.blocks[jump.target].params
         kept = tuple(arg for arg, param in zip(jump.args, params, strict=True) if param in needed)
@@ -84,6 +92,6 @@ def _rewrite(program: Hcfg, block: Block, needed: set[Value]) -> Block:
     return replace(
         block,
         params=tuple(value for value in block.params if value in needed),
-        ops=tuple(op for op in block.ops if _stays(op, needed)),
+        ops=tuple(op for op in block.ops if _stays(op, needed, acting)),
         terminator=map_jumps(block.terminator, shorten),
     )
