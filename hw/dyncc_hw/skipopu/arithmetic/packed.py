@@ -27,8 +27,21 @@ def lane_bits(scheme: Packing, terms: int) -> int:
 
 
 def operand(scheme: Packing, *weights: Any) -> Value:
-    """The packed weights, as wide as the port."""
-    return fit(scheme.pack_weights(*weights), scheme.weight_port)
+    """The packed weights, as wide as the port.
+
+    It is what `scheme.pack_weights` gives. A negative weight takes one from the next lane, which is
+    written out here: in the few bits of a weight, LUTs are fewer than with a carry chain.
+    """
+    fields, borrow = [], Const(0)
+    ends = [*scheme.weight_offsets[1:], scheme.weight_port]
+    for weight, first, end in zip(weights, scheme.weight_offsets, ends, strict=True):
+        bits = []
+        for bit in fit(weight, len(weight) + 1):
+            bits.append(bit ^ borrow)
+            borrow = borrow & ~bit
+        borrow = bits[-1]
+        fields.append(fit(Cat(bits).as_signed(), end - first))
+    return Cat(fields).as_signed()
 
 
 def other_operand(scheme: Packing, *activations: Any) -> Value:

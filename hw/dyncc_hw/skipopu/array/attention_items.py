@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from dyncc.arch.skipopu.formats import GUARD, ZERO
 from dyncc.arch.skipopu.isa import ATTENTION_TILE
 from dyncc_hw.skipopu.arithmetic.units import BASE_BITS
-from dyncc_hw.skipopu.array.feed import HALF_BITS, item_layout
+from dyncc_hw.skipopu.array.feed import item_layout
+from dyncc_hw.skipopu.array.terms import HALF_BITS
 from dyncc_hw.skipopu.shape import ArrayShape
 
 

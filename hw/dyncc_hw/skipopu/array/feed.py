@@ -6,10 +6,9 @@ from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dyncc_hw.skipopu.array.terms import PeArray, scale_of_half
-from dyncc_hw.skipopu.shape import EXPONENT_BITS, NUMBER_BITS, ArrayShape
+from dyncc_hw.skipopu.array.terms import HALF_BITS, PeArray
+from dyncc_hw.skipopu.shape import EXPONENT_BITS, ArrayShape
 
-HALF_BITS = 16
 #: Blocks whose products may be on their way.
 _BLOCKS = 8
 
@@ -120,24 +119,15 @@ class ArrayFeed(wiring.Component):
         scales = array.scales.payload
         m.d.comb += [
             scales.first.eq(got.begins), scales.last.eq(got.ends), scales.wide.eq(got.wide),
+            scales.direct.eq(got.direct), scales.shifts.eq(got.shifts),
         ]  # fmt: skip
-        for way in range(shape.ways):
-            m.d.comb += scales.shifts[way].eq(got.shifts[way])
-            for bank in range(shape.outputs):
-                lane, row = divmod(bank, shape.arch.rows)
+        for bank in range(shape.outputs):
+            lane, row = divmod(bank, shape.arch.rows)
+            for way in range(shape.ways):
                 raw = got.scales[bank][way]
-                scale = scales.scales[row][lane][way]
-                minimum = scales.minima[row][lane][way]
-                number, exponent = scale_of_half(raw[:HALF_BITS])
-                if lane == 0:
-                    number = Mux(got.direct, 1, number)[:NUMBER_BITS].as_signed()
-                    exponent = Mux(got.direct, raw[:EXPONENT_BITS].as_signed(), exponent)
-                m.d.comb += [scale.number.eq(number), scale.exponent.eq(exponent)]
-                number, exponent = scale_of_half(raw[HALF_BITS:])
-                # Only unsigned weights have minima, which others leave 0; these need no test here.
                 m.d.comb += [
-                    minimum.number.eq(Mux(got.direct | got.wide, 0, number)),
-                    minimum.exponent.eq(exponent),
+                    scales.scales[row][lane][way].eq(raw[:HALF_BITS]),
+                    scales.minima[row][lane][way].eq(raw[HALF_BITS:]),
                 ]
         wiring.connect(m, array.output, wiring.flipped(self.output))
         return m

@@ -73,6 +73,7 @@ class BlockProducts(Unit):
             part = activations[way * shape.span : (way + 1) * shape.span]
             total = pipe.total(part, shape.sum_bits)
             sums.append(pipe.accumulate(total, first, shape.sum_bits))
+        missing = [pipe.stage(self._missing, total, given["unsigned"]) for total in sums]
         found = []
         for row in range(arch.rows):
             operands = [
@@ -92,7 +93,7 @@ class BlockProducts(Unit):
                         pipe.stage(
                             self._finish,
                             pipe.accumulate(lane, first, shape.product_bits),
-                            sums[way], given["unsigned"],
+                            missing[way],
                         )
                         for lane in lanes
                     ]
@@ -136,9 +137,11 @@ class BlockProducts(Unit):
             groups.append(pipe.stage(take_apart, total, wide))
         return [pipe.total(lane, shape.product_bits) for lane in zip(*groups, strict=True)]
 
-    def _finish(self, product: Any, total: Any, unsigned: Any) -> Value:
-        """Put back what unsigned weights lack: 8 times the sum of the mantissas."""
-        missing = Mux(unsigned, total << (NIBBLE - 1), 0)
+    def _missing(self, total: Any, unsigned: Any) -> Value:
+        """What unsigned weights lack: 8 times the sum of the mantissas."""
+        return fit(Mux(unsigned, total << (NIBBLE - 1), 0), self.shape.product_bits)
+
+    def _finish(self, product: Any, missing: Any) -> Value:
         return fit(product + missing, self.shape.product_bits)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Array, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,8 +12,8 @@ from dyncc_hw.skipopu.arithmetic.pipeline import Pipe, Timed
 from dyncc_hw.skipopu.array.products import BlockProducts
 from dyncc_hw.skipopu.shape import EXPONENT_BITS, NUMBER_BITS, ArrayShape
 
-#: ``number * 2**exponent``.
-SCALE = data.StructLayout({"number": signed(NUMBER_BITS), "exponent": signed(EXPONENT_BITS)})
+#: Bits of a scale or minimum.
+HALF_BITS = 16
 
 
 def scale_of_half(half: Any) -> tuple[Value, Value]:
@@ -37,10 +37,12 @@ class Terms(wiring.Component):
     blocks
         From `BlockProducts`.
     scales
-        For each of `blocks`: `scales` and `minima` of each row, lane and way; `shifts` of each way,
-        the accumulator's exponent less the block's; whether it is the `first` or `last` block of a
-        dot product; `wide` as in `BlockProducts`. A shift less a scale's exponent is at least
-        -`GUARD`, as the header of a matrix promises.
+        For each of `blocks`: `scales` and `minima` of each row, lane and way, as binary16;
+        `shifts` of each way, the accumulator's exponent less the block's; whether it is the `first`
+        or `last` block of a dot product; `wide` as in `BlockProducts`, without minima; `direct` if
+        there are no minima either and a scale of the first lane is one times two to the power of
+        its lowest bits, a signed number. A shift less a scale's exponent is at least -`GUARD`, as
+        the header of a matrix promises.
     output
         `accumulators` of all rows of a `lane`; all lanes, or the first of wide weights.
     """
@@ -49,13 +51,13 @@ class Terms(wiring.Component):
         self.shape = shape
         arch = shape.arch
         scales = data.ArrayLayout(
-            data.ArrayLayout(data.ArrayLayout(SCALE, shape.ways), arch.products), arch.rows
+            data.ArrayLayout(data.ArrayLayout(HALF_BITS, shape.ways), arch.products), arch.rows
         )
         self.scales_layout = data.StructLayout(
             {
                 "scales": scales, "minima": scales,
                 "shifts": data.ArrayLayout(signed(EXPONENT_BITS), shape.ways),
-                "first": 1, "last": 1, "wide": 1,
+                "first": 1, "last": 1, "wide": 1, "direct": 1,
             }
         )  # fmt: skip
         accumulators = data.ArrayLayout(signed(shape.accumulator_bits), arch.rows)
@@ -105,23 +107,23 @@ class Terms(wiring.Component):
         shape = self.shape
         terms = [self._term(pipe, held, row, unit, turn) for unit in range(shape.units)]
         found = []
+        (now, is_first, *values), time = pipe.align(turn, first, *terms)
         for lane in range(shape.arch.products):
-            mine = [
-                (index // shape.units, index % shape.units)
-                for index, (owner, _, _) in enumerate(shape.terms)
-                if owner == lane
-            ]
-
-            (now, is_first, *values), time = pipe.align(turn, first, *terms)
+            # For each unit, the turns in which it makes a term of this lane.
+            mine: dict[int, list[int]] = {}
+            for index, (owner, _, _) in enumerate(shape.terms):
+                if owner == lane:
+                    mine.setdefault(index % shape.units, []).append(index // shape.units)
+            turns = sorted(set().union(*mine.values()))
             total = Signal(
                 signed(shape.accumulator_bits), reset_less=True, name=f"total_{row}_{lane}"
             )
             parts = [
-                values[unit] if shape.turns == 1 else Mux(now == when, values[unit], 0)
-                for when, unit in mine
+                values[unit] if when == turns else Mux(_is_one(now, when, shape), values[unit], 0)
+                for unit, when in mine.items()
             ]
-            before = Mux(is_first & (now == mine[0][0]), 0, total)
-            with pipe.m.If(pipe.valid(time)):
+            before = Mux(is_first & (now == turns[0]), 0, total)
+            with pipe.m.If(pipe.valid(time) & _is_one(now, turns, shape)):
                 pipe.m.d.sync += total.eq(sum(parts, before))
             found.append(Timed(total, time + 1))
         return found
@@ -132,16 +134,24 @@ class Terms(wiring.Component):
         choices = shape.terms[unit :: shape.units]
 
         def choose(turn: Any) -> Any:
-            values, numbers, amounts = [], [], []
+            values, halves, shifts = [], [], []
             for lane, way, part in choices:
                 scale = (scales.minima if part else scales.scales)[row][lane][way]
                 values.append(held.sums[way] if part else held.products[row][lane][way])
-                numbers.append(scale.number)
-                amounts.append(fit(scales.shifts[way] - scale.exponent, EXPONENT_BITS + 1))
+                halves.append(scale)
+                shifts.append(scales.shifts[way])
+            minima = [when for when, (_, _, part) in enumerate(choices) if part]
+            direct = [when for when, (lane, _, part) in enumerate(choices) if lane + part == 0]
+            half = pipe.wire(_pick(turn, halves, HALF_BITS))
+            number, exponent = scale_of_half(half)
+            # Only unsigned weights have minima, which others leave 0; these need no test here.
+            none = (scales.direct | scales.wide) & _is_one(turn, minima, shape)
+            power = pipe.wire(scales.direct & _is_one(turn, direct, shape))
+            exponent = Mux(power, half[:EXPONENT_BITS].as_signed(), exponent)
             return (
                 _pick(turn, values, shape.product_bits),
-                _pick(turn, numbers, NUMBER_BITS),
-                _pick(turn, amounts, EXPONENT_BITS + 1),
+                Mux(none, 0, Mux(power, 1, number)),
+                _pick(turn, shifts, EXPONENT_BITS) - exponent,
             )
 
         value, number, amount = pipe.stage(choose, turn)
@@ -186,6 +196,14 @@ class Terms(wiring.Component):
             for number, word in enumerate(kept):
                 for row, totals in enumerate(rows):
                     m.d.sync += word[row].eq(totals[number].value)
+
+
+def _is_one(turn: Any, turns: list[int], shape: ArrayShape) -> Value:
+    """Whether it is one of the turns."""
+    if len(turns) == shape.turns:
+        return Const(1)
+    found: Value = Cat(turn == when for when in turns).any()
+    return found
 
 
 def _pick(turn: Any, values: list[Any], bits: int) -> Value:

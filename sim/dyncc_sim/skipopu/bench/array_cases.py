@@ -11,7 +11,7 @@ import numpy
 from dyncc.arch.skipopu.formats import ZERO, WeightType
 from dyncc.arch.skipopu.spec import ARCHS, ArchSpec
 from dyncc_hw.skipopu.array.terms import PeArray
-from dyncc_hw.skipopu.shape import ArrayShape
+from dyncc_hw.skipopu.shape import EXPONENT_BITS, ArrayShape
 from dyncc_models.skipopu.numerics.dot import accumulate
 from dyncc_models.skipopu.numerics.weights import Matrix
 from dyncc_sim.skipopu.bench.rig import Cases, Maker, packed, steady
@@ -158,19 +158,24 @@ def _scales(
     lanes = 1 if kind.wide else arch.products
     groups = len(shifts)
 
+    direct = kind.type == WeightType.BFP16
+
     def values(numbers: Any, exponents: Any, first: int) -> Any:
+        if direct:
+            words = numbers * exponents & (1 << EXPONENT_BITS) - 1
+        else:
+            halves = numpy.ldexp(numbers.astype(float), exponents).astype(numpy.float16)
+            words = halves.view(numpy.uint16)
         return [
             [
                 [
-                    {"number": int(numbers[row * lanes + lane, first + way]),
-                     "exponent": int(exponents[row * lanes + lane, first + way])}
-                    if lane < lanes else {"number": 0, "exponent": 0}
+                    int(words[row * lanes + lane, first + way]) if lane < lanes else 0
                     for way in range(shape.ways)
                 ]
                 for lane in range(arch.products)
             ]
             for row in range(arch.rows)
-        ]  # fmt: skip
+        ]
 
     return [
         packed(
@@ -180,6 +185,7 @@ def _scales(
                 "minima": values(matrix.minima, matrix.minimum_exponents, first),
                 "shifts": shifts[first : first + shape.ways].tolist(),
                 "first": first == 0, "last": first + shape.ways == groups, "wide": kind.wide,
+                "direct": direct,
             },
         )
         for first in range(0, groups, shape.ways)
