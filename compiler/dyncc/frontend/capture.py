@@ -164,6 +164,7 @@ class _Attempt:
         self.decisions = decisions
         self.tensors: dict[str, torch.Tensor] = {}
         self._names: dict[int, str] = {}
+        self._alive: list[torch.Tensor] = []
         state_tensors = [
             *module.named_parameters(remove_duplicate=False),
             *module.named_buffers(remove_duplicate=False),
@@ -182,6 +183,8 @@ class _Attempt:
 
     def name_of(self, tensor: torch.Tensor) -> tuple[str, bool]:
         """Weight name of a tensor, and whether it is module state."""
+        # States know tensors by their id, which must not be given to another while they do.
+        self._alive.append(tensor)
         name = self._names.get(id(tensor))
         is_state = name is not None
         if name is None:
