@@ -24,7 +24,7 @@ from dyncc.frontend.values import (
     Sym,
     TensorObj,
 )
-from dyncc.frontend.views import CannotRecord
+from dyncc.frontend.views import CannotRecord, NeedsNumber
 
 
 def field_names(kind: Any) -> tuple[str, ...]:
@@ -109,11 +109,9 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
     if isinstance(value, Sym) and value.extent is not None:
         return value.extent
     if isinstance(value, Sym):
-        raise CannotRecord(
-            "a number that comes out of tensor data",
-            "this function needs it when the network is compiled",
-            "Pass a constant, or compute with tensors instead of numbers.",
-        )
+        if recorder.number is None:
+            raise NeedsNumber("number")
+        return recorder.number(value)
     if isinstance(value, Bound):
         raise CannotRecord(
             "a method passed to library code",

@@ -85,8 +85,11 @@ class BlockBuilder:
         self.passed: list[tuple[Loc, Instr]] = []
         self.weight_values: dict[str, Value] = {}
         self.views: dict[Any, Value] = {}
-        #: Where a size that is known at run time only can be read: a tensor and its dimension.
+        #: Where a size that is known at run time only can be read: a tensor and its dimension, or
+        #: a tensor that holds it, and -1.
         self.extents: dict[str, tuple[Value, int]] = {}
+        #: Numbers that are known at run time only, as native code knows them.
+        self.numbers: dict[Value, Any] = {}
         self._sized: bool | None = None
         self._begun = False
         for value in params:
@@ -191,6 +194,11 @@ class BlockBuilder:
         known.update(self.params)
         known.update(value for op in self._tensor_ops for value in op.results if value is not None)
         self.extents = {name: at for name, at in self.extents.items() if at[0] in known}
+        self.numbers = {
+            value: number
+            for value, number in self.numbers.items()
+            if str(number.node.expr) in self.extents
+        }
 
     # -- finishing -----------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from dyncc.frontend.instances import (
 from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.methods import method
-from dyncc.frontend.operations import evaluate, external, promote, spread
+from dyncc.frontend.operations import evaluate, external, library_call, spread
 from dyncc.frontend.outside import outside_method
 from dyncc.frontend.raising import construct_error
 from dyncc.frontend.strings import string_method
@@ -191,11 +191,7 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
         run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
         return
     try:
-        if any(scalars_in(run.state, arg) for arg in everything):
-            promoted = promote(run, everything)
-            args = promoted[: len(args)]
-            kwargs = dict(zip(kwargs, promoted[len(args) :], strict=True))
-        run.done(run.native(function, args, kwargs))
+        run.done(library_call(run, function, args, kwargs, f"a call of `{_name(function)}`"))
     except DataDependent:
         dynamic = [sym for arg in everything for sym in scalars_in(run.state, arg)]
         if dynamic:

@@ -135,7 +135,7 @@ class Canonicaliser:
                 frame,
                 registers={},
                 visits=dict(frame.visits),
-                cleared=frame.cleared if frame.cleared[0] == frame.pc else (-1, 0),
+                cleared=frame.cleared if frame.cleared[0] == frame.pc else (-1, ()),
             )
             for frame in self._old.frames
         ]

@@ -15,11 +15,13 @@ from dyncc.frontend.extents import (
     SizeDecides,
     assert_in_region,
     fresh_extent,
+    fresh_number,
     has_symbols,
     host_size,
+    on_host,
     sizes_of,
 )
-from dyncc.frontend.guards import guard, guard_tensors, python_error
+from dyncc.frontend.guards import Guarded, guard, guard_tensors, python_error
 from dyncc.frontend.machine import Machine
 from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.unwinding import may_catch
@@ -34,10 +36,11 @@ from dyncc.frontend.values import (
     TensorObj,
     tensor_type,
 )
+from dyncc.frontend.views import NeedsNumber
 from dyncc.frontend.widening import mark_listed
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import Loc, Operand, Symbolic, Value
-from dyncc.ir.types import BOOL, INT, TensorType, Type, scalar_type_of
+from dyncc.ir.types import BOOL, FLOAT, INT, ScalarType, TensorType, Type, scalar_type_of
 
 
 class NeedStatic(Exception):
@@ -67,8 +70,8 @@ class Computing:
         """The instruction about to run."""
         raise NotImplementedError
 
-    def passed_guard(self) -> bool:
-        """Count a test that has to precede this instruction; return whether it has done so."""
+    def passed_guard(self) -> bool | None:
+        """Count a test that has to precede this instruction; return its outcome if it has."""
         raise NotImplementedError
 
     # -- scalars -------------------------------------------------------------------------------
@@ -207,8 +210,14 @@ class Computing:
         function: Callable[..., Any],
         args: Sequence[Any],
         kwargs: dict[str, Any] | None = None,
+        numbers: bool = False,
     ) -> Any:
         """Run library code on fake tensors and record its operations.
+
+        Parameters
+        ----------
+        numbers
+            Whether to let it have numbers that are known at run time only.
 
         Raises
         ------
@@ -220,13 +229,14 @@ class Computing:
         from dyncc.frontend.bridge import lower, wrap
 
         recorder = self._recorder(self.state)
+        recorder.number = self._number if numbers else None
         real_args = [lower(self.state, arg, recorder) for arg in args]
         real_kwargs = {
             name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
         }
         mark = self.builder.mark()
         sizes = sizes_of(self.machine.fakes)
-        sizes.require = self._require
+        sizes.require, sizes.decide = self._require, self._decide
         try:
             with torch.no_grad(), recorder:
                 out = function(*real_args, **real_kwargs)
@@ -250,11 +260,19 @@ class Computing:
                 self, error, lambda: function(*zeros[0], **zeros[1]), problem
             ) from error
         finally:
-            sizes.require = None
+            sizes.require = sizes.decide = None
         guard_tensors(self, self.builder.targets_since(mark))
         for name in recorder.written:
             self.decisions.add_state(name)
         return wrap(self.state, out, recorder)
+
+    def _decide(self, relation: Any) -> bool:
+        """Native code decides by a relation of sizes; raises Guarded for the first time."""
+        answer = self.passed_guard()
+        if answer is not None:
+            return answer
+        text = " ".join(("a size", str(relation.rel_op), "another"))
+        raise Guarded(Sym(on_host(self.builder, relation)), None, (text,))
 
     def _require(self, relation: Any) -> None:
         """Native code rests on a relation of sizes."""
@@ -264,12 +282,29 @@ class Computing:
                 "it raises where they do not fit each other, which the `except` would catch",
                 "Move it out of the `try`, or compare the sizes first.",
             )
-        assert_in_region(self.builder, relation)
+        named = {str(symbol) for symbol in relation.free_symbols}
+        # What torch says of the result of an operation, which is not there yet, is no condition.
+        if named <= sizes_of(self.machine.fakes).origins.keys() | self.builder.extents.keys():
+            assert_in_region(self.builder, relation)
+
+    def _number(self, sym: Sym) -> Any:
+        """A number that is known at run time only, for native code."""
+        found = self.builder.numbers.get(sym.value)
+        if found is None:
+            kind = sym.value.type
+            if kind not in (INT, FLOAT):
+                raise NeedsNumber(kind)
+            assert isinstance(kind, ScalarType)
+            dtype = Symbolic("dtype", "i64" if kind == INT else "f64")
+            made = (TensorType(dtype.name, ()),)
+            (tensor,) = self.builder.host("tensor", (sym.value, dtype), made, self.loc)
+            found = self.builder.numbers[sym.value] = fresh_number(self.machine.fakes, kind)
+            self.builder.extents[str(found.node.expr)] = tensor, -1
+        return found
 
     def known_size(self, origins: frozenset[Any]) -> None:
         """Where a size is needed that a loop made one of run time: go back to unrolling it."""
-        if origins:
-            self.decisions.keep(origins)
+        if self.decisions.keep(origins):
             raise Restart
 
 

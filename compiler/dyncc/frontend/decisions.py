@@ -75,6 +75,8 @@ class Decisions:
         For each program point, the places that vary there.
     kept
         Places that must stay static.
+    rolled
+        Places that can not, since the loop around them would be unrolled without end.
     loops
         Heads of loops whose trip count depends on data.
     state
@@ -87,6 +89,7 @@ class Decisions:
 
     widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
+    rolled: set[tuple[Context, Path]] = field(default_factory=set)
     loops: set[Context] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
     owned_arguments: bool = False
@@ -103,12 +106,29 @@ class Decisions:
         known[path] = how
         self.changed = True
 
-    def keep(self, origins: frozenset[Any]) -> None:
-        """Take widenings back, for good."""
+    def keep(self, origins: frozenset[Any]) -> bool:
+        """Take widenings back, for good; return whether there are any left to be taken back."""
+        origins -= self.rolled
         for context, path in origins:
             self.kept.add((context, path))
             self.widened.get(context, {}).pop(path, None)
-        self.changed = True
+        self.changed |= bool(origins)
+        return bool(origins)
+
+    def roll(self, context: Context) -> bool:
+        """Widen after all what is kept in loops around a context; return whether there is any."""
+        found = {
+            (head, path)
+            for head, path in self.kept
+            if head
+            and head[:-1] == context[: len(head) - 1]
+            # In the same function, wherever in it.
+            and [head[-1][0]] == [code for code, _ in context[len(head) - 1 : len(head)]]
+        }
+        self.kept -= found
+        self.rolled |= found
+        self.changed |= bool(found)
+        return bool(found)
 
     def add_loop(self, context: Context) -> None:
         """Note a loop with a data-dependent trip count."""

@@ -5,8 +5,8 @@ They come from `nonzero` and its like, from tensors that grow in loops, and from
 Such a size is an unbacked symbol of torch's ShapeEnv. Its name stands in tensor types; in a region
 its value is read off a tensor that has it, and on the host it is a number like any other.
 
-Native code may rest on a relation between such sizes. That it takes for granted (two tensors that
-are added are of one size) is asserted in the region.
+Native code may rest on a relation between such sizes. What it takes for granted (two tensors that
+are added are of one size) is asserted in the region; by what it decides, the program branches.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dyncc.frontend.builder import ASSERT, BlockBuilder
 from dyncc.frontend.decisions import Unsupported
 from dyncc.ir import hostops
 from dyncc.ir.hcfg import Value
-from dyncc.ir.types import INT
+from dyncc.ir.types import FLOAT, INT, ScalarType, TensorType, scalar_type_of
 
 #: What native code raises that decides something by such a size.
 SizeDecides = GuardOnDataDependentSymNode
@@ -46,6 +46,9 @@ class Sizes(ShapeEnv):
     require
         Called with a relation that native code takes for granted and that is not known to hold.
         Without it, relations were asserted before.
+    decide
+        Called with a relation by which native code decides; returns whether it holds. Without it,
+        that is an error.
     origins
         By the name of a size: the widenings that made it one that is known at run time only.
     """
@@ -53,6 +56,7 @@ class Sizes(ShapeEnv):
     def __init__(self) -> None:
         super().__init__()
         self.require: Callable[[Any], None] | None = None
+        self.decide: Callable[[Any], bool] | None = None
         self.origins: dict[str, frozenset[Any]] = {}
 
     def guard_or_defer_runtime_assert(  # type: ignore[override]  # a function, as torch calls it
@@ -62,6 +66,19 @@ class Sizes(ShapeEnv):
         if self.require is not None and self._maybe_evaluate_static(orig_expr) is None:
             self.require(orig_expr)
         return bool(super().guard_or_defer_runtime_assert(orig_expr, msg, fx_node))
+
+    def evaluate_expr(self, orig_expr: Any, *args: Any, **kwargs: Any) -> Any:
+        """What torch calls where code decides by a relation."""
+        try:
+            return super().evaluate_expr(orig_expr, *args, **kwargs)
+        except SizeDecides as error:
+            relation = error.cond
+            if self.decide is None or not isinstance(relation, sympy.core.relational.Relational):
+                raise
+            holds = self.decide(relation)
+            # From here on torch knows.
+            super().guard_or_defer_runtime_assert(relation if holds else ~relation, "decided")
+            return super().evaluate_expr(orig_expr, *args, **kwargs)
 
     def origins_of(self, expr: Any) -> frozenset[Any]:
         """The widenings that a size, or a relation of sizes, comes from."""
@@ -114,6 +131,15 @@ def fresh_extent(
     return found
 
 
+def fresh_number(like: FakeTensorMode, kind: ScalarType) -> torch.SymInt | torch.SymFloat:
+    """A number of which nothing is known, beside the sizes of a mode."""
+    sizes = sizes_of(like)
+    found: torch.SymInt | torch.SymFloat
+    found = sizes.create_unbacked_symint() if kind == INT else sizes.create_unbacked_symfloat()
+    sizes.origins[str(found.node.expr)] = frozenset()
+    return found
+
+
 def has_symbols(value: Any) -> bool:
     """Whether there is a size that is known at run time only in the arguments of an operation."""
     if isinstance(value, torch.Tensor):
@@ -125,23 +151,26 @@ def has_symbols(value: Any) -> bool:
     return isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
-#: Operations on sizes: what they are in a region, and in Python.
-_OPERATIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "add": ("aten.add.int", operator.add),
-    "mul": ("aten.mul.int", operator.mul),
-    "floordiv": ("aten.floordiv.int", operator.floordiv),
-    "mod": ("aten.remainder.int", operator.mod),
-    "min": ("prim.min.int", min),
-    "max": ("prim.max.int", max),
+#: Operations on sizes, in Python.
+_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "min": min,
+    "max": max,
     **{
-        name: (f"aten.{name}.int", getattr(operator, name))
-        for name in ("eq", "ne", "lt", "le", "gt", "ge")
+        name: getattr(operator, name)
+        for name in ("add", "mul", "floordiv", "mod", "eq", "ne", "lt", "le", "gt", "ge")
     },
+    "and": operator.and_,
+    "or": operator.or_,
 }
+#: Those that regions know by another name than ``aten.NAME.TYPE``.
+_IN_REGIONS = {
+    "mod": "aten.remainder.int", "min": "prim.min.int", "max": "prim.max.int",
+    "and": "aten.__and__.bool", "or": "aten.__or__.bool",
+}  # fmt: skip
 
 
-def region_size(builder: BlockBuilder, extent: torch.SymInt) -> Any:
-    """A size as an operand of an operation in a region."""
+def region_size(builder: BlockBuilder, extent: torch.SymInt | torch.SymFloat) -> Any:
+    """A size, or another number, as an operand of an operation in a region."""
     return _evaluate(builder, extent.node.expr, *_in_region(builder))
 
 
@@ -158,32 +187,46 @@ def assert_in_region(builder: BlockBuilder, relation: Any) -> None:
 
 def _in_region(builder: BlockBuilder) -> tuple[Any, Any]:
     def apply(op: str, left: Any, right: Any) -> Any:
-        (value,) = builder.tensor(_OPERATIONS[op][0], (left, right), (), (INT,))
+        kinds = {
+            "float" if hostops.operand_type(item) == FLOAT else "int" for item in (left, right)
+        }
+        target = _IN_REGIONS.get(op) or f"aten.{op}.{'_'.join(sorted(kinds))}"
+        (value,) = builder.tensor(target, (left, right), (), (INT,))
         return value
 
     def read(place: tuple[Value, int]) -> Any:
-        (value,) = builder.tensor("aten.sym_size.int", place, (), (INT,))
-        return value
+        tensor, axis = place
+        if axis < 0:
+            assert isinstance(tensor.type, TensorType)
+            kind = scalar_type_of(tensor.type.dtype)
+            return builder.tensor("aten.item.default", (tensor,), (), (kind,))[0]
+        return builder.tensor("aten.sym_size.int", place, (), (INT,))[0]
 
     return apply, read
 
 
 def host_size(builder: BlockBuilder, extent: torch.SymInt) -> Any:
     """A size as a number on the host."""
+    return on_host(builder, extent.node.expr)
+
+
+def on_host(builder: BlockBuilder, expr: Any) -> Any:
+    """A size, or the truth of a relation of sizes, on the host."""
 
     def apply(op: str, left: Any, right: Any) -> Any:
         (kind,) = hostops.result_types(op, (left, right)) or ()
         return builder.host(op, (left, right), (kind,))[0]
 
     def read(place: tuple[Value, int]) -> Any:
-        return builder.host("dim", place, (INT,))[0]
+        op, args = ("dim", place) if place[1] >= 0 else ("item", place[:1])
+        return builder.host(op, args, hostops.result_types(op, args) or ())[0]
 
-    return _evaluate(builder, extent.node.expr, apply, read)
+    return _evaluate(builder, expr, apply, read)
 
 
 def _evaluate(builder: BlockBuilder, expr: Any, apply: Any, read: Any) -> Any:
-    if expr.is_Integer:
-        return int(expr)
+    if expr.is_Integer or expr.is_Float:
+        return int(expr) if expr.is_Integer else float(expr)
     place = builder.extents.get(str(_name(expr)))
     if place is not None:
         return read(place)
@@ -198,7 +241,7 @@ def _evaluate(builder: BlockBuilder, expr: Any, apply: Any, read: Any) -> Any:
     first, *rest = (_evaluate(builder, part, apply, read) for part in args)
     for part in rest:
         if isinstance(first, int) and isinstance(part, int):
-            first = _OPERATIONS[op][1](first, part)
+            first = _OPERATIONS[op](first, part)
         else:
             first = apply(op, first, part)
     return first
@@ -209,7 +252,8 @@ def _parts(expr: Any) -> tuple[str, tuple[Any, ...]] | None:
     if isinstance(expr, sympy.core.relational.Relational):
         return _RELATIONS[expr.rel_op], expr.args
     name = type(expr).__name__
-    op = {"Add": "add", "Mul": "mul", "Max": "max", "Min": "min", "FloorDiv": "floordiv"}.get(name)
+    op = {"Add": "add", "Mul": "mul", "Max": "max", "Min": "min", "FloorDiv": "floordiv",
+          "And": "and", "Or": "or"}.get(name)  # fmt: skip
     if name in ("Mod", "PythonMod"):
         op = "mod"
     return None if op is None else (op, expr.args)

@@ -26,10 +26,13 @@ Test = Callable[["Computing", tuple[Any, ...]], Any]
 
 
 class Guarded(Exception):
-    """The block has to branch before this instruction on whether it raises."""
+    """The block has to branch before this instruction on whether it raises.
 
-    def __init__(self, good: Sym, kind: type[BaseException], args: tuple[Any, ...]) -> None:
-        super().__init__(kind.__name__)
+    With None for the exception, it is carried out either way, and does not do the same.
+    """
+
+    def __init__(self, good: Sym, kind: type[BaseException] | None, args: tuple[Any, ...]) -> None:
+        super().__init__(kind)
         self.good = good
         self.kind = kind
         self.arguments = args

@@ -31,6 +31,9 @@ from dyncc.frontend.values import (
 from dyncc.frontend.views import CannotRecord
 from dyncc.ir.hcfg import Branch, Jump, Loc, Operand, Raise, Value
 
+#: So many relations of sizes may one operation decide by.
+MAX_QUESTIONS = 8
+
 
 class Finished(Exception):
     """The block has its terminator."""
@@ -96,7 +99,7 @@ class Interpreter(Computing):
         try:
             try:
                 HANDLERS[self.instr.op](self, self.instr)
-                frame.cleared = (-1, 0)
+                frame.cleared = (-1, ())
             except PythonError as error:
                 self.state = before.copy()
                 self.throw(self.state, error)
@@ -107,8 +110,7 @@ class Interpreter(Computing):
                 raise InternalError("an instruction cannot be cut", where=str(self.loc)) from late
             self.cut()
         except NeedStatic as need:
-            if need.sym.origins:
-                self.decisions.keep(need.sym.origins)
+            if self.decisions.keep(need.sym.origins):
                 raise Restart from need
             self._give_up(
                 before,
@@ -143,19 +145,35 @@ class Interpreter(Computing):
             except Unsupported as problem:
                 self._give_up(before, problem)
 
-    def passed_guard(self) -> bool:
-        """Count a test that has to precede this instruction; return whether it has done so."""
+    def passed_guard(self) -> bool | None:
+        """Count a test that has to precede this instruction; return its outcome if it has."""
         self._guards += 1
-        pc, passed = self.frame.cleared
-        return pc == self.frame.pc and self._guards <= passed
+        pc, outcomes = self.frame.cleared
+        passed = pc == self.frame.pc and self._guards <= len(outcomes)
+        return outcomes[self._guards - 1] if passed else None
 
     def _branch_before(self, test: Guarded) -> None:
-        """Branch on whether this instruction raises."""
-        self.expect_join(raising=True)
+        """Branch on whether this instruction raises, or on what it decides by."""
+        pc, outcomes = self.frame.cleared
+        before = outcomes if pc == self.frame.pc else ()
+        # Those whose outcome is known by itself are counted, too.
+        before += (True,) * (self._guards - 1 - len(before))
+        if len(before) == MAX_QUESTIONS:
+            raise Unsupported(
+                "an operation that decides by sizes that are known at run time only",
+                f"it asks for more than {MAX_QUESTIONS} relations of them",
+                "Use an operation that works alike for every size.",
+            )
+        self.expect_join(raising=test.kind is not None)
         good, bad = self.state.copy(), self.state.copy()
-        good.frames[-1].cleared = (good.frames[-1].pc, self._guards)
-        self.throw(bad, PythonError(test.kind, test.arguments))
-        text = f"{ast.unparse(self.instr.node)} raises no {test.kind.__name__}"  # type: ignore[arg-type]
+        good.frames[-1].cleared = (self.frame.pc, (*before, True))
+        source = ast.unparse(self.instr.node)  # type: ignore[arg-type]
+        if test.kind is None:
+            bad.frames[-1].cleared = (self.frame.pc, (*before, False))
+            text = f"{source} where {test.arguments[0]}"
+        else:
+            self.throw(bad, PythonError(test.kind, test.arguments))
+            text = f"{source} raises no {test.kind.__name__}"
         self.fork(test.good.value, good, bad, text)
 
     def throw(self, state: State, error: PythonError) -> None:

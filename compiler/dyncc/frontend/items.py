@@ -21,7 +21,7 @@ from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.library_containers import missing_item
 from dyncc.frontend.lists import dynamic_get, dynamic_set
 from dyncc.frontend.objects import container_of, iterate
-from dyncc.frontend.operations import evaluate, external, source_text
+from dyncc.frontend.operations import evaluate, external, library_call, source_text
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
@@ -142,7 +142,7 @@ def tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
     """``owner[index]`` of a tensor."""
     parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(part, Sym) for part in parts):
-        return run.native(operator.getitem, (owner, index))
+        return library_call(run, operator.getitem, (owner, index), {}, "a slice")
     if any(part is Ellipsis or isinstance(part, Ref | list) for part in parts):
         view, places = owner, _places_in(run, owner, parts)
         rest = tuple(part for part in parts if not isinstance(part, Sym))
@@ -153,17 +153,23 @@ def tensor_item(run: Interpreter, owner: Ref, index: Any) -> Any:
         length = run.size(run.state.heap[view].fake.shape[dim])
         chosen = run.index_tensor(sym, length)
         view = run.native(lambda x, i, dim=dim: x.index_select(dim, i).squeeze(dim), (view, chosen))
-    return run.native(operator.getitem, (view, rest)) if rest else view
+    return library_call(run, operator.getitem, (view, rest), {}, "a slice") if rest else view
 
 
 def _take_numbers(run: Interpreter, index: Any, register: str) -> None:
     """Let tensors that hold one integer be numbers in an index, from another block on."""
+
+    def taken(part: Any) -> Any:
+        if isinstance(part, slice):
+            return slice(*map(taken, (part.start, part.stop, part.step)))
+        return run.scalar(part) if _is_number(run, part) else part
+
     parts = index if isinstance(index, tuple) else (index,)
-    if not any(_is_number(run, part) for part in parts):
-        return
-    taken = tuple(run.scalar(part) if _is_number(run, part) else part for part in parts)
-    run.frame.registers[register] = taken if isinstance(index, tuple) else taken[0]
-    run.cut()
+    bounds = [(p.start, p.stop, p.step) if isinstance(p, slice) else (p,) for p in parts]
+    if any(_is_number(run, bound) for found in bounds for bound in found):
+        numbers = tuple(map(taken, parts))
+        run.frame.registers[register] = numbers if isinstance(index, tuple) else numbers[0]
+        run.cut()
 
 
 def _is_number(run: Interpreter, part: Any) -> bool:
@@ -207,7 +213,7 @@ def _static_part(
             "Index step by step.",
         )
     rest = tuple(slice(None) if isinstance(part, Sym) else part for part in parts)
-    view: Ref = run.native(operator.getitem, (owner, rest))
+    view: Ref = library_call(run, operator.getitem, (owner, rest), {}, "a slice")
     places: list[tuple[Sym, int]] = []
     dim = 0
     for part in parts:

@@ -18,7 +18,7 @@ from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import Instr
-from dyncc.frontend.decisions import Context, Decisions, Unsupported
+from dyncc.frontend.decisions import Context, Decisions, Restart, Unsupported
 from dyncc.frontend.differences import differences
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
@@ -35,6 +35,8 @@ from dyncc.ir.types import SCALARS, Type
 MAX_BLOCKS = 4000
 #: More copies of one place than any unrolled network needs; a loop that never closes makes more.
 MAX_VARIANTS = 400
+#: More turns than a loop has that is unrolled since it needs a number of each turn.
+MAX_UNROLLED = 200
 
 
 class Machine:
@@ -149,7 +151,10 @@ class Machine:
             name = self._memo[canonical.key] = self._new_name()
             variants = self._variants.setdefault(context, [])
             variants.append((canonical.key, canonical))
-            if len(variants) > MAX_VARIANTS or self._block_count > MAX_BLOCKS:
+            too_many = len(variants) > MAX_VARIANTS or self._block_count > MAX_BLOCKS
+            if (too_many or len(variants) > MAX_UNROLLED) and self.decisions.roll(context):
+                raise Restart
+            if too_many:
                 self.diagnose(
                     state,
                     Unsupported(

@@ -16,7 +16,7 @@ from dyncc.frontend.instances import known_method
 from dyncc.frontend.interpreter import DataDependent, Interpreter
 from dyncc.frontend.lists import dynamic_method, static_method
 from dyncc.frontend.numbers import number_method
-from dyncc.frontend.operations import promote
+from dyncc.frontend.operations import library_call
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     ArrayObj,
@@ -86,11 +86,10 @@ def tensor_method(
         view = run.native(getattr(torch.Tensor, name.removesuffix("_")), (owner, *args), kwargs)
         run.state.heap[owner] = run.state.heap[view]
         return owner
-    everything = promote(run, (owner, *args, *kwargs.values()))
     try:
-        count = 1 + len(args)
-        named = dict(zip(kwargs, everything[count:], strict=True))
-        return run.native(getattr(torch.Tensor, name), everything[:count], named)
+        return library_call(
+            run, getattr(torch.Tensor, name), (owner, *args), kwargs, f"`.{name}()`"
+        )
     except DataDependent:
         for sym in scalars_in(run.state, (*args, *kwargs.values())):
             run.static(sym, f"`.{name}()`")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dyncc.frontend.arrays import array, array_operator, as_array, tensor_of
-from dyncc.frontend.bridge import is_static
+from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.code import Instr
 from dyncc.frontend.containers import (
     SET_OPERATORS,
@@ -23,7 +23,7 @@ from dyncc.frontend.containers import (
     static_key,
 )
 from dyncc.frontend.decisions import PythonError, Unsupported
-from dyncc.frontend.interpreter import Interpreter, handles
+from dyncc.frontend.interpreter import DataDependent, Interpreter, handles
 from dyncc.frontend.lists import dynamic_display, dynamic_method
 from dyncc.frontend.strings import percent
 from dyncc.frontend.values import (
@@ -35,6 +35,7 @@ from dyncc.frontend.values import (
     Sym,
     short_dtype,
 )
+from dyncc.frontend.views import NeedsNumber
 
 _BINARY: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "Add": (operator.add, operator.iadd, "add"),
@@ -222,6 +223,40 @@ def promote(run: Interpreter, args: tuple[Any, ...]) -> tuple[Any, ...]:
         dtype = torch.result_type(dtypes[0], sample) if dtypes else torch.tensor(sample).dtype
         promoted.append(run.scalar_tensor(arg, short_dtype(dtype)))
     return tuple(promoted)
+
+
+def library_call(
+    run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str
+) -> Any:
+    """Library code, which may take numbers that are known at run time only.
+
+    Such a number is a tensor to it if that will do; else it is made known, if it was known before
+    a loop was rolled; else it is an operand in a region.
+
+    Raises
+    ------
+    DataDependent
+        If it asks for the content of a tensor.
+    """
+    everything = (*args, *kwargs.values())
+    dynamic = [sym for arg in everything for sym in scalars_in(run.state, arg)]
+    if all(sym.extent is not None for sym in dynamic):
+        return run.native(function, args, kwargs)
+    promoted = promote(run, everything)
+    mark = run.builder.mark()
+    named = dict(zip(kwargs, promoted[len(args) :], strict=True))
+    try:
+        return run.native(function, promoted[: len(args)], named)
+    except (DataDependent, NeedsNumber):
+        run.builder.rollback(mark)
+    except Unsupported as problem:
+        if not isinstance(problem.__cause__, TypeError):
+            raise
+        run.builder.rollback(mark)
+    for sym in dynamic:
+        if sym.origins - run.decisions.rolled:
+            run.static(sym, what)
+    return run.native(function, args, kwargs, numbers=True)
 
 
 #: What Python raises for a mistake in a program.

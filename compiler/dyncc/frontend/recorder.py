@@ -23,6 +23,7 @@ from dyncc.frontend.values import (
     Ref,
     State,
     Storage,
+    Sym,
     TensorObj,
     ViewStep,
     short_dtype,
@@ -93,6 +94,8 @@ class Recorder(TorchDispatchMode):
         self.builder = builder
         self.fakes = fakes
         self.name_of = name_of
+        #: Gives native code a number that is known at run time only; without it, it gets none.
+        self.number: Callable[[Sym], Any] | None = None
         self.written: set[str] = set()
         self._refs: dict[int, Ref] = {}
         self._keep: list[torch.Tensor] = []
@@ -238,7 +241,7 @@ class Recorder(TorchDispatchMode):
             return self.read(self.ref_of(item))
         if isinstance(item, list | tuple):
             return tuple(self._operand(part) for part in item)
-        if isinstance(item, torch.SymInt):
+        if isinstance(item, torch.SymInt | torch.SymFloat):
             operand: Operand = region_size(self.builder, item)
             return operand
         return to_operand(item)
@@ -363,7 +366,7 @@ class Recorder(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         overload = func._overloadname
         if func in (aten.zero_.default, aten.fill_.Scalar):
-            content = 0 if func is aten.zero_.default else args[1]
+            content = 0 if func is aten.zero_.default else self._operand(args[1])
             arguments: tuple[Operand, ...] = (self._operand(args[0]), content)
             return self._one("aten.full_like.default", arguments, (), kind)
         packet = getattr(aten, name.removesuffix("_"), None)

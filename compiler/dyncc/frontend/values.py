@@ -232,8 +232,8 @@ class Frame:
 
     ``joins`` are the program points where paths that forked in this activation meet again (-1
     stands for its return); ``visits`` gives the state's fork count at the last visit of each loop
-    head, and ``turned`` holds those that it came back to. ``cleared`` says how many tests of
-    `guards` the instruction at a program point has passed.
+    head, and ``turned`` holds those that it came back to. ``cleared`` has the outcomes of tests
+    that precede the instruction at a program point, see `guards`.
     ``exhausted`` is, in a generator, the program point of its consumer to go on at when it returns;
     it is None where the consumer called ``next``. ``called`` is what was known of the arguments of
     a recursive call.
@@ -246,7 +246,7 @@ class Frame:
     result: str | None = None
     joins: frozenset[int] = frozenset()
     visits: dict[int, int] = field(default_factory=dict)
-    cleared: tuple[int, int] = (-1, 0)
+    cleared: tuple[int, tuple[bool, ...]] = (-1, ())
     exhausted: int | None = None
     called: Any = None
     turned: frozenset[int] = frozenset()

@@ -25,6 +25,17 @@ class CannotRecord(Exception):
         self.hint = hint
 
 
+class NeedsNumber(CannotRecord):
+    """A number that is known at run time only, where there is nothing that stands for it."""
+
+    def __init__(self, kind: object) -> None:
+        super().__init__(
+            f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind} that comes out of tensor data",
+            "this function needs it when the network is compiled",
+            "Pass a constant, or compute with tensors instead of numbers.",
+        )
+
+
 WRITE_BY_SIZE = (
     "a write to a part of a tensor whose size depends on data",
     "the whole cannot be put together again from its parts here",
