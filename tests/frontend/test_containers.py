@@ -157,6 +157,33 @@ def test_comprehensions() -> None:
     check(network(forward, layers=layers))
 
 
+def test_slices_by_data_of_a_list_of_known_length() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        steps = [x * i for i in range(4)]
+        count = int((x > 0).sum())
+        total, names = torch.zeros_like(x), []
+        for step in reversed(steps[:count]):
+            total = total + step * 2
+            names.append(count)
+        return total, names, len(steps[1:count]), [1, 2, 3, 4][count:]
+
+    check(network(forward))
+
+
+def test_a_loop_that_gathers_lists_of_several_lengths_is_unrolled() -> None:
+    def forward(self: Any, x: Tensor) -> list[list[int]]:
+        found = []
+        for row in range(2):
+            tags = [int(x[0, row].item())]
+            while tags[-1] > 0:
+                tags.append(tags[-1] - 1)
+            tags.reverse()
+            found.append(tags)
+        return found
+
+    check(network(forward))
+
+
 def test_slices_and_ellipsis() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         y = x[..., 1:3] + x[:, ::2] * x[:, -1:]

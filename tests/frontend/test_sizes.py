@@ -58,6 +58,19 @@ def test_masked_writes() -> None:
     check(network(forward), grids())
 
 
+def test_a_mask_that_changed_chooses_another_number_of_rows() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        chosen = x[:, 0] > 0
+        left = x[chosen]
+        if x.sum() > 0:
+            left = left * 2
+        chosen[1] = False
+        right = x[chosen]
+        return left, right, left.shape[0], right.shape[0]
+
+    check(network(forward), grids())
+
+
 def test_sizes_are_numbers() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
         found = torch.nonzero(x[0] > 0)
@@ -165,7 +178,7 @@ def test_joined_lists_are_tensors_like_others() -> None:
     [
         (lambda x: torch.nonzero(x).squeeze(), "the number of its dimensions would depend on data"),
         (lambda x: 1 if x[x > 0] > 0 else 0, "the truth or the number of a tensor whose size"),
-        (lambda x: (x[x > 0] * 1).mul_(2)[:2].add_(1), "a write to a part of a tensor whose size"),
+        (lambda x: (x[x > 0] * 1)[None].add_(1), "a write to a part of a tensor whose size"),
         (lambda x: torch.nonzero(x).tolist(), "lists in lists of run-time length"),
         (lambda x: x[x > 0].chunk(2), "it decides by the size of a tensor"),
     ],

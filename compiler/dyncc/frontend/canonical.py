@@ -350,7 +350,8 @@ class Canonicaliser:
             return self._tensor(item, path)
         if isinstance(item, ListObj):
             if isinstance(template := self._widen.get(path), Template):
-                return self._object(DynListObj(template, self._packed[path]), path)
+                origins = frozenset({(self._origin, path)})
+                return self._object(DynListObj(template, self._packed[path], origins), path)
             key, items = self._walk(item.items, path)
             return ("list", *key[1:]), ListObj(items)
         if isinstance(item, DictObj):
@@ -388,7 +389,10 @@ class Canonicaliser:
                 self._leaf(value, kind, (*path, "column", index))
                 for index, (value, kind) in enumerate(zip(item.values, types, strict=True))
             )
-            return ("dynamic list", item.element), DynListObj(item.element, params)
+            origins = item.origins
+            if path in self._widen:
+                origins |= {(self._origin, path)}
+            return ("dynamic list", item.element), DynListObj(item.element, params, origins)
         if isinstance(item, DynIterObj):
             key, parts = self._walk((item.source, item.position, item.stop, item.step), path)
             return ("dynamic iterator", key), DynIterObj(*parts)

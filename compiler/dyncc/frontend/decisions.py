@@ -77,6 +77,8 @@ class Decisions:
         Places that must stay static.
     rolled
         Places that can not, since the loop around them would be unrolled without end.
+    together
+        For each widening, the fewest that came with it: two states differed in all of them.
     loops
         Heads of loops whose trip count depends on data.
     state
@@ -90,6 +92,7 @@ class Decisions:
     widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
     rolled: set[tuple[Context, Path]] = field(default_factory=set)
+    together: dict[Any, frozenset[Any]] = field(default_factory=dict)
     loops: set[Context] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
     owned_arguments: bool = False
@@ -129,6 +132,15 @@ class Decisions:
         self.rolled |= found
         self.changed |= bool(found)
         return bool(found)
+
+    def explain(self, origin: Any, reason: frozenset[Any]) -> None:
+        """Note that a widening came with others; the fewest say what it has to do with."""
+        if len(reason) <= len(self.together.get(origin, reason)):
+            self.together[origin] = reason
+
+    def unroll(self, origins: frozenset[Any]) -> bool:
+        """Take back what was widened, and all that was for the same reason, as `keep` does."""
+        return self.keep(origins.union(*(self.together.get(origin, ()) for origin in origins)))
 
     def add_loop(self, context: Context) -> None:
         """Note a loop with a data-dependent trip count."""

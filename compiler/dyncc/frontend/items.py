@@ -19,9 +19,10 @@ from dyncc.frontend.instances import (
 )
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.library_containers import missing_item
-from dyncc.frontend.lists import dynamic_get, dynamic_set
+from dyncc.frontend.lists import dynamic_get, dynamic_set, pack_list
 from dyncc.frontend.objects import container_of, iterate
 from dyncc.frontend.operations import evaluate, external, library_call, source_text
+from dyncc.frontend.templates import NoTemplate, template_of
 from dyncc.frontend.values import (
     DictObj,
     DynListObj,
@@ -72,6 +73,9 @@ def _getitem(run: Interpreter, instr: Instr) -> None:
     if isinstance(index, Sym):
         _split(run, owner, index, instr.uses[1])
         return
+    if isinstance(found, ListObj) and (part := _dynamic_slice(run, found, index)) is not None:
+        run.done(part)
+        return
     index = _static_slice(run, index)
     if isinstance(found, ListObj):
         item = evaluate(run, operator.getitem, list(found.items), index)
@@ -93,6 +97,28 @@ def _static_slice(run: Interpreter, index: Any) -> Any:
         return index
     bounds = (run.scalar(part) for part in (index.start, index.stop, index.step))
     return slice(*(run.static(part, "a slice") for part in bounds))
+
+
+def _dynamic_slice(run: Interpreter, found: ListObj, index: Any) -> Any:
+    """A part of a list of known length whose bounds come out of tensor data: a list of its own.
+
+    None where the bounds are known, or the items are not of one kind.
+    """
+    if not isinstance(index, slice):
+        return None
+    bounds = [run.scalar(part) for part in (index.start, index.stop, index.step)]
+    dynamic = [part for part in bounds if isinstance(part, Sym)]
+    if not dynamic or any(part.origins for part in dynamic):
+        return None
+    try:
+        templates = {template_of(run.state, item) for item in found.items}
+    except NoTemplate:
+        return None
+    if len(templates) != 1:
+        return None
+    (template,) = templates
+    whole = DynListObj(template, pack_list(run, found, template))
+    return dynamic_get(run, whole, slice(*bounds))
 
 
 def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from typing import Any
 
 from dyncc.frontend.bridge import element
-from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.guards import guard
 from dyncc.frontend.interpreter import Interpreter
+from dyncc.frontend.templates import is_like
 from dyncc.frontend.values import DynListObj, ListObj, Ref, Sym
 from dyncc.frontend.widening import element_leaves, mark_listed, pack
 from dyncc.ir.hcfg import Symbolic, Value
@@ -50,6 +52,9 @@ def dynamic_set(run: Interpreter, found: DynListObj, index: Any, value: Any) -> 
 def _with_element(
     run: Interpreter, found: DynListObj, op: str, value: Any, position: tuple[Any, ...] = ()
 ) -> DynListObj:
+    alike = is_like(run.state, value, found.element)
+    if not alike and run.decisions.unroll(found.origins):
+        raise Restart  # a loop that adds elements of several kinds is unrolled
     mark_listed(run.state, value)
     leaves = element_leaves(
         value, found.element, run.state, run.builder, lambda state, ref: run.value_in(state, ref)
@@ -58,7 +63,7 @@ def _with_element(
         run.builder.host(op, (column, *position, leaf), (column.type,), run.loc)[0]  # type: ignore[arg-type]
         for column, leaf in zip(found.values, leaves, strict=True)
     )
-    return DynListObj(found.element, values)
+    return replace(found, values=values)
 
 
 def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...]) -> Any:
@@ -78,7 +83,7 @@ def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...
             run.builder.host("list.pop", (value, index), (value.type, kind), run.loc)
             for value, kind in zip(found.values, found.element.leaves(), strict=True)
         ]
-        heap[owner] = DynListObj(found.element, tuple(rest for rest, _ in pairs))
+        heap[owner] = replace(found, values=tuple(rest for rest, _ in pairs))
         leaves = [_leaf(run, taken) for _, taken in pairs]
         return element(run.state, found.element, leaves)
     if name == "copy":
@@ -88,7 +93,7 @@ def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...
             run.builder.host("list.reverse", (value,), (value.type,), run.loc)[0]
             for value in found.values
         )
-        heap[owner] = DynListObj(found.element, values)
+        heap[owner] = replace(found, values=values)
         return None
     if name == "extend":
         heap[owner] = concatenate(run, found, args[0])
@@ -112,7 +117,7 @@ def concatenate(run: Interpreter, left: DynListObj, right: Any) -> DynListObj:
             run.builder.host("list.concat", pair, (pair[0].type,), run.loc)[0]
             for pair in zip(left.values, other.values, strict=True)
         )
-        return DynListObj(left.element, values)
+        return replace(left, values=values)
     if isinstance(other, ListObj):
         for item in other.items:
             left = _with_element(run, left, "list.append", item)

@@ -212,9 +212,11 @@ class Machine:
             templates = [template_at(path, earlier.state, state) for path in paths]
             if any(template is None for template in templates):
                 continue
+            reason = frozenset((context, without_mark(path)) for path in paths)
             for path, template in zip(paths, templates, strict=True):
                 assert template is not None
                 self.decisions.widen(context, without_mark(path), found[path] or template[0])
+                self.decisions.explain((context, without_mark(path)), reason)
             any_widened = True
             if sizes:
                 # Labels of sizes mean nothing beside those of before.

@@ -335,9 +335,9 @@ class Recorder(TorchDispatchMode):
                 return item
             tensor: TensorObj = self.state.heap[self.ref_of(item)]
             fake = self.state.heap[tensor.storage].fake
-            found = bases.setdefault(
-                tensor.storage, torch.zeros(tuple(fake.shape), dtype=fake.dtype)
-            )
+            # Whether views overlap is the same for all sizes that leave room.
+            shape = [extent if isinstance(extent, int) else 3 for extent in fake.shape]
+            found = bases.setdefault(tensor.storage, torch.zeros(shape, dtype=fake.dtype))
             for step in tensor.chain:
                 found = apply_step(step, found)
             return found
@@ -439,9 +439,9 @@ class Recorder(TorchDispatchMode):
     def _inverse(self, step: ViewStep, outer: Value, new: Value, fake: torch.Tensor) -> Value:
         """`outer` with the part that `step` views replaced by `new`."""
         kind = tensor_type(fake)
-        if not kind.is_static:
-            raise CannotRecord(*WRITE_BY_SIZE)
         func, args = step.func, step.args
+        if not kind.is_static and func in RESHAPES:
+            raise CannotRecord(*WRITE_BY_SIZE)
         if step.index is not None:
             func, args = as_single_view(step, outer)
         rank = fake.dim()

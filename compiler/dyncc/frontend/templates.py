@@ -51,3 +51,11 @@ def template_of(state: State, item: Any) -> Template:
             parts = tuple(template_of(state, part) for part in found.items)
             return Template("list", None, parts)
     raise NoTemplate
+
+
+def is_like(state: State, item: Any, template: Template) -> bool:
+    """Whether an element has a template."""
+    try:
+        return template_of(state, item) == template
+    except NoTemplate:
+        return False

@@ -205,11 +205,12 @@ class DynListObj:
     """A list of run-time length whose elements all look like `element`.
 
     ``element`` is a template (see `templates.Template`); ``values`` holds one SSA list for each of
-    its leaves.
+    its leaves. ``origins`` are as in `Sym`.
     """
 
     element: Any
     values: tuple[Value, ...]
+    origins: frozenset[Any] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
