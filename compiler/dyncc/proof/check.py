@@ -44,7 +44,7 @@ class Prover:
     program
         The artifact.
     rtol, atol
-        A value may differ by `rtol` of the source's plus `atol`.
+        A value may differ by `rtol` of the source's greatest in its tensor plus `atol`.
     """
 
     def __init__(
@@ -310,7 +310,7 @@ def prove(
     inputs
         Arguments of calls; at least one.
     rtol, atol
-        A value may differ by `rtol` of the source's plus `atol`.
+        A value may differ by `rtol` of the source's greatest in its tensor plus `atol`.
     seed
         For the paths that are tried where the shortest is not feasible, and for `wander`.
     wander
