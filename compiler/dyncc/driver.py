@@ -16,6 +16,8 @@ from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places, settle
+from dyncc.ir.sizes import Size, merged, parse_shape
+from dyncc.ir.types import Dim
 from dyncc.passes import run_passes
 from dyncc.runtime import artifact
 from dyncc.runtime.program import Program
@@ -36,6 +38,7 @@ def compile(
     output: str | Path | None = None,
     backend: str = "tvm",
     *,
+    sizes: Mapping[str, str] | None = None,
     name: str | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
@@ -52,6 +55,10 @@ def compile(
         Directory for the artifact; by default a temporary one that lives as long as the result.
     backend
         ``tvm`` or ``eager``.
+    sizes
+        Shapes of arguments whose sizes may differ from call to call, such as
+        ``{"x": "1..8,3,H,W"}``; see `dyncc.ir.sizes`. Sizes of one name are equal. A tensor in a
+        structure is called as in ``batch['x'][0]``.
     name
         Name of the program, by default the class of the module.
     progress
@@ -77,7 +84,10 @@ def compile(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    program, weights, places = _capture(module, example_inputs, name, report)
+    shapes = {place: parse_shape(text, place) for place, text in (sizes or {}).items()}
+    ranges = merged(table for _, table in shapes.values())
+    dims = {place: found for place, (found, _) in shapes.items()}
+    program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
     build = import_module(f"dyncc.backends.{backend}").build
 
     def finish(path: Path) -> Program:
@@ -85,6 +95,7 @@ def compile(
             "torch": torch.__version__,
             "source": dict(source or {}),
             "seconds": {},
+            "sizes": {key: size.to_json() for key, size in ranges.items()},
         }
 
         def build_timed(directory: Path) -> Mapping[str, Any]:
@@ -169,7 +180,12 @@ def compile_decoder(
 
 
 def _capture(
-    module: nn.Module, example_inputs: Any, name: str | None, report: Progress
+    module: nn.Module,
+    example_inputs: Any,
+    name: str | None,
+    report: Progress,
+    dims: Mapping[str, tuple[Dim, ...]] | None = None,
+    sizes: Mapping[str, Size] | None = None,
 ) -> tuple[Hcfg, dict[str, Any], Places]:
     """The program of a module after all passes, the arrays of its weights, and its places."""
     if not isinstance(module, nn.Module):
@@ -180,7 +196,7 @@ def _capture(
         else (tuple(example_inputs), {})
     )
     report("capture", 0, 1)
-    captured = capture(module, args, kwargs, name or type(module).__name__)
+    captured = capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
     program = run_passes(captured.program)
     weights = {
         key: _array(key, tensor)

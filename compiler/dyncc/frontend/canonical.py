@@ -8,7 +8,7 @@ scalars, list lengths or weights can share one after *widening* those places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.frontend.builder import Late
 from dyncc.frontend.decisions import Extent
-from dyncc.frontend.extents import extent_name, fresh_extent, has_symbols, sizes_of
+from dyncc.frontend.labels import Labels
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Bound,
@@ -46,8 +46,6 @@ from dyncc.ir.types import SCALARS, ListType, ScalarType, TensorType, Type
 
 #: A place in a state: a path of registers, indices and field names.
 Path = tuple[Any, ...]
-#: Begins the last step of a path to a size, in which its dimension follows.
-EXTENT = "extent"
 
 
 @dataclass
@@ -67,6 +65,8 @@ class Canonical:
         Fresh values for the leaves.
     places
         Path of each leaf.
+    positive
+        For each label of a size in the key, whether the size is at least 1.
     """
 
     key: Any
@@ -74,6 +74,7 @@ class Canonical:
     state: State
     params: list[Value]
     places: list[Path]
+    positive: list[bool]
 
 
 class Canonicaliser:
@@ -94,6 +95,8 @@ class Canonicaliser:
         What scalars and sizes that are widened here name as their origin, with their path.
     mode
         Of fake tensors; only needed to widen.
+    empty
+        Labels of sizes that may be 0 in another state with the same key.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Canonicaliser:
         read: Callable[[State, Ref], Value],
         origin: Any = None,
         mode: FakeTensorMode | None = None,
+        empty: Collection[str] = (),
     ) -> None:
         self._old = state
         self._widen = widen
@@ -113,9 +117,8 @@ class Canonicaliser:
         self._read = read
         self._views: dict[Ref, set[Ref]] = {}
         self._counted: set[Ref] = set()
-        self._sizes: dict[Any, tuple[str, torch.SymInt]] = {}
+        self._labels = Labels(widen, origin, mode, empty)
         self._origin = origin
-        self._mode = mode
         self._numbers: dict[Ref, Ref] = {}
         self._leaves: list[Any] = []
         self._params: list[Value] = []
@@ -169,7 +172,9 @@ class Canonicaliser:
             for frame in self._new.frames
         )
         key = (points, tuple(entries))
-        return Canonical(key, self._leaves, self._new, self._params, self._places)
+        return Canonical(
+            key, self._leaves, self._new, self._params, self._places, self._labels.positive
+        )
 
     def _registers(self) -> list[tuple[int, str]]:
         """Depth and name of the live registers, lists last.
@@ -217,56 +222,15 @@ class Canonicaliser:
         elif isinstance(item, Bound):
             self._count_views(item.owner)
 
-    def _size(self, name: int | str, extent: Any, path: Path, mode: Any) -> tuple[Any, Any]:
-        """A size in the key and in the new state; equal ones stay equal, and no more is known.
-
-        Parameters
-        ----------
-        name
-            The size as types call it, or a number.
-        extent
-            The size as native code knows it.
-        path
-            The place by which it would be widened.
-        """
-        widened = self._widen.get(path)
-        group = widened.group if isinstance(widened, Extent) else None
-        if isinstance(name, int) and group is None:
-            return name, name
-        origins: frozenset[Any] = frozenset()
-        if isinstance(extent, torch.SymInt):
-            origins = sizes_of(extent).origins_of(extent.node.expr)
-        if group is not None:
-            origins |= {(self._origin, path)}
-        label, fresh = self._sizes.get((group, name), (f"s{len(self._sizes)}", None))
-        if fresh is None:
-            fresh = fresh_extent(mode)
-        sizes_of(fresh).origins[str(fresh.node.expr)] |= origins
-        self._sizes[group, name] = label, fresh
-        return label, fresh
-
     def _fresh_like(
         self, fake: torch.Tensor, kind: TensorType, path: Path
     ) -> tuple[Any, torch.Tensor]:
         """A contiguous tensor for the new state, and its type in the key."""
+        labels, sizes = self._labels.tensor(fake, kind.shape, path)
         mode = fake.fake_mode  # type: ignore[attr-defined]
-        # By its type: what native code learned of its size since then holds in this block only.
-        pairs = zip(kind.shape, fake.shape, strict=True)
-        sizes = [
-            self._size(name, extent, (*path, (EXTENT, axis)), mode)
-            for axis, (name, extent) in enumerate(pairs)
-        ]
         with mode:
-            new = torch.empty([size for _, size in sizes], dtype=fake.dtype)
-        return (short_dtype(fake.dtype), tuple(label for label, _ in sizes)), new
-
-    def _number(self, item: Sym, path: Path) -> tuple[str, Any]:
-        """The size that a number is, in the key and in the new state; nothing if it is none."""
-        extent, widened = item.extent, self._widen.get(path, ...)
-        if widened is None or extent is None or not has_symbols(extent):
-            return "", None
-        name = extent_name(extent)
-        return self._size(name, extent, path, extent) if isinstance(name, str) else ("", None)
+            new = torch.empty(sizes, dtype=fake.dtype)
+        return (short_dtype(fake.dtype), labels), new
 
     def _leaf(self, item: Any, kind: Type, path: Path) -> Value:
         value = self._fresh(kind)
@@ -280,7 +244,7 @@ class Canonicaliser:
             origins = item.origins
             if path in self._widen:
                 origins |= {(self._origin, path)}
-            label, extent = self._number(item, path)
+            label, extent = self._labels.number(item, path)
             return ("dynamic", str(item.value.type), item.tried, label), Sym(
                 self._leaf(item.value, item.value.type, path), origins, item.tried, extent
             )
@@ -289,7 +253,7 @@ class Canonicaliser:
             if path in self._widen:
                 label, extent = "", None
                 if isinstance(self._widen[path], Extent) and isinstance(item, int) and item >= 0:
-                    label, extent = self._size(item, item, path, self._mode)
+                    label, extent = self._labels.size(item, item, path)
                 origin = frozenset({(self._origin, path)})
                 value = self._leaf(item, kind, path)
                 return ("dynamic", str(kind), 0, label), Sym(value, origin, extent=extent)

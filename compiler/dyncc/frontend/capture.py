@@ -37,6 +37,7 @@ from dyncc.frontend.extents import Sizes
 from dyncc.frontend.instances import is_data, is_named_tuple, is_output_class
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
+from dyncc.frontend.shapes import Shapes
 from dyncc.frontend.values import (
     DictObj,
     Frame,
@@ -62,7 +63,8 @@ from dyncc.ir.hcfg import (
     jumps,
 )
 from dyncc.ir.places import Places, Point, decisions
-from dyncc.ir.types import SCALARS, TensorType
+from dyncc.ir.sizes import Size
+from dyncc.ir.types import SCALARS, Dim, TensorType
 
 HANDLER_MODULES = (
     calls, closures, comparisons, contexts, control, items, iteration, matching, objects,
@@ -99,7 +101,12 @@ class Capture:
 
 
 def capture(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    name: str,
+    dims: Mapping[str, tuple[Dim, ...]] | None = None,
+    sizes: Mapping[str, Size] | None = None,
 ) -> Capture:
     """Capture every path of ``module(*args, **kwargs)``.
 
@@ -113,6 +120,11 @@ def capture(
         and tuples, lists and dicts of these.
     name
         Name of the program.
+    dims
+        By place: shapes of tensors some of whose sizes have names, since they are known when the
+        program is called.
+    sizes
+        What is known of these.
 
     Raises
     ------
@@ -122,8 +134,9 @@ def capture(
         If the source of ``forward`` cannot be read or the arguments do not fit it.
     """
     decisions = Decisions()
+    shapes = Shapes(dict(dims or {}), dict(sizes or {}))
     for _ in range(MAX_ATTEMPTS):
-        attempt = _Attempt(module, args, kwargs, decisions)
+        attempt = _Attempt(module, args, kwargs, decisions, shapes)
         decisions.changed = False
         try:
             with _silent_fakes():
@@ -158,8 +171,10 @@ class _Attempt:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         decisions: Decisions,
+        shapes: Shapes,
     ) -> None:
         self.module = module
+        self.shapes = shapes
         self.arguments = (args, dict(kwargs))
         self.decisions = decisions
         self.tensors: dict[str, torch.Tensor] = {}
@@ -175,6 +190,7 @@ class _Attempt:
         parameters = frozenset(label for label, _ in module.named_parameters())
         self.fakes = FakeTensorMode(shape_env=Sizes())
         self.machine = Machine(decisions, self.fakes, self.name_of, modules, parameters)
+        shapes.start()
         self.params: list[Value] = []
         self.signature: list[tuple[str, Tree]] = []
         self.optional: list[str] = []
@@ -214,6 +230,7 @@ class _Attempt:
                 hint="Define the module in a file.",
             ) from error
         registers = self._registers(function)
+        self.shapes.check_used()
         self.state.frames.append(Frame(code, function, 0, registers))
         self._enter_state()
         self.machine.explore(self.state, tuple(self.params))
@@ -261,11 +278,13 @@ class _Attempt:
 
     def _argument(self, example: Any, path: tuple[Any, ...]) -> tuple[Any, Tree]:
         if isinstance(example, torch.Tensor):
+            where = path[0] + "".join(f"[{step!r}]" for step in path[1:])
+            shape = self.shapes.fake_shape(where, example, self.fakes)
             with self.fakes:
-                fake = torch.empty(tuple(example.shape), dtype=example.dtype)
+                fake = torch.empty(shape, dtype=example.dtype)
             value = self._param(tensor_type(fake))
             owned = self.decisions.owned_arguments
-            owner = ARGUMENT + path[0] + "".join(f"[{step!r}]" for step in path[1:])
+            owner = ARGUMENT + where
             storage = self.state.new(
                 Storage(value, fake, owner if owned else None, listed=not owned)
             )
@@ -350,14 +369,16 @@ class _Attempt:
         used |= {slot.name for slot in self.slots if slot.name in self.tensors}
         weights = {key: self.tensors[key] for key in self.tensors if key in used}
         types_: dict[str, TensorType] = {key: tensor_type(weights[key]) for key in weights}
-        program = Hcfg(
-            name,
-            tuple(self.signature),
-            tuple(self.optional),
-            tuple(self.slots),
-            types_,
-            _in_reverse_post_order(self.machine.blocks),
-            self.machine.regions.by_name,
+        program = self.shapes.named(
+            Hcfg(
+                name,
+                tuple(self.signature),
+                tuple(self.optional),
+                tuple(self.slots),
+                types_,
+                _in_reverse_post_order(self.machine.blocks),
+                self.machine.regions.by_name,
+            )
         )
         return Capture(program, weights, self._places(program))
 

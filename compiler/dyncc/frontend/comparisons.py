@@ -85,7 +85,7 @@ def _compare_scalars(run: Interpreter, function: Any, op: str, left: Any, right:
     kinds = (str, bool, int, float, complex)
     known = [isinstance(value, Sym) or type(value) in kinds for value in (left, right)]
     if all(known):
-        return run.host(op, left, right)
+        return run.compare(op, left, right)
     if op in ("eq", "ne"):
         return op == "ne"
     samples = [0 if isinstance(value, Sym) else value for value in (left, right)]

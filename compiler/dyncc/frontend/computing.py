@@ -93,6 +93,16 @@ class Computing:
         origins = frozenset().union(*(arg.origins for arg in args if isinstance(arg, Sym)))
         return Sym(value, origins, extent=_extent(op, args))
 
+    def compare(self, op: str, left: Any, right: Any) -> Any:
+        """A comparison of numbers; its truth if it is the same for all sizes that there can be."""
+        sizes = [arg.extent if isinstance(arg, Sym) else arg for arg in (left, right)]
+        if all(isinstance(size, int | torch.SymInt) for size in sizes) and has_symbols(sizes):
+            relation = getattr(operator, op)(*sizes)
+            known = sizes_of(self.machine.fakes).truth(relation.node.expr)
+            if known is not None:
+                return known
+        return self.host(op, left, right)
+
     def item(self, ref: Ref) -> Sym:
         """The only element of a tensor as a scalar."""
         fake = self.state.heap[ref].fake
@@ -247,7 +257,7 @@ class Computing:
                 "it decides by the size of a tensor, which depends on data",
                 "Use an operation that works alike for every size, or a mask with torch.where.",
             ) from error
-        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except _ERRORS as error:
             problem = Unsupported(
                 f"a call of `{getattr(function, '__name__', function)}`",
                 f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
@@ -306,6 +316,10 @@ class Computing:
         """Where a size is needed that a loop made one of run time: go back to unrolling it."""
         if self.decisions.keep(origins):
             raise Restart
+
+
+#: What library code raises for arguments that it does not take.
+_ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 def _zeros(item: Any) -> Any:

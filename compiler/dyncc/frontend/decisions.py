@@ -77,6 +77,8 @@ class Decisions:
         Places that must stay static.
     rolled
         Places that can not, since the loop around them would be unrolled without end.
+    empty
+        For each program point, labels of sizes there that may be 0.
     together
         For each widening, the fewest that came with it: two states differed in all of them.
     loops
@@ -92,6 +94,7 @@ class Decisions:
     widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
     rolled: set[tuple[Context, Path]] = field(default_factory=set)
+    empty: dict[Context, set[str]] = field(default_factory=dict)
     together: dict[Any, frozenset[Any]] = field(default_factory=dict)
     loops: set[Context] = field(default_factory=set)
     state: set[str] = field(default_factory=set)
@@ -132,6 +135,11 @@ class Decisions:
         self.rolled |= found
         self.changed |= bool(found)
         return bool(found)
+
+    def may_be_empty(self, context: Context, label: str) -> None:
+        """Note a size that may be 0."""
+        self.empty.setdefault(context, set()).add(label)
+        self.changed = True
 
     def explain(self, origin: Any, reason: frozenset[Any]) -> None:
         """Note that a widening came with others; the fewest say what it has to do with."""

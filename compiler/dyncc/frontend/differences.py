@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dyncc.frontend.canonical import EXTENT, Path
+from dyncc.frontend.canonical import Path
 from dyncc.frontend.decisions import Extent
+from dyncc.frontend.labels import EXTENT
 
 #: Views that work alike for every size.
 _SIZELESS = frozenset(

@@ -80,6 +80,16 @@ class Sizes(ShapeEnv):
             super().guard_or_defer_runtime_assert(relation if holds else ~relation, "decided")
             return super().evaluate_expr(orig_expr, *args, **kwargs)
 
+    def least(self, expr: Any) -> int:
+        """What a size is at least."""
+        low = self.bound_sympy(expr).lower
+        return int(low) if low.is_finite and low > 0 else 0
+
+    def truth(self, relation: Any) -> bool | None:
+        """Whether a relation of sizes holds, if that is known."""
+        known = self._maybe_evaluate_static(relation)
+        return None if known is None else bool(known)
+
     def origins_of(self, expr: Any) -> frozenset[Any]:
         """The widenings that a size, or a relation of sizes, comes from."""
         found = (self.origins.get(str(symbol), frozenset()) for symbol in expr.free_symbols)
@@ -120,14 +130,12 @@ def _name(expr: Any) -> int | str:
     return text if text.isidentifier() else f"e_{text}"
 
 
-def fresh_extent(
-    like: FakeTensorMode | torch.SymInt, origins: frozenset[Any] = frozenset()
-) -> torch.SymInt:
-    """A size of which nothing is known, beside those of a mode or of another size."""
+def fresh_extent(like: FakeTensorMode | torch.SymInt, least: int = 0) -> torch.SymInt:
+    """A size of which no more is known than how small it can be, beside others."""
     sizes = sizes_of(like)
     found: torch.SymInt = sizes.create_unbacked_symint()
-    _constrain_range_for_size(found)
-    sizes.origins[str(found.node.expr)] = origins
+    _constrain_range_for_size(found, min=least)
+    sizes.origins[str(found.node.expr)] = frozenset()
     return found
 
 

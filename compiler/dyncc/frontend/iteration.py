@@ -113,7 +113,7 @@ def remaining(run: Interpreter, found: IterObj | DynIterObj) -> Any:
         stop = run.host("list.len", Sym(run.state.heap[found.source].values[0]))
     if not isinstance(found.position, Sym) and not isinstance(stop, Sym):
         return found.position < stop if upward else found.position > stop
-    return run.host("lt" if upward else "gt", found.position, stop)
+    return run.compare("lt" if upward else "gt", found.position, stop)
 
 
 @handles("fetch")

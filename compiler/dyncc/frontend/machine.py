@@ -76,6 +76,7 @@ class Machine:
         self._block_count = 0
         self._memo: dict[object, str] = {}
         self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
+        self._positive: dict[str, list[bool]] = {}
         self._pending: list[tuple[str, Canonical]] = []
         self.places: dict[str, Path] = {}
         self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
@@ -167,6 +168,13 @@ class Machine:
                 )
                 raise UnsupportedError(self.diagnostics)
             self._pending.append((name, canonical))
+            self._positive[name] = canonical.positive
+        for number, (then, now) in enumerate(
+            zip(self._positive[name], canonical.positive, strict=True)
+        ):
+            known = self.decisions.empty.get(context, ())
+            if then and not now and f"s{number}" not in known:
+                self.decisions.may_be_empty(context, f"s{number}")
         return Jump(name, tuple(self._argument(leaf, builder) for leaf in canonical.leaves))
 
     def _canonical(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from dyncc.core.errors import InputError
+from dyncc.ir import sizes
 from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series, Struct, Tree
 from dyncc.ir.places import Places
 from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
@@ -37,6 +38,8 @@ class Program:
         Where in the source its blocks and values come from.
     changes_arguments
         Whether a call may change tensors that it is given.
+    sizes
+        Sizes of arguments that are known when it is called, by name.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Program:
         self.hcfg = hcfg
         self.manifest = dict(manifest)
         self.places = places or Places()
+        self.sizes = sizes.from_json(self.manifest.get("sizes", {}))
         self._regions = regions
         self._weights = weights
         self._executor = Executor(hcfg, regions, weights)
@@ -65,6 +69,7 @@ class Program:
         self._counts: dict[tuple[str, int], int] | None = None
         self._observer: Observer | None = None
         self._state: dict[str, Any] = {}
+        self._extents: dict[str, tuple[int, str]] = {}
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -120,6 +125,7 @@ class Program:
         """
         arguments: list[Any] = []
         places: dict[str, Any] = {}
+        self._extents = {}
         for name, value in self._bind(args, kwargs).items():
             self._flatten(self._signature[name], value, name, arguments, places)
         torch = sys.modules.get("torch")
@@ -200,9 +206,16 @@ class Program:
         expected = f"{DTYPES[kind.dtype]}[{','.join(map(str, kind.shape))}]"
         if not dtype:
             raise InputError(f"expected {expected}, got a {type(value).__name__}", where=where)
-        if dtype != DTYPES[kind.dtype] or shape != kind.shape:
+        same = len(shape) == len(kind.shape) and all(
+            isinstance(wanted, str) or wanted == extent
+            for wanted, extent in zip(kind.shape, shape, strict=True)
+        )
+        if dtype != DTYPES[kind.dtype] or not same:
             found = f"{dtype}[{','.join(map(str, shape))}]"
             raise InputError(f"expected {expected}, got {found}", where=where)
+        for wanted, extent in zip(kind.shape, shape, strict=True):
+            if isinstance(wanted, str):
+                sizes.bind(wanted, extent, where, self._extents, self.sizes)
         return self._regions.from_external(value)
 
     def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
