@@ -6,7 +6,7 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from dyncc.core.errors import ConfigError, DynccError, ModelError
+from dyncc.ir.sizes import merged, parse_shape
 
-_SPEC = re.compile(r"(?P<name>\w+):(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\]$")
+_SPEC = re.compile(r"(?P<name>\w+):(?P<dtype>\w+)\[(?P<shape>[^\[\]]*)\]$")
 _DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
@@ -230,22 +231,52 @@ def _without_arguments(kind: type) -> bool:
     )
 
 
-def parse_input(text: str) -> tuple[str, torch.Tensor]:
-    """``x:float32[1,3,32,32]`` as a name and a random tensor of that shape.
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments as they are written on a command line.
+
+    Attributes
+    ----------
+    examples
+        A random tensor for each argument.
+    shapes
+        The shapes of those some of whose sizes may differ from call to call, as
+        `dyncc.driver.compile` takes them.
+    """
+
+    examples: dict[str, torch.Tensor]
+    shapes: dict[str, str]
+
+
+def parse_inputs(texts: Iterable[str]) -> Inputs:
+    """Arguments as in ``x:float32[1,3,32,32]`` or ``x:float32[1..8,3,H,W]``.
 
     Raises
     ------
     ConfigError
-        If the text is not of this form.
+        If a text is not of this form.
     """
-    match = _SPEC.match(text.strip())
-    if match is None or match["dtype"] not in _DTYPES:
-        raise ConfigError(
-            f"--input {text!r} is not NAME:DTYPE[SHAPE]",
-            hint=f"For example x:float32[1,3,32,32]; dtypes are {', '.join(_DTYPES)}.",
+    kinds: dict[str, torch.dtype] = {}
+    shapes: dict[str, str] = {}
+    for text in texts:
+        match = _SPEC.match(text.strip())
+        if match is None or match["dtype"] not in _DTYPES:
+            raise ConfigError(
+                f"--input {text!r} is not NAME:DTYPE[SHAPE]",
+                hint="For example x:float32[1,3,32,32], or x:float32[1..8,3,H,W] for sizes that "
+                f"may differ; dtypes are {', '.join(_DTYPES)}.",
+            )
+        kinds[match["name"]] = getattr(torch, match["dtype"])
+        shapes[match["name"]] = match["shape"]
+    parsed = {name: parse_shape(shape, name) for name, shape in shapes.items()}
+    sizes = merged(table for _, table in parsed.values())
+    examples = {
+        name: random_tensor(
+            [sizes[dim].example if isinstance(dim, str) else dim for dim in dims], kinds[name]
         )
-    shape = [int(extent) for extent in match["shape"].split(",") if extent.strip()]
-    return match["name"], random_tensor(shape, getattr(torch, match["dtype"]))
+        for name, (dims, _) in parsed.items()
+    }
+    return Inputs(examples, {name: shapes[name] for name, (_, own) in parsed.items() if own})
 
 
 def random_tensor(

@@ -31,6 +31,7 @@ EPILOG = """\
 examples:
   dyncc compile model.py -o model.dyncc
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
+  dyncc compile model.py --input "x:float32[1..8,3,H,W]" -o model.dyncc
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
   dyncc compile llm.py --target skipopu --arch ecp5_85f -o llm.dyncc"""
@@ -56,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:DTYPE[SHAPE]",
-        help="an argument of forward, as in x:float32[1,3,32,32] (repeat for each)",
+        help="an argument of forward, as in x:float32[1,3,32,32] (repeat for each); a size may be "
+        "a range 1..8 or 1.., a name H, or H=1..8: it may differ from call to call, and sizes of "
+        "one name are equal",
     )
     parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
     parser.add_argument(
@@ -117,12 +120,12 @@ def run(arguments: argparse.Namespace) -> int:
         overlay(arguments.model, arguments.arch, arguments.output, arguments.slots)
         return 0
     from dyncc.driver import compile
-    from dyncc.modelfile import load_model, parse_input
+    from dyncc.modelfile import load_model, parse_inputs
     from dyncc.runtime.summary import summary
 
-    inputs = dict(parse_input(text) for text in arguments.input)
+    inputs = parse_inputs(arguments.input)
     model = load_model(arguments.model)
-    example = inputs or _examples(model)
+    example = inputs.examples or _examples(model)
     output = Path(arguments.output or model.path.with_suffix(".dyncc").name)
     with progress() as report:
         program = compile(
@@ -130,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
             example,
             output,
             arguments.backend,
+            sizes=inputs.shapes,
             name=type(model.module).__name__,
             progress=report,
             source={"model": f"{model.path.resolve()}:{model.name}"},

@@ -73,6 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(to_text(hcfg))
     print(f"# {hcfg.name}: {summary(program)}")
+    for size, extents in program.sizes.items():
+        print(f"#   size {size}: {extents}")
+    in_torch = program.manifest["report"].get("torch", ())
     for name, region in hcfg.regions.items():
         sites = sum(
             isinstance(op, RegionCall) and op.region == name
@@ -83,5 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             f"#   @{name}: {len(region.ops)} operations, {quantity(cost.flops, 'FLOP')}, "
             f"{quantity(cost.bytes, 'B')}, called from {sites} block{'s' if sites != 1 else ''}"
+            f"{', run by PyTorch' if name in in_torch else ''}"
         )
     return 0

@@ -16,7 +16,8 @@ boundary: the variables that the blocks pass on, the truth of each predicate, re
 and module state.
 
 First on inputs as they come: the given files, else coverage_inputs() of the model file, else random
-arrays. Then both are led: every branch both ways, every loop not at all, once and several times.
+arrays; where sizes may differ, random arrays of several sizes in any case. Then both are led: every
+branch both ways, every loop not at all, once and several times.
 Exit code 5 at the first difference, with its block, source line, variable and values."""
 EPILOG = """\
 examples:
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace, program: Program, model: Any) -> tuple[list[Any], str]:
     """Arguments of calls, and what to call them."""
+    import random
+
     import torch
 
     from dyncc.cli.run_command import read_arrays
@@ -90,11 +93,25 @@ def _inputs(arguments: argparse.Namespace, program: Program, model: Any) -> tupl
             for path in arguments.input
         ]
         return given, "given"
-    if not arguments.random and (found := model.coverage_inputs()) is not None:
-        return list(found), "coverage"
     generator = torch.Generator().manual_seed(arguments.seed)
-    count = arguments.random or 20
-    return [_random(program.hcfg.signature, generator) for _ in range(count)], "random"
+    chance = random.Random(arguments.seed)
+
+    def made(count: int) -> list[dict[str, object]]:
+        return [
+            _random(
+                program.hcfg.signature,
+                generator,
+                {name: size.choose(chance, turn) for name, size in program.sizes.items()},
+            )
+            for turn in range(count)
+        ]
+
+    if not arguments.random and (found := model.coverage_inputs()) is not None:
+        if not program.sizes:
+            return list(found), "coverage"
+        # What the file gives may all be of one size.
+        return [*found, *made(8)], "coverage and random"
+    return made(arguments.random or 20), "random"
 
 
 def _print(program: Program, proof: Proof, what: str) -> None:
@@ -189,7 +206,7 @@ def _figures(program: Program, proof: Proof, what: str) -> dict[str, Any]:
     }
 
 
-def _random(signature: object, generator: object) -> dict[str, object]:
+def _random(signature: object, generator: object, sizes: dict[str, int]) -> dict[str, object]:
     from typing import Any, cast
 
     import torch
@@ -203,7 +220,7 @@ def _random(signature: object, generator: object) -> dict[str, object]:
         match tree:
             case Leaf(value) if isinstance(value.type, TensorType):
                 dtype = getattr(torch, DTYPES[value.type.dtype])
-                shape = [int(extent) for extent in value.type.shape]
+                shape = [sizes[e] if isinstance(e, str) else e for e in value.type.shape]
                 return random_tensor(shape, dtype, cast(torch.Generator, generator))
             case Leaf(value):
                 kinds = {"bool": True, "int": 1, "float": 1.0, "complex": 1j}
