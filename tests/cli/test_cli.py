@@ -93,6 +93,21 @@ def test_compile_run_verify_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert "y.max() &gt; 0.5" in page
 
 
+def test_sizes_that_may_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "x:float32[N=1..3,4]"
+    run("compile", "model.py:Net", "--input", spec, "--backend", "eager", capsys=capsys)
+    assert json.loads(Path("model.dyncc/manifest.json").read_text())["sizes"] == {"N": [1, 3]}
+    out, _ = run("verify", "model.dyncc", "--complete", capsys=capsys)
+    assert "natural: 20 random inputs, " in out
+    out, _ = run("inspect", "model.dyncc", capsys=capsys)
+    assert "#   size N: 1..3" in out
+    numpy.savez("large.npz", x=numpy.zeros((4, 4), "float32"))
+    _, err = run(
+        "run", "model.dyncc", "--input", "large.npz", "--output", "o.npz", capsys=capsys, code=1
+    )
+    assert "x: the size N is 4, and the network was compiled for 1..3" in err
+
+
 def test_compile_with_tvm(capsys: pytest.CaptureFixture[str]) -> None:
     run("compile", "model.py:Net", "--input", "x:float32[1,4]", "-o", "deep/a", capsys=capsys)
     out, _ = run("verify", "deep/a", capsys=capsys)
