@@ -1,8 +1,9 @@
 """Dynamic neural networks written in ordinary PyTorch.
 
-Six networks whose control flow depends on the data they are given. None of them mentions a
-compiler: each is the ``nn.Module`` its paper describes, with Python ``if``, ``while``, ``break``
-and early ``return``. They are what ``dyncc`` is developed and tested against.
+Networks whose control flow depends on the data they are given. None of them mentions a compiler:
+each is the ``nn.Module`` its paper describes, with Python ``if``, ``while``, ``break`` and early
+``return``. They are what ``dyncc`` is developed and tested against: the nine of ``dycl``, and three
+others.
 
 Every network module offers the same three functions:
 
@@ -19,24 +20,22 @@ Every network module offers the same three functions:
 Module              Network                                          Source
 ==================  ===============================================  ==============================
 ``shallow_deep``    early exits, trained on the scikit-learn digits  Kaya et al., ICML 2019
-``skipnet``         a gate before each residual block                Wang et al., ECCV 2018
-``blockdrop``       a policy network chooses the residual blocks     Wu et al., CVPR 2018
 ``halting``         adaptive computation time                        Graves, arXiv:1603.08983, 2016
 ``pointer_network`` pointer decoder with a stop element              Vinyals et al., NeurIPS 2015
-``captioning``      greedy caption decoder with an end token         Vinyals et al., CVPR 2015
+``dycl``            nine networks, listed there
 ==================  ===============================================  ==============================
 """
 
 from __future__ import annotations
 
+from dyncc_models import dycl
+
 NETWORKS: tuple[str, ...] = (
     "shallow_deep",
-    "skipnet",
-    "blockdrop",
     "halting",
     "pointer_network",
-    "captioning",
+    *(f"dycl.{name}" for name in dycl.NETWORKS),
 )
-"""Names of the network modules, in the order of the table above."""
+"""Names of the network modules, in the order of the tables."""
 
 __all__ = ["NETWORKS"]

@@ -10,7 +10,8 @@ from frontend.differential import check, linear, network, rows
 from torch import Tensor, nn
 
 import dyncc
-from dyncc_models import captioning, halting
+from dyncc_models import halting
+from dyncc_models.dycl import captioning
 
 
 def test_while_on_data() -> None:
@@ -202,9 +203,9 @@ def test_the_halting_loop_stays_rolled(limit: int) -> None:
 
 @pytest.mark.parametrize("limit", [2, 20, 1000])
 def test_the_caption_decoder_stays_rolled(limit: int) -> None:
-    model = captioning.build()
+    model = captioning.build(small=True)
     model.max_length = limit
-    program = dyncc.compile(model, captioning.example_inputs(), backend="eager").hcfg
+    program = dyncc.compile(model, captioning.example_inputs(small=True), backend="eager").hcfg
     assert (len(program.blocks), len(program.regions)) == (4, 2)
 
 

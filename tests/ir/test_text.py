@@ -21,7 +21,8 @@ from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.parser import parse
 from dyncc.ir.text import FORMAT, to_text
 from dyncc.ir.verifier import verify
-from dyncc_models import captioning, halting
+from dyncc_models import halting
+from dyncc_models.dycl import captioning
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -72,7 +73,9 @@ EXPECTED = {
         dyncc.compile(halting.build(), halting.example_inputs(), backend="eager").hcfg
     ),
     "captioning": lambda: (
-        dyncc.compile(captioning.build(), captioning.example_inputs(), backend="eager").hcfg
+        dyncc.compile(
+            captioning.build(small=True), captioning.example_inputs(small=True), backend="eager"
+        ).hcfg
     ),
     "many_constructs": many_constructs,
 }

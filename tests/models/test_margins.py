@@ -7,12 +7,14 @@ Compiled float32 code adds in another order than eager PyTorch: decision values 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
+from models.small import Small
 from torch import Tensor, nn
+
+from dyncc_models import NETWORKS
 
 SEEDS = (0, 1)
 
@@ -44,10 +46,26 @@ def shallow_deep(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
     return [float(item) for item in (confidence - network.threshold).abs()]
 
 
+def sdn(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
+    """Distance of each confidence from the threshold; of the best two, if none exceeds it."""
+    _, index, early = network(*arguments)
+    confidence = torch.stack(network.all_logits(*arguments)).softmax(-1).amax(-1).flatten()
+    if early:
+        return [float(item) for item in (confidence[: index + 1] - network.threshold).abs()]
+    found = (confidence[:-1] - network.threshold).abs().tolist()
+    return [*map(float, found), top_gap(confidence)]
+
+
 def skipnet(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
     """Distance between the two logits of each gate."""
     found = [outputs_of(unit.gate, lambda: network(*arguments))[0] for unit in network.units]
     return [top_gap(logits[0]) for logits in found]
+
+
+def skipnet_recurrent(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
+    """Distance of each probability from one half."""
+    found = outputs_of(network.gate, lambda: network(*arguments))
+    return [abs(keep.item() - 0.5) for keep, _ in found]
 
 
 def blockdrop(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
@@ -75,27 +93,33 @@ def pointer_network(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
 
 def captioning(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
     """Distance between the best two logits of each step."""
-    _, logits = network(*arguments)
+    _, logits, *_ = network(*arguments)
     return [top_gap(step[0]) for step in logits]
 
 
+#: How far from its threshold each decision keeps, in the unit of the function.
+BOUNDS: dict[str, tuple[Callable[[Any, tuple[Tensor, ...]], list[float]], float]] = {
+    "shallow_deep": (shallow_deep, 2e-3),
+    "halting": (halting, 5e-4),
+    "pointer_network": (pointer_network, 5e-3),
+    "dycl.sdn_mobilenet": (sdn, 3e-4),
+    "dycl.sdn_vgg": (sdn, 3e-4),
+    "dycl.sdn_resnet": (sdn, 3e-4),
+    "dycl.sdn_wideresnet": (sdn, 3e-4),
+    "dycl.skipnet": (skipnet, 5e-2),
+    "dycl.skipnet_recurrent": (skipnet_recurrent, 2e-4),
+    "dycl.captioning": (captioning, 5e-4),
+    "dycl.captioning_attention": (captioning, 2e-4),
+    "dycl.blockdrop": (blockdrop, 2e-2),
+}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(
-    ("distances", "bound"),
-    [
-        (shallow_deep, 2e-3),
-        (skipnet, 5e-2),
-        (blockdrop, 2e-2),
-        (halting, 5e-4),
-        (pointer_network, 5e-3),
-        (captioning, 2e-3),
-    ],
-)
-def test_decisions_keep_clear_of_their_thresholds(
-    distances: Callable[[Any, tuple[Tensor, ...]], list[float]], bound: float, seed: int
-) -> None:
-    module = import_module(f"dyncc_models.{distances.__name__}")
-    network = module.build(seed)
-    found = [item for row in module.coverage_inputs(seed) for item in distances(network, row)]
+@pytest.mark.parametrize("name", NETWORKS)
+def test_decisions_keep_clear_of_their_thresholds(name: str, seed: int) -> None:
+    distances, bound = BOUNDS[name]
+    model = Small(name)
+    network = model.build(seed)
+    found = [item for row in model.coverage_inputs(seed) for item in distances(network, row)]
     assert found
     assert min(found) > bound

@@ -1,4 +1,4 @@
-"""The six networks: shapes, determinism, and inputs that take both sides of every decision."""
+"""The networks: shapes, determinism, and inputs that take both sides of every decision."""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ from typing import Any
 import pytest
 import torch
 from models.branches import decisions_of, recorded
+from models.small import Small
 from torch import Tensor, nn
 
-from dyncc_models import NETWORKS
+from dyncc_models import NETWORKS, dycl
+from dyncc_models.dycl import sdn, skipnet
 
+IMAGE = (1, 3, 32, 32)
 INPUT_SHAPES = {
     "shallow_deep": (1, 1, 8, 8),
-    "skipnet": (1, 3, 32, 32),
-    "blockdrop": (1, 3, 32, 32),
     "halting": (1, 16),
     "pointer_network": (1, 10, 2),
-    "captioning": (1, 3, 32, 32),
+    **{f"dycl.{name}": IMAGE for name in dycl.NETWORKS},
+    "dycl.captioning": (1, 32),
+    "dycl.captioning_attention": (1, 9, 32),
 }
-#: Decisions of one call with distinct places: early exits; gates; policy; loop; loop and stop.
-PLACES = {
-    "shallow_deep": 3,
-    "skipnet": 17,
-    "blockdrop": 15,
-    "halting": 1,
-    "pointer_network": 2,
-    "captioning": 2,
+#: Elements of all parameters at full size, in millions, computed by hand from the publications'
+#: layers or, for residual networks, stated there: ResNet-56 has 0.85, ResNet-110 1.7.
+MILLIONS = {
+    "sdn_mobilenet": (3.2, 3.7),
+    "sdn_vgg": (15.0, 15.8),
+    "sdn_resnet": (0.85, 0.95),
+    "sdn_wideresnet": (7.4, 7.8),
+    "skipnet": (1.0, 1.2),
+    "skipnet_recurrent": (0.55, 0.6),
+    "captioning": (13.0, 14.0),
+    "captioning_attention": (20.0, 22.0),
+    "blockdrop": (1.75, 1.9),
 }
+#: Decisions of one call with distinct places: early exits; loop; loop and stop.
+PLACES = {"shallow_deep": 3, "halting": 1, "pointer_network": 2}
 SEEDS = (0, 1)
 
 
@@ -53,13 +62,17 @@ def flat(value: Any) -> list[Any]:
 
 def check_output(name: str, output: Any) -> None:
     """Check types, shapes and ranges that the docstring of a forward method promises."""
-    if name in ("skipnet", "blockdrop"):
+    if name.startswith(("dycl.skipnet", "dycl.blockdrop")):
         assert output.shape == (1, 10)
         return
     first, second, *rest = output
     if name == "shallow_deep":
         assert first.shape == (1, 10)
         assert second in range(4)
+    elif name.startswith("dycl.sdn"):
+        assert first.shape == (1, 10)
+        assert second in range(6 if name == "dycl.sdn_mobilenet" else 7)
+        assert isinstance(rest[0], bool)
     elif name == "halting":
         (ponder,) = rest
         assert first.shape == (1, 8)
@@ -72,10 +85,13 @@ def check_output(name: str, output: Any) -> None:
         assert second.shape == (min(len(first) + 1, 10),)
         assert (second <= 0).all()
     else:
-        assert 1 <= len(first) <= 12
-        assert second.shape == (len(first), 1, 32)
+        assert 1 <= len(first) <= 20
+        assert second.shape == (len(first), 1, 60)
         assert second.argmax(-1).flatten().tolist() == first
         assert 1 not in first[:-1]
+        for weights in rest:
+            assert weights.shape == (len(first), 1, 9)
+            assert torch.allclose(weights.sum(-1), torch.ones(len(first), 1))
 
 
 def test_the_list_of_networks_is_complete() -> None:
@@ -84,7 +100,7 @@ def test_the_list_of_networks_is_complete() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_as_documented(name: str) -> None:
-    module = import_module(f"dyncc_models.{name}")
+    module = Small(name)
     network = module.build()
     assert isinstance(network, nn.Module)
     assert not any(part.training for part in network.modules())
@@ -108,7 +124,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_seed_gives_one_network_and_leaves_the_random_state_alone(name: str) -> None:
-    module = import_module(f"dyncc_models.{name}")
+    module = Small(name)
     state = torch.get_rng_state()
     first, second = module.build(3), module.build(3)
     assert module.example_inputs()[0].equal(module.example_inputs()[0])
@@ -124,7 +140,7 @@ def test_a_seed_gives_one_network_and_leaves_the_random_state_alone(name: str) -
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PLACES)
 def test_coverage_inputs_take_both_sides_of_every_decision(name: str, seed: int) -> None:
     module = import_module(f"dyncc_models.{name}")
     path = Path(inspect.getfile(module))
@@ -158,9 +174,12 @@ def test_the_halting_loop_ends_for_both_reasons(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("name", "limit"), [("pointer_network", 10), ("captioning", 12)])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("pointer_network", 10), ("dycl.captioning", 20), ("dycl.captioning_attention", 20)],
+)
 def test_decoders_stop_at_once_midway_and_at_the_limit(name: str, limit: int, seed: int) -> None:
-    module = import_module(f"dyncc_models.{name}")
+    module = Small(name)
     network = module.build(seed)
     choices = [len(network(*arguments)[1]) for arguments in module.coverage_inputs(seed)]
     assert {1, limit} <= set(choices)
@@ -181,3 +200,48 @@ def test_a_network_is_ordinary_pytorch(name: str) -> None:
     assert not any(item == "dyncc" or item.startswith("dyncc.") for item in imported)
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert used.isdisjoint({"compiler", "jit", "is_compiling", "cond", "while_loop"})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "sdn" in name])
+def test_images_leave_at_every_exit_and_the_last_one_may_answer(name: str, seed: int) -> None:
+    model = Small(name)
+    network = model.build(seed)
+    found = [network(*arguments)[1:] for arguments in model.coverage_inputs(seed)]
+    last = 5 if name == "dycl.sdn_mobilenet" else 6
+    assert {index for index, early in found if early} == set(range(last))
+    late = {index for index, early in found if not early}
+    assert last in late
+    assert len(late) > 1
+
+
+def test_the_factor_that_makes_a_classifier_sure() -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.0, 0.5]])
+    factors = sdn.sure_scales(logits, 0.9)
+    assert torch.allclose(
+        (logits * factors[:, None]).softmax(1).amax(1), torch.tensor(0.9).double()
+    )
+
+
+@pytest.mark.parametrize("name", dycl.NETWORKS)
+def test_networks_are_as_large_as_published(name: str) -> None:
+    made = {
+        "sdn_mobilenet": lambda m: m.make(1), "sdn_vgg": lambda m: m.make(1),
+        "sdn_resnet": lambda m: m.make(1), "sdn_wideresnet": lambda m: m.make(4),
+        "skipnet": lambda m: m.SkipNet(), "skipnet_recurrent": lambda m: m.RecurrentSkipNet(),
+        "captioning": lambda m: m.Captioner(*m.SIZES),
+        "captioning_attention": lambda m: m.AttentionCaptioner(*m.SIZES[:3]),
+        "blockdrop": lambda m: m.BlockDrop(),
+    }  # fmt: skip
+    module = import_module(f"dyncc_models.dycl.{name}")
+    with torch.device("meta"):
+        network: nn.Module = made[name](module)
+    low, high = MILLIONS[name]
+    assert low <= sum(weight.numel() for weight in network.parameters()) / 1e6 <= high
+
+
+def test_depths_that_no_skipnet_has() -> None:
+    assert len(skipnet.blocks_of(110, (16, 32, 64))) == 54
+    for layers in (2, 37, 40):
+        with pytest.raises(ValueError, match="6 n"):
+            skipnet.blocks_of(layers, (16, 32, 64))

@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         logits: Tensor = self.last(self.average(x).flatten(1))
         return logits
 
-    def forward(self, x: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, actions: list[int]) -> Tensor:
         """Map an image (1, 3, 32, 32) and a zero or one for each block to (1, outputs)."""
         x = self.stem(x)
         for index, (residual, shortcut) in enumerate(
@@ -156,7 +156,7 @@ class BlockDrop(nn.Module):
             Logits.
         """
         probabilities = self.policy(x)
-        actions = (probabilities[0] > 0.5).int()
+        actions = (probabilities[0] > 0.5).int().tolist()
         logits: Tensor = self.backbone(x, actions)
         return logits
 

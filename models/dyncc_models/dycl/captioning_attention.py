@@ -1,9 +1,9 @@
 """Image captioning with greedy decoding: an LSTM that looks at a part of the image for each word.
 
-Source: K. Xu, J. L. Ba, R. Kiros, K. Cho, A. Courville, R. Salakhutdinov, R. S. Zemel and
-Y. Bengio, "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention", ICML 2015. Soft
-attention with 512 units, gated by the LSTM's state; the state begins as a function of the mean of
-all features.
+Source: K. Xu, J. L. Ba, R. Kiros, K. Cho, A. Courville, R. Salakhutdinov, R. S. Zemel and Y.
+Bengio, "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention", ICML 2015.
+Soft attention with 512 units, gated by the LSTM's state; the state begins as a function of the mean
+of all features.
 
 The input is what a ResNet's last convolution gives, 2048 numbers at 14 x 14 places; the paper's
 network is a VGG, with 512. Words come from the LSTM's state alone, not also from the word before

@@ -3,9 +3,9 @@
 Source: Y. Kaya, S. Hong and T. Dumitras, "Shallow-Deep Networks: Understanding and Mitigating
 Network Overthinking", ICML 2019. Internal classifiers, six of them, five in MobileNet, sit where
 about 15, 30, 45, 60, 75 and 90 % of the network's operations are done; their places are those of
-the authors' experiments on CIFAR-10. The first classifier that is sure enough answers. If none is, the
-most confident of all answers, the last one included. Weights are random; confidences are scaled so
-that images leave at every exit.
+the authors' experiments on CIFAR-10. The first classifier that is sure enough answers. If none is,
+the most confident of all answers, the last one included. Weights are random; confidences are scaled
+so that images leave at every exit.
 """
 
 from __future__ import annotations

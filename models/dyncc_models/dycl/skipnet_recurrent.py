@@ -1,9 +1,9 @@
 """SkipNet-38 with recurrent gates, for CIFAR-sized images.
 
 Source: that of ``skipnet``. One LSTM decides for all blocks: it sees the pooled features before
-each block, embedded in ten dimensions by a layer of the block's group, and remembers what it saw and
-decided before. It costs next to nothing beside a block, unlike a convolutional gate. Here too, a
-block that changes shape and is skipped leaves its shortcut, a 1 x 1 convolution.
+each block, embedded in ten dimensions by a layer of the block's group, and remembers what it saw
+and decided before. It costs next to nothing beside a block, unlike a convolutional gate. Here too,
+a block that changes shape and is skipped leaves its shortcut, a 1 x 1 convolution.
 """
 
 from __future__ import annotations
