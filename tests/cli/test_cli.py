@@ -252,8 +252,17 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path("page.md").read_text()
     assert page.startswith("before\n<!-- table: begin -->\n| Network |")
     assert page.endswith("<!-- table: end -->\nafter\n")
-    assert "| `halting` | 5 | 3 | 6/6 | 40 |" in page
+    assert re.search(r"\| `halting` \| 5 \| 3 \| 3 \| [\d.]+ s \| 6/6 \| 6/6 \| 40 \+ \d+ \|", page)
     assert "old" not in page
+
+
+def test_table_of_depths(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = run("table", "--depths", "8,14", "--small", "--backend", "eager", capsys=capsys)
+    rows = [
+        line.split(" | ")[:5] for line in out.splitlines() if line.startswith(("| 8 ", "| 14 "))
+    ]
+    assert rows == [["| 8", "2", "6", "6", "6"], ["| 14", "5", "15", "15", "12"]]
+    assert "capture of 14 layers" in err
 
 
 def test_module_and_version_and_quick_start() -> None:
