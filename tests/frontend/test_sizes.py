@@ -58,6 +58,23 @@ def test_masked_writes() -> None:
     check(network(forward), grids())
 
 
+def test_one_mask_chooses_as_many_rows_of_several_tensors() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        chosen = x[:, 0] > 0
+        if chosen.any():
+            left, right = x[chosen], (2 * x)[chosen]
+            joined = left.new_zeros(left.size(0), 6)
+            joined[:, :4] = right
+            joined[:, 4:] = left[:, 1:3]
+            joined[:, 1] += 1
+            joined.t()[0] = right[:, 3]
+            joined[:1].mul_(3)
+            return joined, left + right
+        return (x,)
+
+    check(network(forward), grids())
+
+
 def test_a_mask_that_changed_chooses_another_number_of_rows() -> None:
     def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
         chosen = x[:, 0] > 0

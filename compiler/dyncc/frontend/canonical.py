@@ -171,6 +171,10 @@ class Canonicaliser:
             (frame.code.serial, frame.pc, frame.result, frame.cleared, frame.exhausted)
             for frame in self._new.frames
         )
+        frame = self._new.frames[-1]
+        if frame.pc not in frame.code.loop_heads and frame.code.instrs[frame.pc].op != "next":
+            # Not at the head of a loop, where turns that know it must meet those that do not.
+            entries.append((("masks",), ("constant", self._labels.masks())))
         key = (points, tuple(entries))
         return Canonical(
             key, self._leaves, self._new, self._params, self._places, self._labels.positive
@@ -382,6 +386,7 @@ class Canonicaliser:
         before = item.source.type if isinstance(item.source, Value) else tensor_type(item.fake)
         assert isinstance(before, TensorType)
         label, fake = self._fresh_like(item.fake, before, path)
+        self._labels.add_mask(item.fake, fake, len(self._leaves))
         kind = tensor_type(fake)
         # A weight that other tensors stand beside here is passed by value; a later write to it
         # would not reach the module, so it is forbidden like a write to what a list holds.

@@ -139,7 +139,7 @@ def capture(
         attempt = _Attempt(module, args, kwargs, decisions, shapes)
         decisions.changed = False
         try:
-            with _silent_fakes():
+            with _plain_fakes():
                 attempt.run()
         except Restart:
             continue
@@ -152,13 +152,20 @@ def capture(
 
 
 @contextmanager
-def _silent_fakes() -> Iterator[None]:
-    """Keep torch from logging shape errors: those that matter become diagnostics."""
+def _plain_fakes() -> Iterator[None]:
+    """Keep torch from logging shape errors: those that matter become diagnostics.
+
+    Nor may it choose a kernel of oneDNN's, such as that of a recurrent layer, which no other back
+    end has.
+    """
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     before, logger.disabled = logger.disabled, True
+    kernels = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
+        torch._C._set_mkldnn_enabled(kernels)
         logger.disabled = before
 
 

@@ -48,6 +48,7 @@ class Labels:
         self._mode = mode
         self._empty = empty
         self._sizes: dict[Any, tuple[str, torch.SymInt]] = {}
+        self._masks: list[tuple[torch.Tensor, int | str, int]] = []
         self.positive: list[bool] = []
 
     def size(self, name: int | str, extent: Any, path: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -106,3 +107,18 @@ class Labels:
             return "", None
         name = extent_name(item.extent)
         return self.size(name, item.extent, path) if isinstance(name, str) else ("", None)
+
+    def add_mask(self, old: torch.Tensor, new: torch.Tensor, leaf: int) -> None:
+        """Note a tensor, and its place in the key, if it has been asked how much it chooses."""
+        count = getattr(old, "nonzero_memo", None)
+        if isinstance(count, torch.SymInt):
+            self._masks.append((new, extent_name(count), leaf))
+
+    def masks(self) -> tuple[tuple[int, str], ...]:
+        """Let masks go on to choose as much as tensors have rows; return which, for the key."""
+        found = []
+        for mask, count, leaf in self._masks:
+            if (known := self._sizes.get((None, count))) is not None:
+                mask.nonzero_memo = known[1]  # type: ignore[attr-defined]
+                found.append((leaf, known[0]))
+        return tuple(found)

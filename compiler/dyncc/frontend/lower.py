@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import types
+import warnings
 from functools import lru_cache
 
 from dyncc.frontend.code import Code
@@ -57,7 +58,9 @@ def _lower_function(function: types.FunctionType) -> Code:
 def _functions(source: str) -> dict[int, list[Function]]:
     """Every function of a file by the line on which its code begins."""
     try:
-        tree = ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python gave them when it imported the file
+            tree = ast.parse(source)
     except SyntaxError as error:
         raise SourceUnavailable(str(error)) from error
     found: dict[int, list[Function]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import types
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,14 +47,16 @@ def rewritten(
     ModelError
         If the file cannot be read.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-        old = compile(text, file, "exec", dont_inherit=True)
-        rewriter = Rewriter(tests, heads)
-        tree = rewriter.visit(ast.parse(text, file))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ModelError(f"the source cannot be read again: {error}", where=file) from error
-    new = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
+    rewriter = Rewriter(tests, heads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python gave them when it imported the file
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+            old = compile(text, file, "exec", dont_inherit=True)
+            tree = rewriter.visit(ast.parse(text, file))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ModelError(f"the source cannot be read again: {error}", where=file) from error
+        new = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
     found: Changes = {}
     asking = {(file, *test) for test in rewriter.asking}
     for before, after in _pairs(old, new):

@@ -138,6 +138,16 @@ def _cumulative_sum(node: Node, importer: Any) -> relax.Expr:
     return importer.block_builder.emit(relax.op.cumsum(value, int(node.args[1]), dtype))
 
 
+def _stable_sort(node: Node, importer: Any) -> relax.Expr:
+    """Values and places, equal values in their order: so does TVM's sort on the CPU."""
+    dim = argument_of(node, 2, "dim", -1)
+    descending = argument_of(node, 3, "descending", False)
+    values = importer.env[node.args[0]]
+    places = importer.block_builder.emit(relax.op.argsort(values, dim, descending, "int64"))
+    ordered = importer.block_builder.emit(relax.op.gather_elements(values, places, axis=dim))
+    return importer.block_builder.emit(relax.Tuple([ordered, places]))
+
+
 def _extremum_along(values: _Op, places: _Op) -> Converter:
     def convert(node: Node, importer: Any) -> relax.Expr:
         value = importer.env[node.args[0]]
@@ -271,6 +281,7 @@ CONVERTERS: dict[str, Converter] = {
     "amin.default": _reduction(relax.op.min),
     **_each(("prod.default", "prod.dim_int"), _reduction(relax.op.prod)),
     "cumsum.default": _cumulative_sum,
+    "sort.stable": _stable_sort,
     "max.dim": _extremum_along(relax.op.max, relax.op.argmax),
     "min.dim": _extremum_along(relax.op.min, relax.op.argmin),
     "var.correction": _variance(with_mean=False),
