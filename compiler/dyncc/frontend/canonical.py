@@ -8,15 +8,17 @@ scalars, list lengths or weights can share one after *widening* those places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch._prims_common import make_contiguous_strides_for
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.frontend.builder import Late
 from dyncc.frontend.decisions import Extent
+from dyncc.frontend.extents import has_symbols
 from dyncc.frontend.labels import Labels
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
@@ -231,6 +233,8 @@ class Canonicaliser:
     ) -> tuple[Any, torch.Tensor]:
         """A contiguous tensor for the new state, and its type in the key."""
         labels, sizes = self._labels.tensor(fake, kind.shape, path)
+        if _is_fresh(fake, sizes):
+            return (short_dtype(fake.dtype), labels), fake
         mode = fake.fake_mode  # type: ignore[attr-defined]
         with mode:
             new = torch.empty(sizes, dtype=fake.dtype)
@@ -409,6 +413,17 @@ class Canonicaliser:
         if not item.chain:
             return ("of", key, ()), TensorObj(storage, (), base)
         return ("of", key, step_key(item.chain)), TensorObj(storage, item.chain, fake)
+
+
+def _is_fresh(fake: torch.Tensor, sizes: Sequence[Any]) -> bool:
+    """Whether a fake tensor is what a new one would be; to make one takes time."""
+    return (
+        all(isinstance(size, int) for size in sizes)
+        and not has_symbols(fake)
+        and list(fake.shape) == list(sizes)
+        and fake.storage_offset() == 0
+        and fake.stride() == make_contiguous_strides_for(fake.shape)
+    )
 
 
 def _contiguous(fake: torch.Tensor) -> torch.Tensor:

@@ -164,7 +164,8 @@ class Computing:
         return self.holds(value, TensorObj)
 
     def _recorder(self, state: State) -> Recorder:
-        return Recorder(state, self.builder, self.machine.fakes, self.machine.name_of)
+        machine = self.machine
+        return Recorder(state, self.builder, machine.fakes, machine.name_of, machine.fake_weight)
 
     def read(self, ref: Ref) -> Value:
         """SSA value of a heap tensor."""

@@ -31,6 +31,19 @@ def differences(left: Any, right: Any) -> dict[Path, Extent | None] | None:
     return found.paths
 
 
+def shape_of(key: Any) -> Any:
+    """What two keys must agree in if widening is to remove all their differences."""
+    points, entries = key
+    return points, tuple((path, _kept(found)) for path, found in entries)
+
+
+def _kept(key: Any) -> Any:
+    """What widening does not change in the key of one register."""
+    if key[0] in ("object", "constant"):
+        return key
+    return (key[0], len(key)) if key[0] == "iterator" else None
+
+
 def _size_label(key: tuple[Any, ...]) -> int | str | None:
     """A number as a size: the name that its key gives it, or its value; None if it is none."""
     if key[1] != "int":

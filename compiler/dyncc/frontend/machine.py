@@ -19,7 +19,7 @@ from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Context, Decisions, Restart, Unsupported
-from dyncc.frontend.differences import differences
+from dyncc.frontend.differences import differences, shape_of
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Frame,
@@ -34,6 +34,8 @@ from dyncc.ir.types import SCALARS, Type
 
 MAX_BLOCKS = 4000
 #: More copies of one place than any unrolled network needs; a loop that never closes makes more.
+MAX_COPIES = 2000
+#: The same, of copies with the same modules: those of nested loops over modules are many.
 MAX_VARIANTS = 400
 #: More turns than a loop has that is unrolled since it needs a number of each turn.
 MAX_UNROLLED = 200
@@ -75,10 +77,12 @@ class Machine:
         self._values = 0
         self._block_count = 0
         self._memo: dict[object, str] = {}
-        self._variants: dict[Context, list[tuple[object, Canonical]]] = {}
+        #: By place and by what no widening changes.
+        self._variants: dict[Context, dict[object, list[Canonical]]] = {}
         self._positive: dict[str, list[bool]] = {}
         self._pending: list[tuple[str, Canonical]] = []
         self.places: dict[str, Path] = {}
+        self._weights: dict[int, torch.Tensor] = {}
         self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
         self._outside: dict[int, tuple[str, object]] = {}
 
@@ -86,6 +90,14 @@ class Machine:
         """A value with a new name."""
         self._values += 1
         return Value(f"v{self._values}", kind)
+
+    def fake_weight(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The fake tensor for one that existed before the capture."""
+        found = self._weights.get(id(tensor))
+        if found is None:
+            found = self.fakes.from_tensor(tensor.detach(), static_shapes=True)
+            self._weights[id(tensor)] = found
+        return found
 
     def outside_name(self, item: object) -> str:
         """The same name at each call for an object that existed before the capture."""
@@ -150,17 +162,24 @@ class Machine:
             name = self._memo.get(canonical.key)
         if name is None:
             name = self._memo[canonical.key] = self._new_name()
-            variants = self._variants.setdefault(context, [])
-            variants.append((canonical.key, canonical))
-            too_many = len(variants) > MAX_VARIANTS or self._block_count > MAX_BLOCKS
-            if (too_many or len(variants) > MAX_UNROLLED) and self.decisions.roll(context):
+            variants = self._variants.setdefault(context, {})
+            alike = variants.setdefault(shape_of(canonical.key), [])
+            alike.append(canonical)
+            count = sum(map(len, variants.values()))
+            too_many = (
+                len(alike) > MAX_VARIANTS or count > MAX_COPIES or self._block_count > MAX_BLOCKS
+            )
+            if too_many and self.decisions.changed:
+                # What was learned may make them fewer.
+                raise Restart
+            if (too_many or count > MAX_UNROLLED) and self.decisions.roll(context):
                 raise Restart
             if too_many:
                 self.diagnose(
                     state,
                     Unsupported(
                         "this statement",
-                        f"it is reached in {len(variants)} different states, and the program has "
+                        f"it is reached in {count} different states, and the program has "
                         f"{self._block_count} blocks",
                         "Bound the loop around it with a smaller constant, or keep what it changes "
                         "in tensors of constant shape or in numbers.",
@@ -209,8 +228,9 @@ class Machine:
         self, context: Context, canonical: Canonical, state: State, sizes: bool
     ) -> bool:
         any_widened = False
-        for key, earlier in self._variants.get(context, []):
-            found = differences(key, canonical.key)
+        alike = self._variants.get(context, {}).get(shape_of(canonical.key), [])
+        for earlier in alike:
+            found = differences(earlier.key, canonical.key)
             if not found or (not sizes and any(how is not None for how in found.values())):
                 continue
             # In an order of its own, so that the same model always gives the same program.
@@ -226,11 +246,17 @@ class Machine:
                 self.decisions.widen(context, without_mark(path), found[path] or template[0])
                 self.decisions.explain((context, without_mark(path)), reason)
             any_widened = True
+            self._forget(earlier)
             if sizes:
                 # Labels of sizes mean nothing beside those of before.
-                self._variants[context] = []
+                self._variants[context] = {}
                 break
         return any_widened
+
+    def _forget(self, earlier: Canonical) -> None:
+        """Spare this attempt, which is to be repeated, what the next one does not come to."""
+        if self.decisions.changed:
+            self._pending = [item for item in self._pending if item[1] is not earlier]
 
     def _argument(self, leaf: object, builder: BlockBuilder) -> Value:
         if isinstance(leaf, Value):

@@ -80,6 +80,8 @@ class Recorder(TorchDispatchMode):
     name_of
         Gives a tensor that existed before the capture its weight name, and tells whether it is
         module state (as opposed to a constant).
+    fake_weight
+        Gives the fake tensor for one that existed before the capture.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class Recorder(TorchDispatchMode):
         builder: BlockBuilder,
         fakes: FakeTensorMode,
         name_of: Callable[[torch.Tensor], tuple[str, bool]],
+        fake_weight: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         TorchDispatchMode.__init__(self)
         self.state = state
         self.builder = builder
         self.fakes = fakes
         self.name_of = name_of
+        self._fake_weight = fake_weight
         #: Gives native code a number that is known at run time only; without it, it gets none.
         self.number: Callable[[Sym], Any] | None = None
         self.written: set[str] = set()
@@ -129,7 +133,7 @@ class Recorder(TorchDispatchMode):
         known = self.state.externals.get(id(tensor))
         if known is None:
             name, is_state = self.name_of(tensor)
-            fake = self.fakes.from_tensor(tensor.detach(), static_shapes=True)
+            fake = self._fake_weight(tensor)
             storage = self.state.new(Storage(name, fake, name if is_state else None))
             known = self.state.new(TensorObj(storage, (), fake))
             self.state.externals[id(tensor)] = known

@@ -1,0 +1,154 @@
+"""What a capture does grows with the program no faster than the program, counted and not timed."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from frontend.differential import network, rows
+from torch import Tensor, nn
+
+import dyncc
+from dyncc.frontend import machine
+from dyncc.verification import compare
+
+capture = importlib.import_module("dyncc.frontend.capture")
+
+
+def linears(count: int) -> nn.ModuleList:
+    torch.manual_seed(0)
+    return nn.ModuleList(nn.Linear(4, 4) for _ in range(count))
+
+
+def skipping(self: Any, x: Tensor) -> tuple[Tensor, int]:
+    used = 0
+    for layer in self.layers:
+        if x.sum() > 0:
+            x = x - layer(x)
+            used += 1
+    return x, used
+
+
+def highways(self: Any, x: Tensor) -> tuple[Tensor, int]:
+    left = 0
+    for turn in range(2):
+        try:
+            for position, layer in enumerate(self.layers):
+                try:
+                    x = layer(x)
+                    if x.sum() > 2:
+                        raise ValueError
+                    if x.sum() < -2:
+                        raise KeyError
+                    left += position
+                except KeyError:
+                    left += 10
+                    if x.max() > 1:
+                        break
+                else:
+                    if x.mean() > 1:
+                        continue
+                x = x + 0.1
+        except ValueError:
+            left += 100 + turn
+            if x.min() < -1:
+                break
+    else:
+        left = -left
+    return x, left
+
+
+def repeated(self: Any, x: Tensor) -> tuple[Tensor, int, int]:
+    turns = 0
+    found = []
+    while turns < 6:
+        for layer in self.layers:
+            y = layer(x)
+            if y.sum() > 1:
+                found.append(y.sum().item())
+                break
+            if y.sum() < -1:
+                turns += 1
+                continue
+            x = y
+        turns += 1
+    return x, turns, len(found)
+
+
+def pairs(self: Any, x: Tensor) -> tuple[Tensor, int]:
+    count = 0
+    for i, first in enumerate(self.layers):
+        for j, second in enumerate(self.layers):
+            if i == j:
+                continue
+            y = first(second(x))
+            if y.sum() > 1:
+                count += 1
+                break
+            x = y
+    return x, count
+
+
+class Effort:
+    """What a capture did."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.blocks = 0
+        self.compared = 0
+
+
+@pytest.fixture
+def effort(monkeypatch: pytest.MonkeyPatch) -> Effort:
+    done = Effort()
+    run, differences = capture._Attempt.run, machine.differences
+
+    def counted(attempt: Any) -> None:
+        done.attempts += 1
+        try:
+            run(attempt)
+        finally:
+            done.blocks += attempt.machine._block_count
+
+    def compared(*keys: Any) -> Any:
+        done.compared += 1
+        return differences(*keys)
+
+    monkeypatch.setattr(capture._Attempt, "run", counted)
+    monkeypatch.setattr(machine, "differences", compared)
+    return done
+
+
+@pytest.mark.parametrize("forward", [skipping, highways, repeated])
+def test_each_layer_is_as_much_work_as_the_one_before(forward: Any, effort: Effort) -> None:
+    totals = [[0, 0, 0]]
+    for count in (3, 6, 9):
+        module = network(forward, layers=linears(count)).eval()
+        capture.capture(module, rows()[0], {}, "network")
+        totals.append([effort.attempts, effort.blocks, effort.compared])
+    small, middle, large = (
+        [late - early for late, early in zip(after, before, strict=True)]
+        for before, after in itertools.pairwise(totals)
+    )
+    assert small[0] == middle[0] == large[0] <= 3
+    for first, second, third in zip(small[1:], middle[1:], large[1:], strict=True):
+        assert third - second <= 1.05 * (second - first)
+
+
+def test_loops_over_modules_in_each_other_are_unrolled(
+    effort: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What bounds loops that never close is no bound to them.
+    monkeypatch.setattr(machine, "MAX_VARIANTS", 40)
+    module = network(pairs, layers=linears(8)).eval()
+    made = capture.capture(module, rows()[0], {}, "network")
+    assert 8 * 7 < len(made.program.blocks) < 8 * 10
+    assert effort.attempts <= 2
+
+
+def test_what_is_spared_is_not_missing() -> None:
+    module = network(pairs, layers=linears(3)).eval()
+    compare(module, dyncc.compile(module, rows()[0], backend="eager"), rows(6))
