@@ -110,7 +110,7 @@ class Interpreter(Computing):
                 raise InternalError("an instruction cannot be cut", where=str(self.loc)) from late
             self.cut()
         except NeedStatic as need:
-            if self.decisions.keep(need.sym.origins):
+            if self.decisions.unroll(need.sym.origins):
                 raise Restart from need
             self._give_up(
                 before,
