@@ -48,6 +48,19 @@ def test_sequential_of_modules_that_branch() -> None:
     check(nn.Sequential(Gated(1), nn.ReLU(), Gated(3)), rows(80))
 
 
+def test_the_call_of_a_module_as_a_function() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.other = Gated(1), Gated(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            step = self.inner.__call__
+            return step(x) + nn.Module.__call__(self.other, x=x)
+
+    check(Outer(), rows(400))
+
+
 def test_helper_functions_that_branch() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         x = halve(x)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import torch
-from frontend.differential import check, network, rows
+from frontend.differential import branches, check, network, rows
 from frontend.test_diagnostics import refused
 from torch import Tensor, nn
 
@@ -64,6 +67,14 @@ class Registry(MutableMapping[str, Any]):
 
     def pick(self, key: str, default: Any) -> Any:
         return super().get(key, default)
+
+
+class Settings:
+    """Settings of a model, as an object of a class of its own."""
+
+    def __init__(self) -> None:
+        self.scale = 2.0
+        self.sizes = [1, 2]
 
 
 def test_a_decorator_that_keeps_the_name_of_what_it_wraps() -> None:
@@ -195,3 +206,141 @@ def test_attention_draws_nothing_without_dropout(dropout: float) -> None:
         assert "random numbers are not compiled yet" in refused(forward)
     else:
         check(network(forward))
+
+
+@contextlib.contextmanager
+def shifted(state: dict[str, float], by: float) -> Iterator[float]:
+    """Changes a number for a time."""
+    before = state["shift"]
+    state["shift"] = before + by
+    try:
+        yield state["shift"]
+    finally:
+        state["shift"] = before
+
+
+@contextlib.contextmanager
+def forgiving(log: list[int]) -> Iterator[None]:
+    """Swallows some errors."""
+    log.append(0)
+    try:
+        yield
+    except ValueError:
+        log.append(1)
+    log.append(2)
+
+
+def test_a_context_manager_made_of_a_generator() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        state = {"shift": 1.0}
+        with shifted(state, 2.0) as total:
+            y = x * state["shift"]
+            with shifted(state, total):
+                if x.sum() > 0:
+                    return y + state["shift"]
+                y = y - state["shift"]
+        return y * state["shift"]
+
+    check(network(forward))
+
+
+def test_an_exception_in_a_context_manager_made_of_a_generator() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, list[int]]:
+        log: list[int] = []
+        state = {"shift": 1.0}
+        try:
+            with forgiving(log), shifted(state, 2.0):
+                if x.sum() > 0:
+                    raise ValueError
+                if x.max() < -1:
+                    raise KeyError("low")
+                x = x + state["shift"]
+        except KeyError:
+            log.append(3)
+        return x * state["shift"], log
+
+    check(network(forward), rows(40))
+
+
+def test_constants_decide_when_the_network_is_compiled() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        ends = torch.tensor([2, 5])
+        mask = torch.ones(x.shape[1], dtype=torch.long)
+        if torch.isin(ends, torch.tensor(2)).any() and not (ends < 0).any():
+            x = x + ends[1].item()
+        if bool((mask == 1).all()) and int(mask.sum()) == 4:
+            x = x * 2
+        return x if x.sum() > 0 else -x
+
+    program = check(network(forward))
+    assert branches(program) == 1
+
+
+def test_constants_that_change_decide_when_the_network_runs() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        steps = torch.zeros((), dtype=torch.long)
+        while steps < 5:
+            if x.abs().sum() < 1:
+                steps += 2
+            else:
+                steps = steps + 1
+            x = x / 2
+        return x, steps
+
+    check(network(forward), rows(30))
+
+
+def test_copies_of_what_existed_before() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        settings = copy.deepcopy(self.settings)
+        settings.sizes.append(x.shape[0])
+        settings.scale = settings.scale + len(settings.sizes)
+        table = copy.copy(self.table)
+        table["b"] = settings
+        if x.sum() > 0:
+            settings.sizes.clear()
+        return x * table["b"].scale + len(settings.sizes) + len(self.settings.sizes) + len(table)
+
+    settings = Settings()
+    check(network(forward, settings=settings, table={"a": 1}))
+    assert settings.sizes == [1, 2]
+
+
+def test_what_may_raise_in_a_context_manager_made_of_a_generator() -> None:
+    def finished(self: Any, x: Tensor) -> Tensor:
+        state = {"shift": 1.0}
+        with shifted(state, 2.0):
+            x = x[:, x.argmax(1)] + state["shift"]
+        return x if x.sum() > 0 else -x
+
+    check(network(finished), rows(40))
+
+
+LOGGER = logging.getLogger("tests.outside")
+
+
+def test_logging(caplog: pytest.LogCaptureFixture) -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        LOGGER.debug("not shown")
+        if x.sum() > 0:
+            LOGGER.warning("the sum is %.3f and %s", x.sum().item(), self.word)
+        else:
+            LOGGER.log(logging.ERROR, f"{self.word}: {x.shape[1]}")
+        return x
+
+    module = network(forward)
+    module.word = "positive"
+    inputs = rows(8)
+    program = check(module, inputs)
+    with caplog.at_level(logging.INFO, "tests.outside"):
+        caplog.clear()
+        for case in inputs:
+            module(*case)
+        expected = [record.getMessage() for record in caplog.records]
+        levels = [record.levelno for record in caplog.records]
+        caplog.clear()
+        for case in inputs:
+            program(*case)
+    assert [record.getMessage() for record in caplog.records] == expected
+    assert [record.levelno for record in caplog.records] == levels
+    assert len({*levels}) == 2

@@ -5,7 +5,6 @@ A function here returns NotImplemented where the call is an ordinary one after a
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import math
@@ -21,6 +20,7 @@ from torch import nn
 from dyncc.frontend.arrays import ARRAY_FUNCTIONS, array
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.containers import make_dict, make_set
+from dyncc.frontend.copying import COPIES
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.instances import (
     ENTERED,
@@ -49,7 +49,7 @@ from dyncc.frontend.sequences import (
     summed,
     zipped,
 )
-from dyncc.frontend.strings import format_value, print_values, representation, to_text
+from dyncc.frontend.strings import LOGGING, format_value, print_values, representation, to_text
 from dyncc.frontend.values import (
     ArrayObj,
     Bound,
@@ -69,7 +69,7 @@ from dyncc.frontend.values import (
 )
 from dyncc.ir.types import ListType
 
-KNOWN: dict[Any, Callable[..., Any]] = NUMBERS | ARRAY_FUNCTIONS
+KNOWN: dict[Any, Callable[..., Any]] = NUMBERS | ARRAY_FUNCTIONS | COPIES | LOGGING
 
 
 def knows(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -287,51 +287,6 @@ def _partial(run: Interpreter, function: Any, *args: Any, **kwargs: Any) -> Any:
     return run.state.new(PartialObj(function, args, tuple(kwargs.items())))
 
 
-@knows(copy.copy)
-def _copy(run: Interpreter, value: Any) -> Any:
-    if run.is_tensor(value):
-        return run.native(torch.Tensor.detach, (value,))  # shares the memory, as the copy does
-    return run.state.new(run.state.heap[value]) if _is_container(run, value) else NotImplemented
-
-
-@knows(copy.deepcopy)
-def _deepcopy(run: Interpreter, value: Any, memo: Any = None) -> Any:
-    return _deep(run, value, {})
-
-
-def _is_container(run: Interpreter, value: Any) -> bool:
-    found = run.state.heap[value] if isinstance(value, Ref) else None
-    plain = isinstance(found, InstanceObj) and not isinstance(found.content, Ref)
-    return plain or isinstance(found, ListObj | DictObj | SetObj | DynListObj)
-
-
-def _deep(run: Interpreter, value: Any, known: dict[Any, Any]) -> Any:
-    if type(value) is tuple:
-        return tuple(_deep(run, part, known) for part in value)
-    if not isinstance(value, Ref):
-        return value
-    if value in known:
-        return known[value]
-    found = run.state.heap[value]
-    if isinstance(found, TensorObj):
-        known[value] = run.native(torch.clone, (value,))
-        return known[value]
-    if not _is_container(run, value) or isinstance(found, DynListObj):
-        raise Unsupported("`copy.deepcopy`", "it is not compiled for this", "Copy the parts.")
-    known[value] = run.state.new(found)
-    if isinstance(found, ListObj):
-        made: Any = ListObj(_deep(run, found.items, known))
-    elif isinstance(found, DictObj):
-        made = DictObj(tuple((key, _deep(run, item, known)) for key, item in found.items))
-    elif isinstance(found, InstanceObj):
-        fields = tuple((name, _deep(run, item, known)) for name, item in found.fields)
-        made = InstanceObj(found.kind, fields, _deep(run, found.content, known))
-    else:
-        made = found
-    run.state.heap[known[value]] = made
-    return known[value]
-
-
 @knows(torch.is_tensor)
 def _is_tensor(run: Interpreter, value: Any) -> bool:
     return issubclass(type_of(run, value), torch.Tensor)
@@ -399,6 +354,16 @@ def _tensor(run: Interpreter, data: Any, *, dtype: torch.dtype | None = None, **
         ]
         return run.native(torch.stack, (run.state.new(ListObj(tuple(parts))),))
     return NotImplemented
+
+
+@knows(torch.full)
+def _full(run: Interpreter, size: Any, fill_value: Any, **kwargs: Any) -> Any:
+    if not isinstance(fill_value, Sym) or str(fill_value.value.type) != "bool":
+        return NotImplemented
+    # The library asks for the number itself; a tensor of it has the same content.
+    dtype = kwargs.get("dtype") or torch.bool
+    content = run.scalar_tensor(fill_value, short_dtype(dtype))
+    return run.native(lambda value, shape: value.expand(shape).clone(), (content, size))
 
 
 # --- strings ----------------------------------------------------------------------------------

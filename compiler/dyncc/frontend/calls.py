@@ -7,6 +7,7 @@ torch, run natively under the recorder; where they ask for data, their source is
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -17,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from dyncc.frontend import library
 from dyncc.frontend.arrays import is_data
 from dyncc.frontend.binding import arguments, signature_of
 from dyncc.frontend.bridge import is_static, scalars_in
@@ -51,6 +53,12 @@ from dyncc.frontend.values import (
     Ref,
     Super,
 )
+
+#: The code of what ``contextlib.contextmanager`` makes of a function.
+_MANAGER_CODE = contextlib.contextmanager(lambda: iter(())).__code__
+
+#: What a call of a module is, under the names that torch has for it.
+_MODULE_CALLS = (nn.Module.__call__, nn.Module._wrapped_call_impl, nn.Module._call_impl)
 
 _LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
 MAX_DEPTH = 200
@@ -91,6 +99,8 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
         return
     if isinstance(function, types.MethodType):
         args, function = (function.__self__, *args), function.__func__
+    if function in _MODULE_CALLS and args and isinstance(args[0], nn.Module):
+        args, function = args[1:], args[0]
     if isinstance(function, functools.partial):
         args = (*(external(run, arg) for arg in function.args), *args)
         kwargs = {name: external(run, arg) for name, arg in function.keywords.items()} | kwargs
@@ -139,6 +149,11 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
         if result is not NotImplemented:
             _finish(run, result)
             return
+    cached = isinstance(function, functools._lru_cache_wrapper)
+    if cached and any(_is_impure(arg) for arg in args):
+        # It acts on the world outside, if only once; entered, it says what it does.
+        call(run, function.__wrapped__, args, kwargs)
+        return
     if isinstance(function, type) and issubclass(function, BaseException):
         _finish(run, construct_error(run, function, args, kwargs))
         return
@@ -150,6 +165,9 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
             return
     if is_instance_class(function):
         _finish(run, construct(run, function, args, kwargs))
+        return
+    if getattr(function, "__code__", None) is _MANAGER_CODE:
+        inline(run, library.managed, (inspect.unwrap(function), *args), kwargs)
         return
     result = outside_method(run, function, args, kwargs)
     if result is not NotImplemented:
@@ -191,7 +209,8 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
         run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
         return
     try:
-        run.done(library_call(run, function, args, kwargs, f"a call of `{_name(function)}`"))
+        found = library_call(run, function, args, kwargs, f"a call of `{_name(function)}`")
+        run.done(external_copy(run, found) if isinstance(found, Iterator) else found)
     except DataDependent:
         dynamic = [sym for arg in everything for sym in scalars_in(run.state, arg)]
         if dynamic:

@@ -10,6 +10,7 @@ import torch
 
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.code import Instr
+from dyncc.frontend.contents import content
 from dyncc.frontend.decisions import Decisions, Restart, Unsupported
 from dyncc.frontend.extents import (
     SizeDecides,
@@ -103,8 +104,8 @@ class Computing:
                 return known
         return self.host(op, left, right)
 
-    def item(self, ref: Ref) -> Sym:
-        """The only element of a tensor as a scalar."""
+    def item(self, ref: Ref) -> Any:
+        """The only element of a tensor as a scalar, which is static where its content is known."""
         fake = self.state.heap[ref].fake
         if has_symbols(fake):
             raise Unsupported(
@@ -118,6 +119,9 @@ class Computing:
                 f"its shape is {tuple(fake.shape)}",
                 "Reduce it first, for example with .any(), .all(), .max() or an index.",
             )
+        known = content(self.state, self.state.heap[ref])
+        if known is not None:
+            return known.item()
         value = self.builder.materialised(self.read(ref))
         kind = tensor_type(fake)
         (result,) = self.builder.host("item", (value,), (scalar_type_of(kind.dtype),), self.loc)

@@ -23,7 +23,7 @@ from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.lists import dynamic_get
 from dyncc.frontend.objects import iterate
 from dyncc.frontend.operations import binary, source_text
-from dyncc.frontend.raising import new_error, throw
+from dyncc.frontend.raising import error_of, new_error, throw
 from dyncc.frontend.sequences import item_at, iterator
 from dyncc.frontend.unwinding import waits_in_try
 from dyncc.frontend.values import (
@@ -201,6 +201,23 @@ def _at_end(run: Interpreter, exhausted: int | None, value: Any) -> None:
     raise PythonError(StopIteration, () if value is None else (value,))
 
 
+def throw_into(run: Interpreter, generator: Ref, error: Any) -> Any:
+    """``generator.throw(error)``: the exception is raised where the generator waits."""
+    raised = error_of(run, error)
+    found: GeneratorObj = run.state.heap[generator]
+    # The instruction before the one to go on at is the `yield`.
+    if found.frame is None or found.frame.code.instrs[found.frame.pc - 1].op != "yield":
+        raise Unsupported(
+            "`.throw()` of a generator",
+            "it has ended or has not begun",
+            "Raise the exception instead.",
+        )
+    resume(run, generator, run.instr.dest[0], None)
+    run.frame.pc -= 1
+    throw(run, run.state, raised)
+    return ENTERED
+
+
 @handles("yield")
 def _yield(run: Interpreter, instr: Instr) -> None:
     if len(run.state.frames) == 1:
@@ -221,7 +238,8 @@ def _yield(run: Interpreter, instr: Instr) -> None:
         dict(frame.visits),
         turned=frame.turned,
     )
-    if waits_in_try(waiting) and not _goes_to_the_end(run, frame):
+    managed = run.frame.function is library.GeneratorManager.__enter__
+    if waits_in_try(waiting) and not managed and not _goes_to_the_end(run, frame):
         raise Unsupported(
             "`yield` inside of `try` or `with`",
             "Python runs what is left of it when the consumer drops the generator, and when that "

@@ -74,6 +74,41 @@ def all_true(items: Iterable[Any]) -> bool:
     return True
 
 
+# --- context managers -------------------------------------------------------------------------
+
+
+class GeneratorManager:
+    """What a function decorated with ``contextlib.contextmanager`` gives."""
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+
+    def __enter__(self) -> Any:
+        return next(self.generator)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if error is None:
+            try:
+                next(self.generator)
+            except StopIteration:
+                return False
+            raise RuntimeError("generator didn't stop")
+        try:
+            self.generator.throw(error)
+        except StopIteration as stop:
+            return stop is not error
+        except BaseException as other:
+            if other is not error:
+                raise
+            return False
+        raise RuntimeError("generator didn't stop after throw()")
+
+
+def managed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> GeneratorManager:
+    """A call of a function decorated with ``contextlib.contextmanager``."""
+    return GeneratorManager(function(*args, **kwargs))
+
+
 # --- iterators --------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from dyncc.frontend.values import (
     Bound,
     DictObj,
     DynListObj,
+    GeneratorObj,
     InstanceObj,
     ListObj,
     Ref,
@@ -53,6 +54,10 @@ def method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[s
         return array_method(run, owner, name, args, kwargs)
     if isinstance(found, InstanceObj):
         return known_method(run, owner, name, args, kwargs)
+    if isinstance(found, GeneratorObj) and name == "throw" and len(args) == 1:
+        from dyncc.frontend.iteration import throw_into
+
+        return throw_into(run, owner, args[0])
     if isinstance(found, tuple):
         return tuple_method(run, found, name, args)
     raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")

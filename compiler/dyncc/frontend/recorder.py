@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dyncc.frontend.builder import BlockBuilder
+from dyncc.frontend.contents import computed, content, small
 from dyncc.frontend.extents import has_symbols, region_size
 from dyncc.frontend.values import (
     Ref,
@@ -62,7 +63,7 @@ def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     for position, argument in enumerate(func._schema.arguments):
         if argument.name == "dropout_p":
             given = args[position] if position < len(args) else kwargs.get(argument.name)
-            return (argument.default_value if given is None else given) != 0
+            return bool((argument.default_value if given is None else given) != 0)
     return True
 
 
@@ -134,16 +135,19 @@ class Recorder(TorchDispatchMode):
         if known is None:
             name, is_state = self.name_of(tensor)
             fake = self._fake_weight(tensor)
-            storage = self.state.new(Storage(name, fake, name if is_state else None))
+            known_content = None if is_state or not small(tensor) else tensor.detach()
+            storage = self.state.new(
+                Storage(name, fake, name if is_state else None, content=known_content)
+            )
             known = self.state.new(TensorObj(storage, (), fake))
             self.state.externals[id(tensor)] = known
         self._refs[id(tensor)] = known
         self._keep.append(tensor)
         return known
 
-    def adopt(self, value: Value, fake: torch.Tensor) -> Ref:
-        """A heap tensor with its own storage for an SSA value."""
-        storage = self.state.new(Storage(value, fake))
+    def adopt(self, value: Value, fake: torch.Tensor, known: torch.Tensor | None = None) -> Ref:
+        """A heap tensor with its own storage for an SSA value; `known` is what it holds."""
+        storage = self.state.new(Storage(value, fake, content=known))
         ref = self.state.new(TensorObj(storage, (), fake))
         self._refs[id(fake)] = ref
         self._keep.append(fake)
@@ -193,7 +197,10 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is aten._local_scalar_dense.default or func is aten.is_nonzero.default:
-            raise DataDependent
+            known = content(self.state, self.state.heap[self.ref_of(args[0])])
+            if known is None:
+                raise DataDependent
+            return func(known)
         if func in IDENTITY:
             return args[0]
         if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
@@ -258,10 +265,24 @@ class Recorder(TorchDispatchMode):
             tuple((name, self._operand(arg)) for name, arg in kwargs.items()),
             [tensor_type(item) if isinstance(item, torch.Tensor) else None for item in results],
         )
-        for item, value in zip(results, values, strict=True):
+        contents = self._contents(func, args, kwargs, out)
+        for item, value, known in zip(results, values, contents, strict=True):
             if value is not None:
-                self.adopt(value, item)
+                self.adopt(value, item, known)
         return out
+
+    def _contents(
+        self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any
+    ) -> list[torch.Tensor | None]:
+        """What the results of an operation hold, as far as that is known."""
+        leaves, spec = torch.utils._pytree.tree_flatten((args, kwargs))
+        for place, item in enumerate(leaves):
+            if isinstance(item, torch.Tensor):
+                leaves[place] = content(self.state, self.state.heap[self.ref_of(item)])
+                if leaves[place] is None:
+                    return [None] * (len(out) if isinstance(out, tuple | list) else 1)
+        known_args, known_kwargs = torch.utils._pytree.tree_unflatten(leaves, spec)
+        return computed(func, known_args, known_kwargs, out)
 
     def _opaque_view(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
         """A view by sizes that depend on data: a tensor of its own, to which nobody writes."""

@@ -1,13 +1,14 @@
 """Strings with parts that are known at run time only: f-strings, formatting, print.
 
-Such a string is a run-time scalar like a number. Printing is an effect: the compiled network prints
-what the module would, when it would.
+Such a string is a run-time scalar like a number. Printing and logging are effects: the compiled
+network prints and logs what the module would, when it would.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import re
 import string
 import sys
@@ -158,6 +159,33 @@ def print_values(
     text = concatenated(run, [*parts, "\n" if end is None else end])
     operand = text.value if isinstance(text, Sym) else text
     run.builder.host("print", (operand,), (), run.loc)
+
+
+def logs(level: int | None) -> Callable[..., None]:
+    """A method of a logger: the compiled network logs too."""
+
+    def log(run: Interpreter, logger: logging.Logger, *args: Any) -> None:
+        chosen, (message, *values) = (level, args) if level is not None else (args[0], args[1:])
+        if values and not is_static(run.state, (message, *values)):
+            message = percent(run, message, tuple(values))
+        elif values:
+            message = message % tuple(values)
+        text = concatenated(run, [text_of(run, message, "s")])
+        operand = text.value if isinstance(text, Sym) else text
+        run.builder.host("log", (logger.name, chosen, operand), (), run.loc)
+
+    return log
+
+
+#: What stands for the methods of a logger.
+LOGGING: dict[Any, Callable[..., None]] = {
+    logging.Logger.debug: logs(logging.DEBUG),
+    logging.Logger.info: logs(logging.INFO),
+    logging.Logger.warning: logs(logging.WARNING),
+    logging.Logger.error: logs(logging.ERROR),
+    logging.Logger.critical: logs(logging.CRITICAL),
+    logging.Logger.log: logs(None),
+}
 
 
 def string_method(run: Interpreter, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Iterator
 from typing import Any
 
+from dyncc.frontend import library
 from dyncc.frontend.code import GENERATOR, Handler
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import Frame, GeneratorObj, InstanceObj, Ref, State
@@ -20,7 +21,17 @@ def unwind(state: State, error: Ref) -> bool:
     bool
         Whether there is such a place; if not, the state is in the entry's frame.
     """
-    waiting = [item for item in state.heap.values() if isinstance(item, GeneratorObj)]
+    # That of a context manager goes on when its `with` is left.
+    managed = {
+        item.get("generator")
+        for item in state.heap.values()
+        if isinstance(item, InstanceObj) and item.kind is library.GeneratorManager
+    }
+    waiting = [
+        item
+        for ref, item in state.heap.items()
+        if isinstance(item, GeneratorObj) and ref not in managed
+    ]
     if any(item.frame is not None and waits_in_try(item.frame) for item in waiting):
         raise Unsupported(
             "an exception that leaves a loop over a generator",
@@ -68,23 +79,42 @@ def handlers(state: State) -> Iterator[tuple[Frame, int, Handler]]:
 
 def may_catch(state: State, *kinds: type[BaseException]) -> bool:
     """Whether code around the next instruction catches one of these exceptions, or may do so."""
-    for frame, _, handler in handlers(state):
-        if handler.classes is None or _may_swallow(state, frame, handler.manager):
+    return any(_catches(state, frame, handler, kinds) for frame, _, handler in handlers(state))
+
+
+def _catches(
+    state: State, frame: Frame, handler: Handler, kinds: tuple[type[BaseException], ...]
+) -> bool:
+    """Whether a handler catches one of these exceptions, or may do so."""
+    if handler.classes is None or _may_swallow(state, frame, handler.manager, kinds):
+        return True
+    for expression in handler.classes:
+        classes = _resolve(frame, expression)
+        if classes is None or any(issubclass(kind, classes) for kind in kinds):
             return True
-        for expression in handler.classes:
-            classes = _resolve(frame, expression)
-            if classes is None or any(issubclass(kind, classes) for kind in kinds):
-                return True
     return False
 
 
-def _may_swallow(state: State, frame: Frame, register: str | None) -> bool:
-    """Whether the ``__exit__`` of a context manager is written by the user."""
+def _may_swallow(
+    state: State, frame: Frame, register: str | None, kinds: tuple[type[BaseException], ...]
+) -> bool:
+    """Whether the ``__exit__`` of a context manager, written by the user, may end an exception."""
     if register is None:
         return False
     manager = frame.registers.get(register)
     found = state.heap[manager] if isinstance(manager, Ref) else None
     kind = found.kind if isinstance(found, InstanceObj) else type(manager)
+    if kind is library.GeneratorManager and isinstance(found, InstanceObj):
+        generator = state.heap[found.get("generator")]
+        waiting = generator.frame if isinstance(generator, GeneratorObj) else None
+        if waiting is None:
+            return False
+        inner = waiting.code.instrs[waiting.pc - 1].handler
+        while inner is not None:
+            if _catches(state, waiting, inner, kinds):
+                return True
+            inner = inner.outer
+        return False
     return not kind.__module__.startswith(("torch", "contextlib"))
 
 

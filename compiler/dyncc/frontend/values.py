@@ -100,13 +100,15 @@ class Storage:
     ``source`` is the SSA value of the contiguous base tensor, or the name of a weight while the
     storage still holds its initial content. ``owner`` names the module state that it backs;
     ``listed`` says that there is a copy of it, in a list of run-time length or in the module, so
-    that a write would not be seen there.
+    that a write would not be seen there. ``content`` is what the base holds, where that is known
+    when the network is compiled.
     """
 
     source: Value | str
     fake: torch.Tensor
     owner: str | None = None
     listed: bool = False
+    content: torch.Tensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ SCALAR_FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 #: Operations that act on the world outside; they are carried out once, in the program's order.
-EFFECTS = frozenset({"print"})
+EFFECTS = frozenset({"print", "log"})
 
 #: Operations on tensors and lists, and those whose operands may be of any type.
 STRUCTURAL = frozenset(
@@ -104,7 +104,7 @@ STRUCTURAL = frozenset(
         "list.concat", "list.slice", "list.pop", "list.insert", "list.reverse", "list.contains",
         "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor", "format",
         "tensor.list",
-        "print",
+        "print", "log",
     }
 )  # fmt: skip
 
@@ -180,6 +180,8 @@ def _structural(
 ) -> tuple[Type, ...] | None:
     first = kinds[0] if kinds else None
     if op == "print" and kinds == [STR]:
+        return ()
+    if op == "log" and kinds == [STR, INT, STR]:
         return ()
     if op == "format" and kinds[1:] == [STR, STR] and isinstance(first, ScalarType | TensorType):
         return (STR,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -224,6 +225,8 @@ class Executor:
         regions = self._regions
         if op.op == "print":
             return _print
+        if op.op == "log":
+            return _log
         if op.op == "format":
             if isinstance(op.args[0], Value) and isinstance(op.args[0].type, TensorType):
                 return lambda tensor, *how: formatted(_shown(regions.to_numpy(tensor)), *how)
@@ -249,6 +252,11 @@ class Executor:
 
 def _print(text: str) -> tuple[()]:
     sys.stdout.write(text)
+    return ()
+
+
+def _log(name: str, level: int, text: str) -> tuple[()]:
+    logging.getLogger(name).log(level, "%s", text)
     return ()
 
 
