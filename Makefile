@@ -61,6 +61,7 @@ lint: $(READY)
 
 table: $(READY)
 	$(BIN)/dyncc table --output docs/networks.md
+	$(BIN)/dyncc table --depths 38,74,110 --output docs/networks.md
 
 cases: $(READY)
 	$(BIN)/python tests/cases/table.py
