@@ -39,6 +39,7 @@ def compile(
     backend: str = "tvm",
     *,
     sizes: Mapping[str, str] | None = None,
+    fallback: str | None = None,
     name: str | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
@@ -59,6 +60,9 @@ def compile(
         Shapes of arguments whose sizes may differ from call to call, such as
         ``{"x": "1..8,3,H,W"}``; see `dyncc.ir.sizes`. Sizes of one name are equal. A tensor in a
         structure is called as in ``batch['x'][0]``.
+    fallback
+        ``eager``: PyTorch runs the regions that the back end cannot compile; the manifest's
+        ``report`` says which and why. By default they are refused.
     name
         Name of the program, by default the class of the module.
     progress
@@ -80,6 +84,8 @@ def compile(
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+    if fallback not in (None, "eager"):
+        raise ConfigError(f"fallback must be 'eager' or None, not {fallback!r}")
     report = progress or (lambda what, step, steps: None)
     if output is not None:
         artifact.check_target(Path(output))
@@ -100,7 +106,9 @@ def compile(
 
         def build_timed(directory: Path) -> Mapping[str, Any]:
             captured_at = time.perf_counter()
-            found: Mapping[str, Any] = build(program, directory, report)
+            found: Mapping[str, Any] = build(
+                program, directory, report, fallback=fallback is not None
+            )
             now = time.perf_counter()
             extra["seconds"] = {
                 "capture": round(captured_at - started, 3),

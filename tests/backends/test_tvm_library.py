@@ -117,7 +117,16 @@ def test_an_operation_that_tvm_lacks_is_a_tool_error(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="complex_one") as caught:
         build(program_of(region), tmp_path, quiet)
     assert caught.value.log
+    assert "--fallback eager" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_tvm_lacks_is_left_to_torch_if_that_is_wanted(tmp_path: Path) -> None:
+    closed = trace("closed", torch.exp, [torch.randn(8)])
+    program = program_of(trace("complex_one", torch.fft.fft, [torch.randn(8)]), closed)
+    report = build(program, tmp_path, quiet, fallback=True)
+    assert list(report["regions"]) == ["closed"]
+    assert report["torch"]["complex_one"].startswith("TVM cannot compile it: ")
 
 
 def test_a_region_with_open_extents_is_left_to_torch(tmp_path: Path) -> None:
@@ -135,5 +144,5 @@ def test_a_region_with_open_extents_is_left_to_torch(tmp_path: Path) -> None:
     program = program_of(closed)
     program.regions["open"] = region
     report = build(program, tmp_path, quiet)
-    assert report["torch"] == ["open"]
+    assert report["torch"] == {"open": "some of its sizes are known at run time only"}
     assert list(report["regions"]) == ["closed"]

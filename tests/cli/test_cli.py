@@ -108,6 +108,36 @@ def test_sizes_that_may_differ(capsys: pytest.CaptureFixture[str]) -> None:
     assert "x: the size N is 4, and the network was compiled for 1..3" in err
 
 
+def test_what_is_refused_and_what_is_made_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def noise(self, x):\n"
+        "        return x + torch.rand(1, 4)\n\n"
+        "    def forward(self, x):\n"
+        "        return self.noise(x)\n"
+    )
+    spec = "x:float32[1,4]"
+    out, _ = run("compile", "bad.py", "--input", spec, "--json", capsys=capsys, code=1)
+    found = json.loads(out)
+    assert (found["ok"], found["exit_code"], found["error"]) == (False, 1, "UnsupportedError")
+    (problem,) = found["diagnostics"]
+    assert Path(problem["file"]).name == "bad.py"
+    assert (problem["line"], problem["column"], problem["end_column"]) == (7, 20, 36)
+    assert problem["source"][problem["column"] - 1 : problem["end_column"] - 1] == (
+        "torch.rand(1, 4)"
+    )
+    assert problem["reason"]
+    assert problem["hint"]
+    (call,) = problem["calls"]
+    assert (call["line"], call["column"], call["function"]) == (10, 16, "Net.forward")
+    command = ("compile", "model.py:Net", "--input", spec, "--backend", "eager", "--json")
+    out, _ = run(*command, capsys=capsys)
+    assert json.loads(out)["ok"]
+    out, _ = run("inspect", "model.dyncc", "--json", capsys=capsys)
+    assert json.loads(out)["regions"]["r0"]["torch"] == "the back end is eager"
+
+
 def test_compile_with_tvm(capsys: pytest.CaptureFixture[str]) -> None:
     run("compile", "model.py:Net", "--input", "x:float32[1,4]", "-o", "deep/a", capsys=capsys)
     out, _ = run("verify", "deep/a", capsys=capsys)
@@ -261,7 +291,7 @@ def test_table_of_depths(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         line.split(" | ")[:5] for line in out.splitlines() if line.startswith(("| 8 ", "| 14 "))
     ]
-    assert rows == [["| 8", "2", "6", "6", "6"], ["| 14", "5", "15", "15", "12"]]
+    assert rows == [["| 8", "2", "7", "7", "7"], ["| 14", "5", "13", "13", "12"]]
     assert "capture of 14 layers" in err
 
 

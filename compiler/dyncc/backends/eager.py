@@ -14,9 +14,13 @@ from dyncc.ir.hcfg import Hcfg, is_static
 
 
 def build(
-    program: Hcfg, directory: Path, progress: Callable[[str, int, int], None]
+    program: Hcfg,
+    directory: Path,
+    progress: Callable[[str, int, int], None],
+    *,
+    fallback: bool = False,
 ) -> dict[str, Any]:
-    """Compile nothing; see `dyncc.backends` for the contract."""
+    """Compile nothing; see `dyncc.backends.tvm.build` for the contract."""
     return {"torch": torch.__version__}
 
 

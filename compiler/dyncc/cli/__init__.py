@@ -7,6 +7,7 @@ failed; 5 results differ; 70 a defect of dyncc; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DynccError as error:
         if arguments.verbose > 1:
             traceback.print_exc()
+        if getattr(arguments, "json", False):
+            print(json.dumps(error.to_json(), indent=2))
+            return error.exit_code
         print(f"dyncc: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

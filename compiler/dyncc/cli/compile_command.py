@@ -32,6 +32,7 @@ examples:
   dyncc compile model.py -o model.dyncc
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
   dyncc compile model.py --input "x:float32[1..8,3,H,W]" -o model.dyncc
+  dyncc compile model.py --json
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
   dyncc compile llm.py --target skipopu --arch ecp5_85f -o llm.dyncc"""
@@ -63,10 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
     parser.add_argument(
+        "--fallback",
+        choices=("eager",),
+        help="let PyTorch run the regions that the back end cannot compile; `dyncc inspect` says "
+        "which and why (default: they are refused)",
+    )
+    parser.add_argument(
         "--target", default="cpu", choices=("cpu", "neurocorex", "skipopu"), help="default: cpu"
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="artifact directory (default: FILE.dyncc)"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result, or what cannot be compiled, as JSON (--target cpu)",
     )
     overlay = parser.add_argument_group("language models (--target skipopu)")
     overlay.add_argument("--arch", metavar="NAME", help=ARCH_HELP)
@@ -110,10 +122,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    import json
     from pathlib import Path
 
     from dyncc.cli.progress import progress
+    from dyncc.core.errors import ConfigError
 
+    if arguments.json and arguments.target != "cpu":
+        raise ConfigError("--json is for --target cpu")
     if arguments.target == "neurocorex":
         return _spiking(arguments)
     if arguments.target == "skipopu":
@@ -121,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from dyncc.driver import compile
     from dyncc.modelfile import load_model, parse_inputs
-    from dyncc.runtime.summary import summary
+    from dyncc.runtime.summary import figures, summary
 
     inputs = parse_inputs(arguments.input)
     model = load_model(arguments.model)
@@ -134,11 +150,15 @@ def run(arguments: argparse.Namespace) -> int:
             output,
             arguments.backend,
             sizes=inputs.shapes,
+            fallback=arguments.fallback,
             name=type(model.module).__name__,
             progress=report,
             source={"model": f"{model.path.resolve()}:{model.name}"},
         )
-    print(f"{output}: {summary(program)}")
+    if arguments.json:
+        print(json.dumps({"ok": True, "artifact": str(output), **figures(program)}, indent=2))
+    else:
+        print(f"{output}: {summary(program)}")
     return 0
 
 

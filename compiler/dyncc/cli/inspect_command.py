@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dyncc.runtime.program import Program
 
 HELP = "print or draw what is in an artifact"
 DESCRIPTION = """\
@@ -10,12 +14,15 @@ Print the program of an artifact, with a table of its sub-networks, or draw it.
 
 Of a spiking network print the core, what was placed where, and what quantisation changed. Of a
 language model for the overlay print what runs on the host and what on the overlay, the memory map,
-and how matrices were rounded."""
+and how matrices were rounded.
+
+Regions that PyTorch runs are named with the reason, in the text, on the page and as JSON."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
   dyncc inspect model.dyncc --html model.html
   dyncc inspect model.dyncc --svg model.svg
+  dyncc inspect model.dyncc --json
   dyncc inspect llm.dyncc --program token"""
 
 
@@ -24,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="DIR")
     parser.add_argument("--html", metavar="FILE", help="write a page with a drawing instead")
     parser.add_argument("--svg", metavar="FILE", help="write the drawing alone instead")
+    parser.add_argument("--json", action="store_true", help="print sizes and regions as JSON")
     parser.add_argument(
         "--program",
         choices=("token", "logits"),
@@ -35,17 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    import json
+
     from dyncc.cli.run_command import is_spiking, target_of
     from dyncc.core.errors import ConfigError
     from dyncc.core.files import write_text
-    from dyncc.ir.cost import region_cost
     from dyncc.ir.drawing import quantity, to_html, to_svg
-    from dyncc.ir.hcfg import RegionCall
     from dyncc.ir.text import to_text
     from dyncc.runtime.artifact import load
-    from dyncc.runtime.summary import summary
+    from dyncc.runtime.summary import figures, in_torch, summary
 
-    if target_of(arguments.artifact) == "skipopu":
+    target = target_of(arguments.artifact)
+    if arguments.json and (target == "skipopu" or is_spiking(arguments.artifact)):
+        raise ConfigError("--json is for artifacts of --target cpu")
+    if target == "skipopu":
         from dyncc.backends.skipopu.artifact import load as load_overlay
         from dyncc.backends.skipopu.describe import describe, program_text
 
@@ -64,28 +75,50 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.artifact}: {spiking.load(arguments.artifact).describe()}")
         return 0
     program = load(arguments.artifact)
-    hcfg = program.hcfg
-    for target, draw in ((arguments.html, to_html), (arguments.svg, to_svg)):
-        if target is not None:
-            write_text(target, draw(hcfg))
-            print(f"{target}: {summary(program)}")
+    hcfg, by_torch = program.hcfg, in_torch(program)
+    # The reference back end runs nothing but PyTorch; only exceptions are worth a mark.
+    marked = {} if program.manifest["backend"] == "eager" else by_torch
+    for file, draw in ((arguments.html, to_html), (arguments.svg, to_svg)):
+        if file is not None:
+            write_text(file, draw(hcfg, marks=marked))
+            print(f"{file}: {summary(program)}")
     if arguments.html or arguments.svg:
+        return 0
+    if arguments.json:
+        regions = {name: _region(program, name) for name in hcfg.regions}
+        found = {**figures(program), "regions": regions}
+        print(
+            json.dumps({**found, "sizes": {k: str(v) for k, v in program.sizes.items()}}, indent=2)
+        )
         return 0
     print(to_text(hcfg))
     print(f"# {hcfg.name}: {summary(program)}")
     for size, extents in program.sizes.items():
         print(f"#   size {size}: {extents}")
-    in_torch = program.manifest["report"].get("torch", ())
-    for name, region in hcfg.regions.items():
-        sites = sum(
-            isinstance(op, RegionCall) and op.region == name
-            for block in hcfg.blocks.values()
-            for op in block.ops
-        )
-        cost = region_cost(region)
+    for name in hcfg.regions:
+        region = _region(program, name)
+        called = f"called from {region['calls']} block{'s' if region['calls'] != 1 else ''}"
         print(
-            f"#   @{name}: {len(region.ops)} operations, {quantity(cost.flops, 'FLOP')}, "
-            f"{quantity(cost.bytes, 'B')}, called from {sites} block{'s' if sites != 1 else ''}"
-            f"{', run by PyTorch' if name in in_torch else ''}"
+            f"#   @{name}: {region['operations']} operations, {quantity(region['flops'], 'FLOP')}, "
+            f"{quantity(region['bytes'], 'B')}, {called}"
+            f"{f', run by PyTorch: {marked[name]}' if name in marked else ''}"
         )
     return 0
+
+
+def _region(program: Program, name: str) -> dict[str, Any]:
+    """What there is to say of a region."""
+    from dyncc.ir.cost import region_cost
+    from dyncc.ir.hcfg import RegionCall
+    from dyncc.runtime.summary import in_torch
+
+    hcfg = program.hcfg
+    ops = (op for block in hcfg.blocks.values() for op in block.ops)
+    cost = region_cost(hcfg.regions[name])
+    return {
+        "operations": len(hcfg.regions[name].ops),
+        "flops": cost.flops,
+        "bytes": cost.bytes,
+        "calls": sum(isinstance(op, RegionCall) and op.region == name for op in ops),
+        "torch": in_torch(program).get(name),
+    }

@@ -21,8 +21,8 @@ The number is the exit code of the command line. 2 is a usage error and 130 an i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 
 class DynccError(Exception):
@@ -50,6 +50,18 @@ class DynccError(Exception):
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n  {self.hint}" if self.hint else text
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints of an error; docs/diagnostics.md has the fields."""
+        return {
+            "ok": False,
+            "exit_code": self.exit_code,
+            "error": type(self).__name__,
+            "message": self.message,
+            "where": self.where,
+            "hint": self.hint,
+            "diagnostics": [],
+        }
+
 
 class UserError(DynccError):
     """What the user gave cannot be used."""
@@ -74,6 +86,22 @@ class ArtifactError(UserError):
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call that was active where something cannot be compiled.
+
+    Attributes
+    ----------
+    where
+        ``file:line:column`` of the call (1-based line and column).
+    function
+        Qualified name of the function that calls.
+    """
+
+    where: str
+    function: str
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One construct that cannot be compiled.
 
@@ -88,9 +116,14 @@ class Diagnostic:
     hint
         The smallest change that would help.
     source
-        The source line, to print with a caret below it.
+        The source line, to print with carets below it.
     column
-        0-based column of the caret within `source`.
+        0-based column of the first caret within `source`, in characters.
+    end_column
+        0-based column after the last caret, or None if it is not known.
+    calls
+        The calls that lead to the construct, outermost first. The same construct is reported once,
+        for the first way that leads to it.
     """
 
     where: str
@@ -99,15 +132,48 @@ class Diagnostic:
     hint: str
     source: str = ""
     column: int = 0
+    end_column: int | None = None
+    calls: tuple[Call, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.construct}: {self.why}"]
         if self.source:
             text = self.source.rstrip()
             margin = len(text) - len(text.lstrip())
-            lines += [f"    {text.lstrip()}", "    " + " " * max(0, self.column - margin) + "^"]
+            # A tab stays one, so that the carets stand below what they mean.
+            blank = "".join("\t" if sign == "\t" else " " for sign in text[margin : self.column])
+            carets = "^" * max(1, (self.end_column or 0) - self.column)
+            lines += [f"    {text.lstrip()}", f"    {blank}{carets}"]
+        lines += [f"  called from {call.where} in {call.function}" for call in reversed(self.calls)]
         lines.append(f"  {self.hint}")
         return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it; lines and columns begin at 1, `end_column` is exclusive."""
+        file, line, column = _place(self.where)
+        return {
+            "file": file,
+            "line": line,
+            "column": column,
+            "end_column": None if self.end_column is None else self.end_column + 1,
+            "construct": self.construct,
+            "reason": self.why,
+            "hint": self.hint,
+            "source": self.source.rstrip(),
+            "calls": [
+                dict(zip(("file", "line", "column"), _place(call.where), strict=True))
+                | {"function": call.function}
+                for call in self.calls
+            ],
+        }
+
+
+def _place(where: str) -> tuple[str, int | None, int | None]:
+    """File, line and column; one that is no place in a file, such as a weight's name, alone."""
+    parts = where.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal():
+        return parts[0], int(parts[1]), int(parts[2])
+    return where, None, None
 
 
 class UnsupportedError(UserError):
@@ -117,7 +183,13 @@ class UnsupportedError(UserError):
         self.diagnostics = tuple(diagnostics)
         count = len(self.diagnostics)
         noun = "construct" if count == 1 else "constructs"
-        super().__init__(f"{count} {noun} cannot be compiled\n" + "\n".join(map(str, diagnostics)))
+        self.summary = f"{count} {noun} cannot be compiled"
+        super().__init__(f"{self.summary}\n" + "\n".join(map(str, diagnostics)))
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` prints: each construct by its parts."""
+        found = [item.to_json() for item in self.diagnostics]
+        return {**super().to_json(), "message": self.summary, "diagnostics": found}
 
 
 class MissingToolError(DynccError):

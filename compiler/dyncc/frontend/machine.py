@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dyncc.core.errors import Diagnostic, UnsupportedError
+from dyncc.core.errors import Call, Diagnostic, UnsupportedError
 from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
@@ -281,16 +281,41 @@ class Machine:
 
     def diagnostic(self, state: State, problem: Unsupported) -> Diagnostic:
         """What cannot be compiled, with the place where `state` stands."""
-        frame, _ = visible(state)
-        loc = place_of(state)
+        frame, instr = visible(state)
+        loc, node = place_of(state), instr.node
+        line = frame.code.source_line(loc.line)
+        # Columns of syntax trees count bytes.
+        column = _characters(line, loc.column)
+        end = getattr(node, "end_col_offset", None)
+        if getattr(node, "end_lineno", loc.line) != loc.line:
+            end = len(line.rstrip().encode())
         return Diagnostic(
-            str(loc),
+            f"{loc.file}:{loc.line}:{column + 1}",
             problem.construct,
             problem.why,
             problem.hint,
-            frame.code.source_line(loc.line),
-            loc.column,
+            line,
+            column,
+            None if end is None else max(column + 1, _characters(line, end)),
+            _calls(state, frame),
         )
+
+
+def _characters(line: str, offset: int) -> int:
+    """Characters of a line before a byte of it."""
+    return len(line.encode()[:offset].decode(errors="replace"))
+
+
+def _calls(state: State, inner: Frame) -> tuple[Call, ...]:
+    """The calls in the user's code that lead to its activation `inner`, outermost first."""
+    found = []
+    for frame in state.frames:
+        if frame is inner:
+            break
+        if frame.code.file != library.__file__:
+            node = frame.code.instrs[frame.pc - 1].node
+            found.append(Call(str(frame.code.loc(node)), frame.code.name))
+    return tuple(found)
 
 
 def visible(state: State) -> tuple[Frame, Instr]:

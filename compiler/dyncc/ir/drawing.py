@@ -33,19 +33,25 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.0f} {unit}"
 
 
-def to_svg(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -> str:
+def to_svg(
+    program: Hcfg,
+    counts: Mapping[tuple[str, int], int] | None = None,
+    marks: Mapping[str, str] | None = None,
+) -> str:
     """The picture.
 
     Parameters
     ----------
     counts
         How often each edge was taken; edges that are missing are drawn dashed and red.
+    marks
+        Why PyTorch runs a region, by name of those that it does.
     """
     depth = _depths(program)
     rows: dict[int, list[str]] = {}
     for name, row in depth.items():
         rows.setdefault(row, []).append(name)
-    labels = {name: _labels(program, block) for name, block in program.blocks.items()}
+    labels = {name: _labels(program, block, marks or {}) for name, block in program.blocks.items()}
     place: dict[str, tuple[int, int, int]] = {}
     top = 20
     for row in sorted(rows):
@@ -66,15 +72,23 @@ def to_svg(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -
     )
 
 
-def to_html(program: Hcfg, counts: Mapping[tuple[str, int], int] | None = None) -> str:
+def to_html(
+    program: Hcfg,
+    counts: Mapping[tuple[str, int], int] | None = None,
+    marks: Mapping[str, str] | None = None,
+) -> str:
     """The picture of `to_svg`, and the text of the program, on one page."""
     title = html.escape(program.name)
+    items = "".join(
+        f"<li>@{html.escape(name)}: {html.escape(why)}</li>" for name, why in (marks or {}).items()
+    )
+    by_torch = f"<h2>Run by PyTorch</h2><ul>{items}</ul>" if items else ""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_PAGE_STYLE}</style><h1>{title}</h1>"
         f"<p>{len(program.blocks)} blocks, {len(program.regions)} sub-networks. Orange edges close "
         f"loops; green blocks return.</p>"
-        f"{to_svg(program, counts)}"
+        f"{to_svg(program, counts, marks)}{by_torch}"
         f"<h2>Program</h2><pre>{html.escape(to_text(program))}</pre></html>\n"
     )
 
@@ -91,7 +105,7 @@ def _depths(program: Hcfg) -> dict[str, int]:
     return depth
 
 
-def _labels(program: Hcfg, block: Block) -> list[str]:
+def _labels(program: Hcfg, block: Block, marks: Mapping[str, str]) -> list[str]:
     loc = f"{PurePath(block.loc.file).name}:{block.loc.line}" if block.loc else ""
     lines = [f"^{block.name}  {loc}"]
     host = sum(not isinstance(op, RegionCall) for op in block.ops)
@@ -101,6 +115,8 @@ def _labels(program: Hcfg, block: Block) -> list[str]:
             lines.append(
                 f"@{op.region}: {quantity(cost.flops, 'FLOP')}, {quantity(cost.bytes, 'B')}"
             )
+            if op.region in marks:
+                lines.append("run by PyTorch")
     if host:
         lines.append(f"{host} host operation{'s' if host > 1 else ''}")
     terminator = block.terminator

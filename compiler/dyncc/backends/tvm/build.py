@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, Region, is_static
+from dyncc.ir.hcfg import Hcfg, Region, RegionCall, is_static
 
 #: File name of the library in an artifact.
 LIBRARY = "regions.so"
@@ -54,14 +54,7 @@ class _Compiled:
 
 
 def _import(region: Region, entry: str) -> _Imported:
-    try:
-        return _Imported(region.name, entry, import_region(region), len(region.params))
-    except _FAILURES as error:
-        raise ToolError(
-            f"TVM cannot take region {region.name!r}",
-            hint="Compile with the eager back end, or report the operation to dyncc.",
-            log=_tail(error),
-        ) from error
+    return _Imported(region.name, entry, import_region(region), len(region.params))
 
 
 def _compile(regions: Sequence[_Imported], cpu: Cpu, care: Care) -> _Compiled:
@@ -73,35 +66,60 @@ def _compile(regions: Sequence[_Imported], cpu: Cpu, care: Care) -> _Compiled:
         return _Compiled(tvm.compile(module, target=target), recipes, care)
 
 
-def _compile_or_blame(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
+def _compile_somehow(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
     for care in (Care.TRUST, Care.VERIFY):
         try:
             return _compile(regions, cpu, care)
         except (RuntimeError, ValueError):
             # Schedules are an optimisation: code without them must still build.
             continue
-    try:
-        return _compile(regions, cpu, Care.PLAIN)
-    except _FAILURES as error:
-        failure = error
+    return _compile(regions, cpu, Care.PLAIN)
+
+
+def _blame(regions: Sequence[_Imported], cpu: Cpu) -> dict[str, BaseException]:
+    """The regions that TVM fails to build alone, and how it fails."""
+    found: dict[str, BaseException] = {}
     for item in regions:
         try:
             _compile([item], cpu, Care.PLAIN)
         except _FAILURES as error:
-            raise ToolError(
-                f"TVM failed to build region {item.name!r}",
-                hint="Compile with the eager back end.",
-                log=_tail(error),
-            ) from error
-    raise ToolError(
-        f"TVM failed to build the regions {', '.join(item.name for item in regions)} together",
-        hint="Compile with the eager back end.",
-        log=_tail(failure),
-    ) from failure
+            found[item.name] = error
+    return found
+
+
+def _refused(program: Hcfg, failures: Mapping[str, BaseException]) -> ToolError:
+    """The error with every region that TVM cannot compile, and the places that call it."""
+    names = ", ".join(f"{name!r} ({_places(program, name)})" for name in failures)
+    noun = "region" if len(failures) == 1 else "regions"
+    return ToolError(
+        f"TVM cannot compile the {noun} {names}",
+        hint="Give --fallback eager, and PyTorch runs what TVM cannot compile; or compile with the "
+        "eager back end.",
+        log="\n".join(f"{name}: {_tail(error)}" for name, error in failures.items()),
+    )
+
+
+def _places(program: Hcfg, region: str) -> str:
+    calls = [
+        block.loc
+        for block in program.blocks.values()
+        if any(isinstance(op, RegionCall) and op.region == region for op in block.ops)
+    ]
+    return ", ".join(str(loc) for loc in dict.fromkeys(calls) if loc is not None) or "no place"
+
+
+def _reason(error: BaseException) -> str:
+    """Why PyTorch runs a region, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"TVM cannot compile it: {type(error).__name__}: {lines[-1] if lines else ''}"
 
 
 def build(
-    program: Hcfg, directory: Path, progress: Callable[[str, int, int], None]
+    program: Hcfg,
+    directory: Path,
+    progress: Callable[[str, int, int], None],
+    *,
+    fallback: bool = False,
 ) -> dict[str, Any]:
     """Compile every region of a program into one library.
 
@@ -113,6 +131,8 @@ def build(
         Existing directory that gets `LIBRARY`.
     progress
         Called with the name of what is done next, its index, and the number of steps.
+    fallback
+        Leave regions that TVM cannot compile to PyTorch.
 
     Returns
     -------
@@ -121,30 +141,56 @@ def build(
         ``schedules``: how far they were trusted, see `lowering.Care`; ``regions``: by name,
         ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe for
         each weight that the compiled function takes, see `dyncc.runtime.tvm_library`); ``torch``:
-        names of regions with sizes that depend on data, which PyTorch runs.
+        why PyTorch runs a region, by the names of those that it does: those with sizes that depend
+        on data, and with `fallback` those that TVM cannot compile.
 
     Raises
     ------
     ToolError
-        If torch.export or TVM fails; names the region and carries the tail of the log.
+        If torch.export or TVM fails; names every region that does, and carries the tails of logs.
     """
     cpu = Cpu.host()
     steps = len(program.regions) + 1
     imported: list[_Imported] = []
     # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
-    sized = [name for name, region in program.regions.items() if not is_static(region)]
+    in_torch = {
+        name: "some of its sizes are known at run time only"
+        for name, region in program.regions.items()
+        if not is_static(region)
+    }
+    failures: dict[str, BaseException] = {}
     for index, (name, region) in enumerate(program.regions.items()):
-        if name in sized:
+        if name in in_torch:
             continue
         progress(f"region {name}", index, steps)
-        imported.append(_import(region, f"region_{index}"))
+        try:
+            imported.append(_import(region, f"region_{index}"))
+        except _FAILURES as error:
+            failures[name] = error
+    if failures and not fallback:
+        raise _refused(program, failures)
     progress("code generation", steps - 1, steps)
+    compiled = None
+    if imported:
+        try:
+            compiled = _compile_somehow(imported, cpu)
+        except _FAILURES as error:
+            blamed = _blame(imported, cpu)
+            if not blamed or not fallback:
+                names = {item.name: error for item in imported}
+                raise _refused(program, blamed or names) from error
+            failures |= blamed
+            imported = [item for item in imported if item.name not in blamed]
+            compiled = _compile_somehow(imported, cpu) if imported else None
+    in_torch |= {name: _reason(error) for name, error in failures.items()}
     report: dict[str, Any] = {
-        "library": LIBRARY, "target": cpu.describe(), "regions": {}, "torch": sized,
-    }  # fmt: skip
-    if not imported:
+        "library": LIBRARY,
+        "target": cpu.describe(),
+        "regions": {},
+        "torch": {name: in_torch[name] for name in program.regions if name in in_torch},
+    }
+    if compiled is None:
         return report
-    compiled = _compile_or_blame(imported, cpu)
     report["schedules"] = compiled.care.name.lower()
     _write(compiled.executable, Path(directory) / LIBRARY)
     for item, recipes in zip(imported, compiled.recipes, strict=True):

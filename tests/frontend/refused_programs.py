@@ -1,0 +1,523 @@
+"""Programs that are refused, one for a diagnostic; docs/diagnostics.md is made from them.
+
+Each function is the ``forward`` of a network and is compiled for a tensor x of shape (1, 4). `MEMBERS`
+has what its network holds besides.
+"""
+
+# Wrong on purpose.
+# mypy: ignore-errors
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B016, B030, E501, F401, F507, F821, F841, RUF059, T201, UP030, UP031, UP032
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import dataclasses
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+#: What the networks of some programs hold, by the name of the program.
+MEMBERS: dict[str, dict[str, Any]] = {}
+
+
+def array_of_bfloat16(self, x):
+    return x.bfloat16().numpy()
+
+
+def tensor_and_array(self, x):
+    return x + x.detach().numpy()
+
+
+def array_and_data(self, x):
+    return x.numpy() + x.sum().item()
+
+
+def operator_of_arrays(self, x):
+    return x.numpy() ** 2.5 // x.numpy()
+
+
+def argument_of_numpy(self, x):
+    return numpy.sum(x.numpy(), where=x.numpy() > 0)
+
+
+def array_method(self, x):
+    return x.numpy().tobytes()
+
+
+def wrong_arguments(self, x):
+    def inner(a):
+        return a
+
+    return inner(x, x)
+
+
+def tuple_of_dynamic_length(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    return tuple(items)
+
+
+def deep_copy(self, x):
+    return copy.deepcopy(iter([x]))
+
+
+def nested_lists(self, x):
+    return torch.tensor([[x.sum().item()], [1.0]])
+
+
+def double_star(self, x):
+    def inner(**kwargs):
+        return x
+
+    return inner(**x)
+
+
+def random_numbers(self, x):
+    return x + torch.rand(1, 4)
+
+
+def native_with_array(self, x):
+    return numpy.linalg.norm(x.numpy())
+
+
+def hooks(self, x):
+    return self.layer(x)
+
+
+_HOOKED = nn.Linear(4, 4)
+_HOOKED.register_forward_hook(lambda module, args, result: result)
+MEMBERS["hooks"] = {"layer": _HOOKED}
+
+
+def recursion(self, x):
+    def again(y):
+        if y.sum() > 100:
+            return y
+        return again(y * 2)
+
+    return again(x)
+
+
+def cell_without_value(self, x):
+    if x.sum() > 0:
+        y = x
+
+    def inner():
+        return y
+
+    return inner()
+
+
+def containers_of_data(self, x):
+    return {"a": x.sum().item()} == {"a": 1.0}
+
+
+def host_operation(self, x):
+    return x.sum().item() @ 2
+
+
+def truth_of_open_size(self, x):
+    if x[x > 0]:
+        return x
+    return x + 1
+
+
+def truth_of_several(self, x):
+    if x > 0:
+        return x
+    return x + 1
+
+
+def shapes_that_do_not_fit(self, x):
+    return x @ x
+
+
+def key_of_list(self, x):
+    return {"a": x}[[1]]
+
+
+def dict_without_key(self, x):
+    return {"a": x}.pop("b")
+
+
+def set_method(self, x):
+    return {1, 2}.pop()
+
+
+def set_without_key(self, x):
+    seen = {1}
+    seen.remove(2)
+    return x
+
+
+def tuple_method(self, x):
+    return (x.sum().item(), 2.0).index(2.0)
+
+
+def context_manager(self, x):
+    with self.lock:
+        return x
+
+
+MEMBERS["context_manager"] = {"lock": threading.Lock()}
+
+
+def autocast(self, x):
+    with torch.autocast("cpu"):
+        return x @ x.T
+
+
+def a_class(self, x):
+    class Inner:
+        pass
+
+    return x
+
+
+def result_of_a_type(self, x):
+    return {"x": x, "set": frozenset({1})}
+
+
+def caught_operation(self, x):
+    try:
+        return x.sum().item() ** 0.5
+    except ZeroDivisionError:
+        return x
+
+
+def arguments_of_object(self, x):
+    class_ = object
+    return class_(1)
+
+
+class Plain:
+    def __init__(self, value):
+        self.value = value
+
+
+def arguments_of_class(self, x):
+    return Plain(x, x).value
+
+
+def missing_attribute(self, x):
+    return Plain(x).other
+
+
+class Guarded:
+    def __init__(self, value):
+        self.value = value
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+
+def has_attribute(self, x):
+    return x if hasattr(Guarded(x), "other") else x + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    value: Any
+
+
+def frozen_object(self, x):
+    item = Frozen(x)
+    item.value = x
+    return item.value
+
+
+class Reading:
+    @property
+    def value(self):
+        return 1
+
+
+def no_setter(self, x):
+    item = Reading()
+    item.value = x
+    return x
+
+
+def object_method(self, x):
+    return Plain(x).__dir__()
+
+
+def content_needed(self, x):
+    return numpy.float32(x.sum())
+
+
+def outside_item(self, x):
+    self.table["a"] = x
+    return x
+
+
+MEMBERS["outside_item"] = {"table": {"a": 1}}
+
+
+def deletion(self, x):
+    items = (x, x)
+    del items[0]
+    return x
+
+
+def unpacking(self, x):
+    a, b, c = x, x
+    return a
+
+
+def yield_in_forward(self, x):
+    yield x
+
+
+def yield_in_try(self, x):
+    def items():
+        try:
+            yield x
+        finally:
+            print("done")
+
+    for item in items():
+        return item
+    return x
+
+
+def exhausted(self, x):
+    found = iter([x])
+    next(found)
+    return next(found)
+
+
+def deque_of_dynamic_length(self, x):
+    seen = deque(maxlen=3)
+    while x.sum() < 100:
+        seen.append(x)
+        x = x + 1
+    seen.append(x)
+    return list(seen)
+
+
+def deque_method(self, x):
+    seen = deque([x])
+    return seen.index(x)
+
+
+def dynamic_list_method(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    items.sort()
+    return items
+
+
+def list_method(self, x):
+    return [1].__sizeof__()
+
+
+def joined_numbers(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x.sum().item())
+        x = x + 1
+    return torch.cat(items)
+
+
+def positional_pattern(self, x):
+    match Plain(x):
+        case Plain(value):
+            return value
+    return x
+
+
+def method_of_object(self, x):
+    return self.layer.weight.sum().item().hex()
+
+
+MEMBERS["method_of_object"] = {"layer": nn.Linear(4, 4)}
+
+
+def tensor_leaves(self, x):
+    return x.data_ptr()
+
+
+def nested_to_list(self, x):
+    return x[x.sum(1) > 0].tolist()
+
+
+def attribute_of_tensor(self, x):
+    return x.missing
+
+
+def foreign_object(self, x):
+    self.box.value = 2
+    return x
+
+
+MEMBERS["foreign_object"] = {"box": Plain(1)}
+
+
+def sequence_of_dynamic_length(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    a, b = items
+    return a
+
+
+def iterated_number(self, x):
+    for item in int(x.sum()):
+        x = x + item
+    return x
+
+
+def iterated_object(self, x):
+    for item in Plain(x):
+        x = x + item
+    return x
+
+
+def no_value(self, x):
+    if x.sum() > 0:
+        y = x
+    return y
+
+
+def no_name(self, x):
+    return undefined(x)
+
+
+def changed_array(self, x):
+    array = x.numpy()
+    array += 1
+    return array
+
+
+def operands(self, x):
+    return {"a": x} - [x]
+
+
+def raising_expression(self, x):
+    return x + [1, 2][5]
+
+
+VARIABLE = contextvars.ContextVar("VARIABLE")
+
+
+def context_variable(self, x):
+    return x + VARIABLE.get()
+
+
+def context_variable_left(self, x):
+    VARIABLE.set(1)
+    return x
+
+
+def context_variable_method(self, x):
+    return VARIABLE.__hash__()
+
+
+def error_keywords(self, x):
+    raise ValueError(message="no")
+
+
+class Shown(Exception):
+    def __str__(self):
+        return "shown"
+
+
+def error_text(self, x):
+    try:
+        raise Shown("no")
+    except Shown as error:
+        return {"x": x, "text": str(error)}
+
+
+def raised_number(self, x):
+    raise 5
+
+
+def caught_number(self, x):
+    try:
+        raise ValueError("no")
+    except 5:
+        return x
+
+
+def strict_lengths(self, x):
+    for a, b in zip([x], [x, x], strict=True):
+        x = a + b
+    return x
+
+
+def strict_dynamic_lengths(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    for a, b in zip(items, [x, x], strict=True):
+        x = a + b
+    return x
+
+
+def sorted_dynamic_list(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x.sum().item())
+        x = x + 1
+    return sorted(items)
+
+
+def largest_of_dynamic_list(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    return max(items)
+
+
+def format_of_container(self, x):
+    print(f"{[x.sum().item()]:>20}")
+    return x
+
+
+def text_of_object(self, x):
+    print(f"{Plain(x)}")
+    return x
+
+
+def print_to_file(self, x):
+    print(x.sum().item(), file=sys.stderr)
+    return x
+
+
+def format_field(self, x):
+    print("{0.real}".format(x.sum().item()))
+    return x
+
+
+def percent_values(self, x):
+    print("%d %d" % (x.sum().item(),))
+    return x
+
+
+def super_in_function(self, x):
+    def inner():
+        return super().forward(x)
+
+    return inner()
+
+
+def world(self, x):
+    return x * self.random()
+
+
+MEMBERS["world"] = {"random": __import__("random").random}
