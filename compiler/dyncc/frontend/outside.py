@@ -100,8 +100,8 @@ def _context_variable(
         return run.state.new(InstanceObj(contextvars.Token, fields))
     if name == "reset":
         token = run.state.heap[args[0]] if isinstance(args[0], Ref) else None
-        fields = token.fields if isinstance(token, InstanceObj) else ()
-        if token is not None and fields[:1] == (("var", variable),) and len(fields) == 2:
+        held_by = token.fields if isinstance(token, InstanceObj) else ()
+        if token is not None and held_by[:1] == (("var", variable),) and len(held_by) == 2:
             _restore(run, key, token.get("before"))
             run.state.heap[args[0]] = token.set("used", True)
             return None
