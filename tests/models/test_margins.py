@@ -6,7 +6,7 @@ Compiled float32 code adds in another order than eager PyTorch: decision values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,12 +25,16 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def outputs_of(module: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
-    """Collect what a submodule gives while `run` runs."""
+def outputs_of(modules: nn.Module | Iterable[nn.Module], run: Callable[[], Any]) -> list[Tensor]:
+    """Collect what submodules give while `run` runs."""
     outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda part, inputs, output: outputs.append(output))
+    handles = [
+        module.register_forward_hook(lambda part, inputs, output: outputs.append(output))
+        for module in ([modules] if isinstance(modules, nn.Module) else modules)
+    ]
     run()
-    handle.remove()
+    for handle in handles:
+        handle.remove()
     return outputs
 
 
@@ -58,7 +62,7 @@ def sdn(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
 
 def skipnet(network: Any, arguments: tuple[Tensor, ...]) -> list[float]:
     """Distance between the two logits of each gate."""
-    found = [outputs_of(unit.gate, lambda: network(*arguments))[0] for unit in network.units]
+    found = outputs_of((unit.gate for unit in network.units), lambda: network(*arguments))
     return [top_gap(logits[0]) for logits in found]
 
 

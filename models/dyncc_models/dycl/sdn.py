@@ -79,12 +79,14 @@ class ShallowDeepNetwork(nn.Module):
         Softmax probability, 0..1, from which on an internal classifier answers.
     """
 
+    layers: Sequence[Layer]
+
     def __init__(
         self, stem: nn.Module, layers: Sequence[Layer], end: nn.Module, threshold: float = THRESHOLD
     ) -> None:
         super().__init__()
         self.stem = stem
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.end = end
         self.threshold = threshold
 
@@ -182,7 +184,7 @@ def scale_classifier(linear: nn.Linear, logits: Tensor, here: Tensor, wanted: fl
         Images that do not make it sure.
     """
     mean = logits.mean(0)
-    linear.bias -= mean
+    linear.bias.sub_(mean)
     needed = sure_scales(logits - mean, THRESHOLD)
     ordered = needed[here].sort().values
     first, last = max(1, int(0.6 * wanted)), max(2, int(1.4 * wanted))

@@ -8,6 +8,8 @@ a block that changes shape and is skipped leaves its shortcut, a 1 x 1 convoluti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,12 +80,16 @@ class RecurrentSkipNet(nn.Module):
         Channels of the three groups of blocks.
     """
 
+    blocks: Sequence[BasicBlock]
+
     def __init__(self, layers: int = LAYERS, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         shapes = blocks_of(layers, widths)
         self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
-        self.blocks = nn.ModuleList(BasicBlock(*shape) for shape in shapes)
+        self.blocks = nn.ModuleList(  # type: ignore[assignment]
+            BasicBlock(*shape) for shape in shapes
+        )
         self.embed = nn.ModuleDict({str(width): nn.Linear(width, EMBEDDED) for width in widths})
         self.gate = RecurrentGate()
         self.average = nn.AdaptiveAvgPool2d(1)
@@ -150,6 +156,7 @@ def steer(network: RecurrentSkipNet, images: Tensor) -> None:
         if name not in settled:
             settled.add(name)
             embed = network.embed[name]
+            assert isinstance(embed, nn.Linear)
             seen = network.embedded(x)
             embed.weight.div_(seen.std(0).unsqueeze(1))
             embed.bias.sub_(seen.mean(0)).div_(seen.std(0))
