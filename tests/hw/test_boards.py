@@ -322,6 +322,18 @@ def test_a_build_is_kept_until_something_changes(tools: Tools) -> None:
     assert len(tools.calls()) == 3
 
 
+def test_settings_reach_nextpnr_with_the_netlist(tools: Tools) -> None:
+    tools.set("yosys", """echo '{"modules": {"top": {"cells": {}}}}' > top.json""")
+    tools.set("nextpnr-ice40", "cp top.json seen.json")
+    commands = (("yosys",), ("nextpnr-ice40", "--json", "top.json"))
+    found = []
+    for settings in ({}, {"router2/bbMargin/x": 12, "router2/histCongWeight": 2.0}):
+        folder = execute(Plan({}, commands, ("seen.json",), settings))
+        found.append(json.loads((folder / "seen.json").read_text())["modules"]["top"])
+    written = {"router2/bbMargin/x": "0" * 28 + "1100", "router2/histCongWeight": "2.0"}
+    assert found == [{"cells": {}}, {"cells": {}, "settings": written}]
+
+
 def test_records_are_renewed(tools: Tools) -> None:
     folder = tools.folder / "reports"
     folder.mkdir()

@@ -35,11 +35,14 @@ class Plan:
         Programs with their arguments, in order.
     products
         Files that they make.
+    settings
+        Of nextpnr, which its command line lacks.
     """
 
     files: dict[str, str]
     commands: tuple[tuple[str, ...], ...]
     products: tuple[str, ...]
+    settings: dict[str, int | float] = field(default_factory=dict)
 
 
 class Pll(Protocol):
@@ -65,6 +68,8 @@ class Setup:
         Where they are not those of the design.
     options
         Where those for the tools are not those of the board.
+    settings
+        As of `Plan`.
     check
         Raises ConfigError if all sizes and choices cannot fit, where the tools would say it less
         plainly.
@@ -75,6 +80,7 @@ class Setup:
     sizes: dict[str, int] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, int | float] = field(default_factory=dict)
     check: Callable[[dict[str, int], dict[str, str]], None] = lambda sizes, choices: None
 
 
@@ -171,7 +177,9 @@ class Board:
         if "top.il" in files:
             files["top.il"] = without_brackets(files["top.il"])
         commands = json.loads(found.files["build_top.json"])["commands"]
-        return Plan(files, tuple(tuple(command) for command in commands), self.products)
+        return Plan(
+            files, tuple(tuple(command) for command in commands), self.products, setup.settings
+        )
 
 
 def without_brackets(text: str) -> str:

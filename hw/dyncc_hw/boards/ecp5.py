@@ -173,6 +173,27 @@ def _ulx3s_has(sizes: dict[str, int], choices: dict[str, str]) -> None:
         )
 
 
+#: For a design that leaves the router little room on an LFE5U-85F.
+_FULL = {
+    # A sum of several numbers becomes a chain of adders; compressors have twice the wires.
+    "script_after_read": "synth_ecp5 -top top -run begin:map_ram\nmaccmap -unmap c:*pipe*",
+    "synth_opts": "-run map_ram:",
+    "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS), STATISTICS)),
+    # The other router takes hours.
+    "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --parallel-refine --router router2",
+}
+#: What router2 charges for a wire that others want too. By default that grows without end: nets
+#: make long detours around crowded places, and crowd others; the wires that are wanted twice become
+#: some thousands, and then more again. Here it is the history of a wire that counts.
+_PATIENT = {
+    "router2/bbMargin/x": 12,
+    "router2/bbMargin/y": 12,
+    "router2/initCurrCongWeight": 5.0,
+    "router2/currCongWeightMult": 0.25,
+    "router2/histCongWeight": 2.0,
+    "router2/estimateWeight": 1.0,
+}
+
 ULX3S_85F = Board(
     name="ulx3s_85f",
     summary="ULX3S, ECP5 LFE5U-85F",
@@ -185,14 +206,7 @@ ULX3S_85F = Board(
     setups={
         "neurocorex": Setup(50, sizes=_LARGE),
         "skipopu": Setup(
-            50,
-            sizes={"memory_mib": 32},
-            # The other router takes hours where a device is so full.
-            options={
-                "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2",
-                "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS), STATISTICS)),
-            },
-            check=_ulx3s_has,
+            25, sizes={"memory_mib": 32}, options=_FULL, settings=_PATIENT, check=_ulx3s_has
         ),
     },
     products=("top.bit", *OPEN_PRODUCTS),

@@ -48,7 +48,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
     tools = {name: program(FPGA_TOOLS[name]) for name in names}
     versions = json.dumps({name: tool.version or "unknown" for name, tool in tools.items()})
     files = (f"{name}\0{content}" for name, content in sorted(plan.files.items()))
-    key = cache.key_of(json.dumps(plan.commands), versions, *files)
+    key = cache.key_of(json.dumps([plan.commands, plan.settings]), versions, *files)
     kept = cache.look_up(key)
     if kept is not None:
         return kept
@@ -59,6 +59,8 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
             (folder / name).write_text(content, encoding="utf-8")
         with log.open("w", encoding="utf-8") as output:
             for step, (name, *arguments) in enumerate(plan.commands):
+                if name.startswith("nextpnr") and plan.settings:
+                    _give_settings(folder / arguments[arguments.index("--json") + 1], plan.settings)
                 print("$", name, *arguments, file=output, flush=True)
                 say = _say(progress, _STAGES.get(name, name), step, len(plan.commands))
                 if _run([str(tools[name].path), *arguments], folder, output, say):
@@ -70,6 +72,16 @@ def execute(plan: Plan, progress: Progress | None = None) -> Path:
         kept = cache.keep(key, {LOG: log, **found})
     log.unlink()
     return kept
+
+
+def _give_settings(path: Path, settings: dict[str, int | float]) -> None:
+    """Write settings of nextpnr into a netlist, as nextpnr itself does when it writes one."""
+    netlist = json.loads(path.read_text(encoding="utf-8"))
+    netlist["modules"]["top"]["settings"] = {
+        name: f"{value:032b}" if isinstance(value, int) else str(value)
+        for name, value in settings.items()
+    }
+    path.write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def _say(progress: Progress | None, stage: str, step: int, steps: int) -> Callable[[float], None]:
