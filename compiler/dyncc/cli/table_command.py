@@ -209,6 +209,8 @@ def _conditions(mark: str, arguments: argparse.Namespace) -> str:
     import platform
     from importlib.metadata import version
 
+    import torch
+
     import dyncc
     from dyncc.verification import ATOL, RTOL
 
@@ -220,7 +222,9 @@ def _conditions(mark: str, arguments: argparse.Namespace) -> str:
         f"{bound if mark == 'table' else ''}{'Fewer channels. ' if arguments.small else ''}"
         f"Measured with dyncc {dyncc.__version__}, "
         f"back end {arguments.backend}, PyTorch {version('torch')}, TVM {version('apache-tvm')}, "
-        f"Python {platform.python_version()}, on {platform.machine()} with {os.cpu_count()} CPUs.\n"
+        f"Python {platform.python_version()}, on {platform.machine()} with {os.cpu_count()} CPUs; "
+        f"threads: {torch.get_num_threads()} of PyTorch's, "
+        f"{os.environ.get('TVM_NUM_THREADS', os.cpu_count())} of TVM's.\n"
     )
 
 
