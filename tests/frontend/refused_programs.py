@@ -99,9 +99,8 @@ MEMBERS["hooks"] = {"layer": _HOOKED}
 
 def recursion(self, x):
     def again(y):
-        if y.sum() > 100:
-            return y
-        return again(y * 2)
+        with torch.no_grad():
+            return again(y * 2) if y.sum() < 100 else y
 
     return again(x)
 

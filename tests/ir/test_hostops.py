@@ -50,6 +50,7 @@ def test_position(index: int, length: int) -> None:
 
 LISTS: dict[str, Any] = {
     "list.append": lambda items, value: [*items, value],
+    "list.push": lambda items, value: [*items, value],
     "list.get": operator.getitem,
     "list.len": len,
     "list.concat": operator.add,
@@ -75,6 +76,7 @@ def test_lists_are_values(data: st.DataObject) -> None:
         bound = st.none() | st.integers(-6, 6)
         arguments: tuple[Any, ...] = {
             "list.append": (value,),
+            "list.push": (value,),
             "list.get": (index,),
             "list.contains": (value,),
             "list.set": (index, value),

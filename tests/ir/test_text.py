@@ -68,6 +68,18 @@ def many_constructs() -> Hcfg:
     return dyncc.compile(module, {"x": x, "y": x}, backend="eager", name="many").hcfg
 
 
+def recursion() -> Hcfg:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        def go(y: Tensor) -> Tensor:
+            if y.norm() < 1:
+                return y
+            return go(y * 0.5) + y
+
+        return go(x)
+
+    return dyncc.compile(network(forward), (torch.ones(1, 4),), backend="eager", name="go").hcfg
+
+
 EXPECTED = {
     "halting": lambda: (
         dyncc.compile(halting.build(), halting.example_inputs(), backend="eager").hcfg
@@ -78,6 +90,7 @@ EXPECTED = {
         ).hcfg
     ),
     "many_constructs": many_constructs,
+    "recursion": recursion,
 }
 
 

@@ -18,12 +18,11 @@ from typing import Any
 
 from torch import nn
 
-from dyncc.frontend import library
+from dyncc.frontend import library, recursion
 from dyncc.frontend.arrays import is_data
 from dyncc.frontend.binding import arguments, signature_of
 from dyncc.frontend.bridge import is_static, scalars_in
 from dyncc.frontend.builtin_calls import KNOWN
-from dyncc.frontend.canonical import known_part
 from dyncc.frontend.closures import enter_closure
 from dyncc.frontend.code import Code, Instr
 from dyncc.frontend.decisions import Unsupported
@@ -61,7 +60,6 @@ _MANAGER_CODE = contextlib.contextmanager(lambda: iter(())).__code__
 _MODULE_CALLS = (nn.Module.__call__, nn.Module._wrapped_call_impl, nn.Module._call_impl)
 
 _LIBRARY_ROOTS = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"))
-MAX_DEPTH = 200
 #: Items of a library's iterator that are taken at once.
 MAX_ITEMS = 10_000
 
@@ -347,9 +345,7 @@ def push(
     if result is None:
         result = run.instr.dest[0] if run.instr.dest else ".void"
     frame = Frame(code, function, 0, registers, result)
-    before = [other for other in run.state.frames if other.code is code]
-    if before:
-        _check_recursion(run, frame, before)
+    recursion.check(run, frame)
     if code.is_generator:
         frame.result = None
         run.done(run.state.new(GeneratorObj(frame)))
@@ -358,25 +354,7 @@ def push(
     if result.startswith("."):
         # What a turn of a loop before left there would tell states apart that are equal.
         run.frame.registers.pop(result, None)
-    run.state.frames.append(frame)
-
-
-def _check_recursion(run: Interpreter, frame: Frame, before: list[Frame]) -> None:
-    """Refuse a call that repeats one that is under way, but for data: only data would end it."""
-    frame.called = known_part(run.state, frame)
-    if len(run.state.frames) < MAX_DEPTH and all(other.called != frame.called for other in before):
-        return
-    for value in frame.registers.values():
-        for sym in scalars_in(run.state, value):
-            if sym.origins:
-                run.static(sym, f"a call of `{frame.code.name}` by itself")
-    raise Unsupported(
-        f"a call of `{frame.code.name}` by itself",
-        "data decides how deep it goes: all that is known when the network is compiled is as it "
-        "was one call before",
-        "Write it as a loop, with a list for what is still to be done; or let a number that does "
-        "not come out of tensor data count down.",
-    )
+    recursion.enter(run, frame)
 
 
 def is_torch_wrapper(function: Any) -> bool:

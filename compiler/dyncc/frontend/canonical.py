@@ -432,12 +432,19 @@ def _contiguous(fake: torch.Tensor) -> torch.Tensor:
         return torch.empty(tuple(fake.shape), dtype=fake.dtype)
 
 
-def known_part(state: State, frame: Frame) -> Any:
+def reached(state: State, values: tuple[Any, ...]) -> set[Ref]:
+    """The objects on the heap that values lead to."""
+    found = Canonicaliser(state, {}, lambda kind: Value("", kind), {}, _unread)
+    found._count_views(values)
+    return found._counted
+
+
+def _unread(_: State, __: Ref) -> Value:
+    raise Late
+
+
+def known_part(state: State, frame: Frame, mode: FakeTensorMode) -> Any:
     """All that is static about a frame, and about what can be reached from it; to be compared."""
-
-    def unread(_: State, __: Ref) -> Value:
-        raise Late
-
     alone = State([frame.copy()], dict(state.heap), state.attributes, {}, serial=state.serial)
-    found = Canonicaliser(alone, {}, lambda kind: Value("", kind), {}, unread).run()
+    found = Canonicaliser(alone, {}, lambda kind: Value("", kind), {}, _unread, mode=mode).run()
     return found.key[1]

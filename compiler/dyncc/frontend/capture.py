@@ -241,6 +241,7 @@ class _Attempt:
         self.state.frames.append(Frame(code, function, 0, registers))
         self._enter_state()
         self.machine.explore(self.state, tuple(self.params))
+        self.decisions.call_from(self.machine.sites)
         if self.machine.diagnostics and not self.decisions.changed:
             raise UnsupportedError(self.machine.diagnostics)
 

@@ -21,6 +21,9 @@ from dyncc.ir.hcfg import Loc
 UNCAUGHT = ".uncaught"
 #: Register that holds, while a generator runs, the generator.
 GENERATOR = ".generator"
+#: Registers of a function whose recursion has a stack, see `recursion`: the lists of the stack, the
+#: objects that all activations share, and, during a return, to where it goes.
+STACK, SHARED, SITE = ".stack", ".shared", ".site"
 
 
 @dataclass(frozen=True)
@@ -175,4 +178,4 @@ class Code:
                 if before != live[index]:
                     live[index] = before
                     changed = True
-        return live
+        return [found | {STACK, SHARED, SITE} for found in live]

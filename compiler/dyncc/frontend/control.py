@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dyncc.frontend.code import Instr
+from dyncc.frontend import recursion
+from dyncc.frontend.code import STACK, Instr
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.exits import leave
 from dyncc.frontend.interpreter import Interpreter, handles
@@ -34,6 +35,8 @@ def _return(run: Interpreter, instr: Instr) -> None:
     value = run.use()
     if len(run.state.frames) == 1:
         run.finish(leave(run, value))
+    if STACK in run.frame.registers and recursion.give_back(run, value):
+        return
     frame = run.state.frames.pop()
     if frame.code.is_generator:
         leave_generator(run, frame, value)

@@ -83,6 +83,8 @@ class Decisions:
         For each widening, the fewest that came with it: two states differed in all of them.
     loops
         Heads of loops whose trip count depends on data.
+    recursive
+        Beginnings of functions whose recursion has a stack, and where they are called from.
     state
         Dotted names of buffers and attributes that a call changes.
     owned_arguments
@@ -97,6 +99,7 @@ class Decisions:
     empty: dict[Context, set[str]] = field(default_factory=dict)
     together: dict[Any, frozenset[Any]] = field(default_factory=dict)
     loops: set[Context] = field(default_factory=set)
+    recursive: dict[Context, tuple[Any, ...]] = field(default_factory=dict)
     state: set[str] = field(default_factory=set)
     owned_arguments: bool = False
     changed: bool = False
@@ -155,6 +158,13 @@ class Decisions:
         if context not in self.loops:
             self.loops.add(context)
             self.changed = True
+
+    def call_from(self, sites: dict[Context, list[Any]]) -> None:
+        """Note where functions are called from whose recursion has a stack."""
+        for context, found in sites.items():
+            if set(found) != set(self.recursive[context]):
+                self.recursive[context] = tuple(found)
+                self.changed = True
 
     def own_arguments(self) -> bool:
         """Let arguments carry their place from now on; return whether that is news."""

@@ -9,6 +9,7 @@ block, which is what joins paths and closes loops.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -17,7 +18,7 @@ from dyncc.core.errors import Call, Diagnostic, UnsupportedError
 from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
-from dyncc.frontend.code import Instr
+from dyncc.frontend.code import STACK, Instr
 from dyncc.frontend.decisions import Context, Decisions, Restart, Unsupported
 from dyncc.frontend.differences import differences, shape_of
 from dyncc.frontend.templates import Template
@@ -83,6 +84,8 @@ class Machine:
         self._pending: list[tuple[str, Canonical]] = []
         self.places: dict[str, Path] = {}
         self._weights: dict[int, torch.Tensor] = {}
+        #: Where functions are called from whose recursion has a stack.
+        self.sites: dict[Context, list[Any]] = {}
         self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
         self._outside: dict[int, tuple[str, object]] = {}
 
@@ -128,7 +131,8 @@ class Machine:
         functions = tuple((code.file, code.name) for code in own)
         is_turn = frame.pc in frame.code.loop_heads or frame.code.instrs[frame.pc].op == "next"
         whole = (is_turn or frame.pc in frame.code.statements) and own[-1] is frame.code
-        self.points[builder.name] = Point(functions, whole), builder.passed
+        recursive = any(STACK in item.registers for item in state.frames)
+        self.points[builder.name] = Point(functions, whole, recursive=recursive), builder.passed
 
     def finish(self, builder: BlockBuilder, terminator: Terminator) -> None:
         """End a block."""

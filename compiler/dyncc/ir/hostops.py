@@ -100,7 +100,8 @@ EFFECTS = frozenset({"print", "log"})
 #: Operations on tensors and lists, and those whose operands may be of any type.
 STRUCTURAL = frozenset(
     {
-        "item", "tensor", "dim", "list.of", "list.append", "list.get", "list.set", "list.len",
+        "item", "tensor", "dim", "list.of", "list.append", "list.push", "list.get", "list.set",
+        "list.len",
         "list.concat", "list.slice", "list.pop", "list.insert", "list.reverse", "list.contains",
         "list.sum", "list.min", "list.max", "list.stack", "list.cat", "list.tensor", "format",
         "tensor.list",
@@ -201,12 +202,13 @@ def _structural(
         return (ListType(first),)
     if isinstance(first, ListType):
         element = first.element
-        if op in ("list.append", "list.set", "list.insert") and kinds[-1] != element:
+        if op in ("list.append", "list.push", "list.set", "list.insert") and kinds[-1] != element:
             raise ValueError(f"{op} takes a {element}")
         if op == "list.concat" and kinds[1] != first:
             raise ValueError("list.concat takes lists of one type")
         if op in (
-            "list.append", "list.set", "list.insert", "list.concat", "list.slice", "list.reverse",
+            "list.append", "list.push", "list.set", "list.insert", "list.concat", "list.slice",
+            "list.reverse",
         ):  # fmt: skip
             return (first,)
         if op == "list.pop":

@@ -7,7 +7,7 @@ compare a block's parameters with the variables of the original source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dyncc.ir.hcfg import Branch, Hcfg, Jump, jumps
@@ -33,11 +33,14 @@ class Point:
     passed
         Decisions that the block passes without a branch of its own, since their outcome was known
         when it was compiled; only those that are a branch elsewhere.
+    recursive
+        Whether at run time there are more activations, on a stack; `functions` are the innermost.
     """
 
     functions: tuple[tuple[str, str], ...] = ()
     whole: bool = False
     passed: tuple[Decision, ...] = ()
+    recursive: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Places:
                     "functions": [list(item) for item in point.functions],
                     "whole": point.whole,
                     "passed": [list(item) for item in point.passed],
+                    "recursive": point.recursive,
                 }
                 for name, point in self.blocks.items()
             },
@@ -80,6 +84,7 @@ class Places:
                     tuple((file, function) for file, function in point["functions"]),
                     bool(point["whole"]),
                     tuple(_decision(item) for item in point["passed"]),
+                    bool(point.get("recursive", False)),
                 )
                 for name, point in found["blocks"].items()
             },
@@ -126,7 +131,7 @@ def settle(places: Places, captured: Hcfg, program: Hcfg) -> Places:
             continue
         passed, last = _follow(name, places, captured, program)
         point = places.blocks.get(name, Point())
-        blocks[name] = Point(point.functions, point.whole, _only(passed, wanted))
+        blocks[name] = replace(point, passed=_only(passed, wanted))
         ways = jumps(captured.blocks[last].terminator)
         if len(ways) != len(jumps(block.terminator)):
             continue

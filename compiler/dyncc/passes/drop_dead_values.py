@@ -25,7 +25,8 @@ from dyncc.ir.hostops import EFFECTS
 _MAY_RAISE = frozenset(
     {
         "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "position", "range.len",
-        "int", "list.get", "list.set", "list.pop", "list.min", "list.max", "list.slice",
+        "int", "list.push", "list.get", "list.set", "list.pop", "list.min", "list.max",
+        "list.slice",
         "list.stack", "list.cat", "str.percent", "format",
     }
 )  # fmt: skip

@@ -20,26 +20,33 @@ class Missing(Exception):
     """The source has no such variable here."""
 
 
-def locate(frame: FrameType, functions: Sequence[tuple[str, str]]) -> list[FrameType]:
+def locate(
+    frame: FrameType, functions: Sequence[tuple[str, str]], inner: bool = False
+) -> list[FrameType]:
     """The frames of the given functions (file and qualified name, outermost first).
 
     Frames between them, such as those of ``nn.Module.__call__``, are left out. The list ends early
-    where a function is not there.
+    where a function is not there. With `inner`, the functions are looked for from inside.
     """
     stack: list[FrameType] = []
-    inner: FrameType | None = frame
-    while inner is not None:
-        stack.append(inner)
-        inner = inner.f_back
+    at: FrameType | None = frame
+    while at is not None:
+        stack.append(at)
+        at = at.f_back
+    if inner:
+        return locate_in(stack, functions[::-1])[::-1]
+    return locate_in(stack[::-1], functions)
+
+
+def locate_in(stack: Sequence[FrameType], functions: Sequence[tuple[str, str]]) -> list[FrameType]:
+    """The first frames of the given functions, in this order."""
     found: list[FrameType] = []
-    position = len(stack) - 1
+    rest = iter(stack)
     for file, name in functions:
-        while position >= 0 and not _is(stack[position], file, name):
-            position -= 1
-        if position < 0:
+        frame = next((item for item in rest if _is(item, file, name)), None)
+        if frame is None:
             break
-        found.append(stack[position])
-        position -= 1
+        found.append(frame)
     return found
 
 

@@ -336,7 +336,10 @@ class Replay:
 
     def _compare(self, frame: FrameType, step: Step) -> None:
         block = self._hcfg.blocks[step.block]
-        frames = locate(frame, self._point(step.block).functions)
+        point = self._point(step.block)
+        frames = locate(frame, point.functions, point.recursive)
+        if point.recursive and len(frames) < len(point.functions):
+            frames = []
         self._tally.boundaries += 1
         # Counted only if all of it agrees, since a boundary may be tried twice.
         found: list[tuple[float, int]] = []

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy
 
+#: Calls that wait for each other at run time.
+MAX_STACK = 10_000
+
 
 class HostList:
     """An immutable list.
@@ -54,6 +57,12 @@ def _insert(items: HostList, index: int, value: Any) -> HostList:
     return HostList(copy)
 
 
+def _push(items: HostList, item: Any) -> HostList:
+    if len(items) >= MAX_STACK:
+        raise RecursionError("maximum recursion depth exceeded")
+    return items.append(item)
+
+
 def _pop(items: HostList, index: int) -> tuple[HostList, Any]:
     copy = list(items)
     taken = copy.pop(index)
@@ -68,6 +77,7 @@ def _slice(items: HostList, start: Any, stop: Any, step: Any) -> HostList:
 LIST_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "list.of": lambda *items: HostList(items),
     "list.append": HostList.append,
+    "list.push": _push,
     "list.get": HostList.__getitem__,
     "list.set": _set,
     "list.len": len,
