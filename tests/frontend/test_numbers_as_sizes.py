@@ -104,6 +104,42 @@ def test_sizes_that_must_be_equal_are_compared() -> None:
         program(torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0]]))
 
 
+def test_differences_of_sizes_may_be_negative() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        n = x[x > 0].shape[0] - 5
+        y = x.sum()
+        if y > 0:
+            y = y * 2
+        if n < 0:
+            y = y - 100
+        return y, n
+
+    check(network(forward), grids(24))
+
+
+def test_sizes_of_tensors_that_are_gone() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        n = int((x[0] > 0).sum())
+        found = x[1][x[1] > 0]
+        return x + found[: abs(n) % 3].sum() + found.shape[0]
+
+    check(network(forward), grids())
+
+
+def test_modules_by_number_in_loops_by_data() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        for i in range(int((x > 0).sum())):
+            x = torch.tanh(self.layers[i % 3](x))
+            if x.mean() > 0.4:
+                break
+        return x
+
+    layers = torch.nn.ModuleList([linear(seed=seed) for seed in range(3)])
+    module = network(forward, layers=layers).eval()
+    program = dyncc.compile(module, grids()[0], backend="eager")
+    compare(module, program, grids())
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dyncc.frontend.extents import has_symbols, host_size
+from dyncc.frontend.extents import extent_name, has_symbols, host_size
 from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
@@ -141,6 +141,9 @@ def wrap(state: State, value: Any, recorder: Recorder) -> Any:
     if isinstance(value, torch.Size) and not has_symbols(value):
         return value
     if isinstance(value, torch.SymInt):
+        known = extent_name(value)
+        if isinstance(known, int):
+            return known
         return Sym(host_size(recorder.builder, value), extent=value)
     if isinstance(value, tuple):
         parts = tuple(wrap(state, part, recorder) for part in value)

@@ -15,6 +15,7 @@ from dyncc.frontend.decisions import Decisions, Restart, Unsupported
 from dyncc.frontend.extents import (
     SizeDecides,
     assert_in_region,
+    extent_name,
     fresh_extent,
     fresh_number,
     has_symbols,
@@ -202,8 +203,9 @@ class Computing:
 
     def size(self, extent: Any) -> Any:
         """A size of a tensor: a number that is known now, or a `Sym`."""
-        if isinstance(extent, int):
-            return extent
+        known = extent_name(extent)
+        if isinstance(known, int):
+            return known
         return Sym(host_size(self.builder, extent), extent=extent)
 
     def scalar_tensor(self, sym: Sym, dtype: str) -> Ref:
@@ -241,10 +243,12 @@ class Computing:
         Unsupported
             If it raises.
         """
-        from dyncc.frontend.bridge import lower, wrap
+        from dyncc.frontend.bridge import lower, scalars_in, wrap
 
         recorder = self._recorder(self.state)
         recorder.number = self._number if numbers else None
+        for sym in scalars_in(self.state, (*args, *(kwargs or {}).values())):
+            self._carry(sym)
         real_args = [lower(self.state, arg, recorder) for arg in args]
         real_kwargs = {
             name: lower(self.state, arg, recorder) for name, arg in (kwargs or {}).items()
@@ -310,12 +314,24 @@ class Computing:
             if kind not in (INT, FLOAT):
                 raise NeedsNumber(kind)
             assert isinstance(kind, ScalarType)
-            dtype = Symbolic("dtype", "i64" if kind == INT else "f64")
-            made = (TensorType(dtype.name, ()),)
-            (tensor,) = self.builder.host("tensor", (sym.value, dtype), made, self.loc)
-            found = self.builder.numbers[sym.value] = fresh_number(self.machine.fakes, kind)
-            self.builder.extents[str(found.node.expr)] = tensor, -1
+            found = fresh_number(self.machine.fakes, kind)
+            self._hold(sym, str(found.node.expr))
+            self.builder.numbers[sym.value] = found
         return found
+
+    def _carry(self, sym: Sym) -> None:
+        """Let regions have a size of which only the number is left."""
+        if isinstance(sym.extent, torch.SymInt) and sym.extent.node.expr.is_Symbol:
+            name = str(sym.extent.node.expr)
+            if name not in self.builder.extents:
+                self._hold(sym, name)
+
+    def _hold(self, sym: Sym, name: str) -> None:
+        """Put a number into a tensor, off which regions read it."""
+        dtype = Symbolic("dtype", "i64" if sym.value.type == INT else "f64")
+        made = (TensorType(dtype.name, ()),)
+        (tensor,) = self.builder.host("tensor", (sym.value, dtype), made, self.loc)
+        self.builder.extents[name] = tensor, -1
 
     def known_size(self, origins: frozenset[Any]) -> None:
         """Where a size is needed that a loop made one of run time: go back to unrolling it."""

@@ -85,6 +85,10 @@ class Sizes(ShapeEnv):
         low = self.bound_sympy(expr).lower
         return int(low) if low.is_finite and low > 0 else 0
 
+    def is_size(self, expr: Any) -> bool:
+        """Whether a number cannot be negative."""
+        return bool(self.bound_sympy(expr).lower >= 0)
+
     def truth(self, relation: Any) -> bool | None:
         """Whether a relation of sizes holds, if that is known."""
         known = self._maybe_evaluate_static(relation)

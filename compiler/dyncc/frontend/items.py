@@ -123,7 +123,7 @@ def _dynamic_slice(run: Interpreter, found: ListObj, index: Any) -> Any:
 
 def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
     """Index a known sequence by a dynamic number: one path for each item."""
-    if index.origins:
+    if index.origins - run.decisions.rolled:
         run.static(index, "an index")
     count = len(iterate(run, owner))
     if index.tried == count:
@@ -136,7 +136,7 @@ def _split(run: Interpreter, owner: Any, index: Sym, register: str) -> None:
 
 def _split_key(run: Interpreter, found: DictObj, key: Sym, register: str) -> None:
     """Look up a number that is known at run time only: one path for each key."""
-    if key.origins:
+    if key.origins - run.decisions.rolled:
         run.static(key, "a dict key")
     keys = [known for known, _ in found.items if isinstance(known, bool | int | float)]
     if key.tried == len(keys):

@@ -106,7 +106,11 @@ class Labels:
         if plain or item.extent is None or not has_symbols(item.extent):
             return "", None
         name = extent_name(item.extent)
-        return self.size(name, item.extent, path) if isinstance(name, str) else ("", None)
+        # A difference of sizes may be negative, and then it is none.
+        is_size = sizes_of(item.extent).is_size(item.extent.node.expr)
+        if not isinstance(name, str) or not is_size:
+            return "", None
+        return self.size(name, item.extent, path)
 
     def add_mask(self, old: torch.Tensor, new: torch.Tensor, leaf: int) -> None:
         """Note a tensor, and its place in the key, if it has been asked how much it chooses."""
