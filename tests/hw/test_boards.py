@@ -117,8 +117,8 @@ def test_the_overlay_has_the_memory_of_its_board() -> None:
 
 
 def test_a_floor_plan_gives_each_product_a_place_of_its_own() -> None:
-    commands = list(floorplan(ULX3S_ROWS))
-    shape = ArrayShape(ARCHS["ecp5_85f"], "MULT18X18D")
+    shape = ArrayShape(ARCHS["ulx3s_4x4"], "MULT18X18D")
+    commands = list(floorplan(ULX3S_ROWS, shape.arch.columns))
     assert len(commands) == shape.arch.rows * shape.arch.columns
     places = {re.search(r'"(X\d+/Y\d+/MULT18_[0145])"', command)[1] for command in commands}
     assert len(places) == len(commands)

@@ -19,7 +19,9 @@ from dyncc_hw.skipopu.arithmetic.reductions import Reducer
 from dyncc_hw.skipopu.array.terms import PeArray
 from dyncc_hw.skipopu.shape import ArrayShape
 
-TARGETS = dict.fromkeys(ARCHS, "DSP48E2") | {"ice40_2x2": "SB_MAC16", "ecp5_85f": "MULT18X18D"}
+TARGETS = dict.fromkeys(ARCHS, "DSP48E2") | {
+    "ice40_2x2": "SB_MAC16", "ecp5_85f": "MULT18X18D", "ulx3s_4x4": "MULT18X18D",
+}  # fmt: skip
 YOSYS = find(FPGA_TOOLS["yosys"])
 
 

@@ -178,7 +178,7 @@ _FULL = {
     # A sum of several numbers becomes a chain of adders; compressors have twice the wires.
     "script_after_read": "synth_ecp5 -top top -run begin:map_ram\nmaccmap -unmap c:*pipe*",
     "synth_opts": "-run map_ram:",
-    "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS), STATISTICS)),
+    "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS, 4), STATISTICS)),
     # The other router takes hours.
     "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --parallel-refine --router router2",
 }
@@ -206,7 +206,12 @@ ULX3S_85F = Board(
     setups={
         "neurocorex": Setup(50, sizes=_LARGE),
         "skipopu": Setup(
-            25, sizes={"memory_mib": 32}, options=_FULL, settings=_PATIENT, check=_ulx3s_has
+            25,
+            sizes={"memory_mib": 32},
+            choices={"arch": "ulx3s_4x4"},
+            options=_FULL,
+            settings=_PATIENT,
+            check=_ulx3s_has,
         ),
     },
     products=("top.bit", *OPEN_PRODUCTS),

@@ -189,7 +189,8 @@ class ArchSpec:
 #: channels of 4 Gbit are, which leaves 430 GB/s (425 GB/s were measured, Wang et al., FCCM 2020).
 #: u280_g128 is sized for 7 billion weights: its stream's buffer is the least power of two that
 #: holds the rows of the array at 11,008 columns; all buffers take 26 of the device's 43 MB.
-#: ULX3S: 16-bit SDRAM at the engines' clock, 8192 refreshes of 66 ns in 64 ms.
+#: ecp5_85f and ulx3s_4x4: 16-bit SDRAM of a ULX3S at the engines' clock, 8192 refreshes of 66 ns in
+#: 64 ms. While one token is written, it gives 4 weights a cycle, which also 4 x 4 multipliers take.
 ARCHS = {
     spec.name: spec
     for spec in (
@@ -205,5 +206,7 @@ ARCHS = {
                  460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64, 64),
         ArchSpec("u280_g128", 225_000_000, 64, 64, 2, 12, 128, KvType.F16, 32, 65536, 256, 1024,
                  16, 460.8e9, 60, 4096, 64, 877, 59, 1 << 20, 4096, 64, 8192, 64, 64),
+        ArchSpec("ulx3s_4x4", 25_000_000, 4, 4, 2, 8, 32, KvType.BFP8, 1, 8192, 256, 64, 1,
+                 50e6, 12, 512, 1, 195, 2, 32 << 10, 256, 16, 1024, 1, 1),
     )
 }  # fmt: skip
