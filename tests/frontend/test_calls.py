@@ -231,3 +231,39 @@ def test_attention() -> None:
     torch.manual_seed(0)
     inputs = [(torch.randn(1, 3, 4) * scale,) for scale in (0.1, 1, 4, 8, 20, 60)]
     check(network(forward, attention=nn.MultiheadAttention(4, 2, batch_first=True)), inputs)
+
+
+class Clipped(torch.autograd.Function):
+    """Branches on data, and keeps what a backward would need."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
+        ctx.limit = limit
+        ctx.save_for_backward(x)
+        return x.clamp(-limit, limit) if x.abs().max() > ctx.limit else x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError
+
+
+class Split(torch.autograd.Function):
+    """The newer form, without a context in forward; a class method, as some write it."""
+
+    @classmethod
+    def forward(cls, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x, -x) if x.sum() > 0 else (-x, x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.shape = inputs[0].shape
+
+
+def test_functions_with_gradients_of_their_own() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, ...]:
+        clipped = Clipped.apply(x, 1.0)
+        up, down = Split.apply(clipped * 2)
+        up += 1
+        return clipped, up, down
+
+    check(network(forward))

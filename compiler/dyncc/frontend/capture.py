@@ -26,6 +26,7 @@ from dyncc.frontend import (
     control,
     items,
     iteration,
+    library_autograd,
     matching,
     objects,
     operations,
@@ -67,8 +68,8 @@ from dyncc.ir.sizes import Size
 from dyncc.ir.types import SCALARS, Dim, TensorType
 
 HANDLER_MODULES = (
-    calls, closures, comparisons, contexts, control, items, iteration, matching, objects,
-    operations, raising, strings,
+    calls, closures, comparisons, contexts, control, items, iteration, library_autograd,
+    matching, objects, operations, raising, strings,
 )  # fmt: skip
 
 #: A capture that still changes its mind after so many attempts does not converge.

@@ -175,3 +175,21 @@ def filtered_lazily(function: Callable[..., Any] | None, items: Iterable[Any]) -
     for item in items:
         if item if function is None else function(item):
             yield item
+
+
+class FunctionContext:
+    """What the forward of a ``torch.autograd.Function`` keeps for a backward that never comes."""
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """As torch's."""
+        self.saved_tensors = tensors
+
+    save_for_forward = save_for_backward
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """As torch's; compiled code has no gradients that it would tell."""
+
+    mark_non_differentiable = mark_dirty
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """As torch's."""
