@@ -118,7 +118,7 @@ def test_a_failing_build_keeps_the_old_artifact_and_leaves_nothing(
 ) -> None:
     before = {item.name: item.read_bytes() for item in artifact.iterdir()}
 
-    def fail(program: object, directory: Path, progress: object) -> None:
+    def fail(program: object, directory: Path, progress: object, *, fallback: bool) -> None:
         (directory / "half").write_text("half")
         raise RuntimeError("out of luck")
 
