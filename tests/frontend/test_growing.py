@@ -132,3 +132,18 @@ def test_what_does_not_grow_keeps_its_size() -> None:
 
     program = check(network(forward))
     assert all(is_static(region) for region in program.hcfg.regions.values())
+
+
+def test_ends_of_what_grows() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = x[0]
+        for _ in range(int((x > 0).sum())):
+            grown = y
+            while y.sum() < 1:
+                y = y + 0.5
+                grown = torch.cat([grown, y])
+            y = grown[-4:] * 0.5
+            x = torch.tanh(x + grown.flip(0)[:4])
+        return y
+
+    check(network(forward))

@@ -295,7 +295,7 @@ class Computing:
 
     def _require(self, relation: Any) -> None:
         """Native code rests on a relation of sizes."""
-        if may_catch(self.state, RuntimeError, IndexError, ValueError):
+        if may_catch(self.state, RuntimeError, IndexError):
             raise Unsupported(
                 "an operation on sizes that are known at run time only, inside of `try`",
                 "it raises where they do not fit each other, which the `except` would catch",

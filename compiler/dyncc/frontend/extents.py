@@ -35,6 +35,8 @@ from dyncc.ir.types import FLOAT, INT, ScalarType, TensorType, scalar_type_of
 SizeDecides = GuardOnDataDependentSymNode
 
 _RELATIONS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+#: Expressions by whose parts torch reasons case by case.
+_CHOICES = ("Max", "Min", "FloorDiv", "Mod", "PythonMod")
 _SIGNS = {"+": "plus", "-": "minus", "*": "times", "/": "over"}
 
 
@@ -141,6 +143,32 @@ def fresh_extent(like: FakeTensorMode | torch.SymInt, least: int = 0) -> torch.S
     _constrain_range_for_size(found, min=least)
     sizes.origins[str(found.node.expr)] = frozenset()
     return found
+
+
+def with_plain_sizes(mode: FakeTensorMode, out: Any) -> Any:
+    """A result whose sizes are no involved expressions, which torch would reason about for long.
+
+    ``x[-3:]`` has ``Max(0, n - Max(0, n - 3))`` rows; that becomes a size of its own.
+    """
+    if not isinstance(out, torch.Tensor) or not any(map(_is_involved, out.shape)):
+        return out
+    # torch's types leave sizes that are no numbers out.
+    shape: tuple[Any, ...] = tuple(out.shape)
+    sizes = [
+        fresh_extent(mode, least=min(sizes_of(mode).least(extent.node.expr), 1))
+        if _is_involved(extent)
+        else extent
+        for extent in shape
+    ]
+    with mode:
+        return torch.empty_strided(sizes, out.stride(), dtype=out.dtype)
+
+
+def _is_involved(extent: Any) -> bool:
+    if not isinstance(extent, torch.SymInt):
+        return False
+    parts = sympy.preorder_traversal(extent.node.expr)
+    return sum(type(part).__name__ in _CHOICES for part in parts) > 1
 
 
 def fresh_number(like: FakeTensorMode, kind: ScalarType) -> torch.SymInt | torch.SymFloat:

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.contents import computed, content, small
-from dyncc.frontend.extents import has_symbols, region_size
+from dyncc.frontend.extents import has_symbols, region_size, with_plain_sizes
 from dyncc.frontend.values import (
     Ref,
     State,
@@ -236,11 +236,12 @@ class Recorder(TorchDispatchMode):
         ]
         if writes:
             return self._write(func, args, kwargs, writes, out)
+        plain = with_plain_sizes(self.fakes, out) if sized else out
         if is_view(func):
-            if has_symbols((args[1:], kwargs)):
-                return self._opaque_view(func, args, kwargs, out)
+            if plain is not out or has_symbols((args[1:], kwargs)):
+                return self._opaque_view(func, args, kwargs, plain)
             return self._view(func, args, kwargs, out)
-        return self._compute(func, args, kwargs, out)
+        return self._compute(func, args, kwargs, plain)
 
     def _fake_argument(self, item: Any) -> Any:
         if not isinstance(item, torch.Tensor) or isinstance(item, FakeTensor):
