@@ -169,7 +169,7 @@ class _Scope:
         self.budget[0] -= 1
         kinds = ["tensor", "tensor", "tensor", "int", "float", "place", "list", "misc"]
         if self.depth < 3:
-            kinds += ["if", "if", "if", "while", "while", "for", "for", "try"]
+            kinds += ["if", "if", "if", "while", "while", "for", "for", "try", "grow"]
         if self.loops:
             kinds += ["leave"]
         if self.depth:
@@ -284,6 +284,13 @@ class _Scope:
                     [f"while {t}.abs().max() > 1.7:", f"    {t} = {t} * 0.6"],
                     [f"assert {t}.abs().sum() < 1e9, 'large'"],
                     [f"for {name} in self.layers:", f"    {t} = torch.tanh({name}({t}))"],
+                    [f"{t} = {t} + {u}[: abs({n}) % 4].sum()"],
+                    [f"{t} = {t} - {u}[abs({n}) % 3 :].mean()"],
+                    [f"{name} = torch.zeros(abs({n}) % 3 + 1) + {f}", f"{t} = {t} + {name}.sum()"],
+                    [
+                        f"{name} = {u}[{u} > 0.1]",
+                        f"{t} = {t} + {name}[: abs({n}) % 3].sum() + {name}.shape[0]",
+                    ],
                 ]
             )
         )
@@ -305,6 +312,23 @@ class _Scope:
         if self.draw(st.integers(0, 4)) == 0:
             lines += ["else:", *_indent(self.inner().block(1))]
         return lines
+
+    def _grow(self) -> list[str]:
+        """A tensor that grows in a loop."""
+        turn, grown = self.name("k"), self.name("g")
+        t, u = self.one(*TENSORS), self.one(*TENSORS)
+        head = [f"{turn}, {grown} = 0, {t}"]
+        head += [f"while {turn} < {self.one('2', '3', '5')} and ({self.condition()}):"]
+        body = [f"{turn} += 1", f"{grown} = torch.cat([{grown}, {u} * 0.5])"]
+        body += self.inner(1, (turn,)).block(2)
+        end = self.one(
+            f"{t} = {grown}[-3:]",
+            f"{t} = {grown}.view(-1, 3).sum(0)",
+            f"{t} = {t} + {grown}.mean() + {grown}.shape[0]",
+            f"{t} = {grown}[: int(({u} > 0.2).sum()) + 1].sum() - {u}",
+            f"{t} = ({grown} + {grown}.flip(0)).reshape(-1, 3)[-1]",
+        )
+        return [*head, *_indent(body), end]
 
     def _for(self) -> list[str]:
         turn = self.name("i")

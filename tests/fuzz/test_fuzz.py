@@ -16,7 +16,6 @@ from dyncc.core.errors import UnsupportedError
 #: What may be refused: constructs, as the diagnostics call them.
 REFUSED = (
     r"the operator `add`",
-    r"a call of `_VariableFunctionsClass.full`",
     r"a sequence whose length depends on data",
     r"an in-place change of a tensor that was passed on by value",
     r"a list built in a loop whose length depends on data",
