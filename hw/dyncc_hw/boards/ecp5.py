@@ -180,7 +180,7 @@ _FULL = {
     "synth_opts": "-run map_ram:",
     "script_after_synth": "\n".join((*floorplan(ULX3S_ROWS, 4), STATISTICS)),
     # The other router takes hours.
-    "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --parallel-refine --router router2",
+    "nextpnr_opts": f"{OPEN_FLOW['nextpnr_opts']} --router router2",
 }
 #: What router2 charges for a wire that others want too. By default that grows without end: nets
 #: make long detours around crowded places, and crowd others; the wires that are wanted twice become
