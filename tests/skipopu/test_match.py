@@ -97,8 +97,8 @@ def change(module: Any, name: str, value: Any) -> Callable[[pytest.MonkeyPatch],
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (change(llama.F, "silu", relu), "layer 2: SwiGLU: expected silu, found relu"),
-        (change(llama, "rotate", halves), "layer 2: queries: expected view, found cat"),
+        (change(llama.F, "silu", relu), "layer 2: DY901 SwiGLU: expected silu, found relu"),
+        (change(llama, "rotate", halves), "layer 2: DY901 queries: expected view, found cat"),
         (
             change(llama, "RmsNorm", Norm),
             "the last layer: expected a sum, or one of two ways, found sub",

@@ -109,6 +109,8 @@ class Diagnostic:
     ----------
     where
         ``file:line:column`` of the construct (1-based line and column).
+    code
+        Of its kind, such as DY201, which `dyncc.core.explanations` explains.
     construct
         The construct in the user's terms.
     why
@@ -127,6 +129,7 @@ class Diagnostic:
     """
 
     where: str
+    code: str
     construct: str
     why: str
     hint: str
@@ -136,7 +139,7 @@ class Diagnostic:
     calls: tuple[Call, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.construct}: {self.why}"]
+        lines = [f"{self.where}: {self.code} {self.construct}: {self.why}"]
         if self.source:
             text = self.source.rstrip()
             margin = len(text) - len(text.lstrip())
@@ -156,6 +159,7 @@ class Diagnostic:
             "line": line,
             "column": column,
             "end_column": None if self.end_column is None else self.end_column + 1,
+            "code": self.code,
             "construct": self.construct,
             "reason": self.why,
             "hint": self.hint,

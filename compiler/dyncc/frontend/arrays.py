@@ -31,7 +31,9 @@ def array(run: Interpreter, value: Any) -> ArrayObj | None:
 def as_array(run: Interpreter, tensor: Ref) -> Ref:
     """The array that shares a tensor's memory."""
     if run.state.heap[tensor].fake.dtype == torch.bfloat16:
-        raise Unsupported("`.numpy()` of bfloat16", "NumPy has no such type", "Use .float().")
+        raise Unsupported(
+            "DY701", "`.numpy()` of bfloat16", "NumPy has no such type", "Use .float()."
+        )
     return run.state.new(ArrayObj(tensor))
 
 
@@ -68,12 +70,14 @@ def array_operator(run: Interpreter, function: Any, op: str, left: Any, right: A
     operands = [tensor_of(run, value) for value in (left, right)]
     if any(run.is_tensor(v) and array(run, v) is None for v in (left, right)):
         raise Unsupported(
+            "DY702",
             "an operator between a tensor and an array",
             "which of the two decides is not worked out here",
             "Convert the array with torch.from_numpy first.",
         )
     if any(isinstance(value, Sym) for value in operands):
         raise Unsupported(
+            "DY702",
             "an operator between an array and a number from tensor data",
             "NumPy's rules for its type are not worked out here",
             "Compute with tensors.",
@@ -82,6 +86,7 @@ def array_operator(run: Interpreter, function: Any, op: str, left: Any, right: A
     if op in _ARITHMETIC:
         if any(kind == numpy.bool_ for kind in types) or op in ("floordiv", "mod", "pow"):
             raise Unsupported(
+                "DY702",
                 f"the operator `{op}` of arrays",
                 "NumPy and torch differ in its result for some operands",
                 "Compute with tensors.",
@@ -114,6 +119,7 @@ def _function(name: str, torch_function: Any, exact: bool = True) -> Callable[..
             return NotImplemented
         if set(kwargs) - set(_KEYWORDS):
             raise Unsupported(
+                "DY703",
                 f"`numpy.{name}` with {', '.join(sorted(set(kwargs) - set(_KEYWORDS)))}",
                 "this argument is not compiled",
                 "Leave it out, or use the torch function.",
@@ -173,7 +179,7 @@ def _make(run: Interpreter, value: Any, *args: Any, **kwargs: Any) -> Any:
     if not run.is_tensor(value) and found is None:
         return NotImplemented
     if args or kwargs:
-        raise Unsupported("an array with a dtype", "it is not compiled", "Use .astype().")
+        raise Unsupported("DY703", "an array with a dtype", "it is not compiled", "Use .astype().")
     return as_array(run, run.native(torch.clone, (tensor_of(run, value),)))
 
 
@@ -218,6 +224,7 @@ def array_method(
     if name == "reshape":
         return as_array(run, run.native(torch.Tensor.reshape, (found.tensor, *args)))
     raise Unsupported(
+        "DY703",
         f"`.{name}()` of a NumPy array",
         "it is not compiled",
         "Use the method of the tensor before .numpy().",

@@ -37,7 +37,7 @@ def arguments(
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        problem = Unsupported(f"a call of `{name}`", str(error), "Correct the call.")
+        problem = Unsupported("DY101", f"a call of `{name}`", str(error), "Correct the call.")
         text = _signature_error(name, signature, len(args), tuple(kwargs))
         raise PythonError(TypeError, (text,), problem) from error
     registers: dict[str, Any] = {}

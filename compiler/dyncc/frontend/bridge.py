@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import extent_name, has_symbols, host_size
 from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.templates import Template
@@ -24,7 +25,7 @@ from dyncc.frontend.values import (
     Sym,
     TensorObj,
 )
-from dyncc.frontend.views import CannotRecord, NeedsNumber
+from dyncc.frontend.views import NeedsNumber
 
 
 def field_names(kind: Any) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
 
     Raises
     ------
-    CannotRecord
+    Unsupported
         For what has no counterpart at compile time.
     """
     if isinstance(value, Ref):
@@ -84,7 +85,8 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
         if isinstance(found, SetObj):
             return set(found.items)
         if isinstance(found, Composite):
-            raise CannotRecord(
+            raise Unsupported(
+                "DY504",
                 "a function or generator of the network's, passed to library code",
                 "the library may do anything with it",
                 "Call it in your own code instead.",
@@ -92,12 +94,14 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
         if isinstance(found, InstanceObj):
             return _lower_instance(state, found, recorder)
         if isinstance(found, DynListObj | DynIterObj):
-            raise CannotRecord(
+            raise Unsupported(
+                "DY402",
                 "a list whose length depends on data",
                 "this function needs to know its length",
                 "Use torch.stack or torch.cat on it, loop over it, or index it.",
             )
-        raise CannotRecord(
+        raise Unsupported(
+            "DY504",
             "an object made in the network",
             "library code may do anything with it",
             "Pass tensors, numbers, lists or dicts, or call it in your own code.",
@@ -113,7 +117,8 @@ def lower(state: State, value: Any, recorder: Recorder) -> Any:
             raise NeedsNumber("number")
         return recorder.number(value)
     if isinstance(value, Bound):
-        raise CannotRecord(
+        raise Unsupported(
+            "DY504",
             "a method passed to library code",
             "the library may do anything with it",
             "Call it in your own code instead.",
@@ -127,7 +132,8 @@ def _lower_instance(state: State, found: InstanceObj, recorder: Recorder) -> Any
         return found.kind(*(lower(state, part, recorder) for part in parts))
     if isinstance(parts, tuple):
         return lower(state, parts, recorder)
-    raise CannotRecord(
+    raise Unsupported(
+        "DY504",
         f"a {found.kind.__name__} passed to library code",
         "the library may do anything with it",
         "Pass what is in it.",
@@ -155,7 +161,8 @@ def wrap(state: State, value: Any, recorder: Recorder) -> Any:
         items = tuple((key, wrap(state, part, recorder)) for key, part in value.items())
         return state.new(DictObj(items))
     if isinstance(value, torch.SymFloat | torch.SymBool):
-        raise CannotRecord(
+        raise Unsupported(
+            "DY205",
             "a size that depends on data",
             "shapes must be known when the network is compiled",
             "Use a mask with torch.where instead.",

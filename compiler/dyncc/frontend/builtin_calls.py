@@ -134,6 +134,7 @@ KNOWN |= {
 def _tuple(run: Interpreter, values: Any = ()) -> Any:
     if dynamic(run, values):
         raise Unsupported(
+            "DY402",
             "`tuple` of a list whose length depends on data",
             "tuples have a known length here",
             "Keep it a list.",
@@ -337,6 +338,7 @@ def _tensor(run: Interpreter, data: Any, *, dtype: torch.dtype | None = None, **
     if isinstance(items, tuple) and scalars_in(run.state, items):
         if not all(isinstance(item, Sym | bool | int | float) for item in items):
             raise Unsupported(
+                "DY212",
                 "torch.tensor of nested lists with numbers from tensor data",
                 "only flat lists of numbers are compiled",
                 "Use torch.stack on tensors.",

@@ -85,7 +85,7 @@ def _mapping(run: Interpreter, value: Any) -> dict[str, Any]:
         return dict(found.items)
     if isinstance(found, dict):
         return {key: external(run, item) for key, item in found.items()}
-    raise Unsupported("`**` in a call", "the value is no dict", "Pass a dict.")
+    raise Unsupported("DY101", "`**` in a call", "the value is no dict", "Pass a dict.")
 
 
 def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -173,6 +173,7 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
         return
     if _is_impure(function):
         raise Unsupported(
+            "DY601",
             f"a call of `{_name(function)}`",
             "each call may give another result or act outside of the network, and compiled code "
             "would do so once, at compile time",
@@ -199,6 +200,7 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
     everything = (*args, *kwargs.values())
     if is_data(run, everything):
         raise Unsupported(
+            "DY703",
             f"a call of `{_name(function)}` with a NumPy array of data",
             "what it does to arrays is not known here",
             "Use the torch function on the tensor.",
@@ -219,6 +221,7 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
             inline(run, function, args, kwargs)
         else:
             raise Unsupported(
+                "DY202",
                 f"a call of `{_name(function)}`",
                 "it asks for the content of a tensor and has no Python source",
                 "Do in Python what it does, or use tensor operations.",
@@ -236,7 +239,9 @@ def external_copy(run: Interpreter, value: Any) -> Any:
         # What a path takes from it must not be missing on another.
         items = tuple(itertools.islice(value, MAX_ITEMS + 1))
         if len(items) > MAX_ITEMS:
-            raise Unsupported("an iterator", f"it has more than {MAX_ITEMS} items", "Use range().")
+            raise Unsupported(
+                "DY405", "an iterator", f"it has more than {MAX_ITEMS} items", "Use range()."
+            )
         return run.state.new(IterObj(tuple(external_copy(run, item) for item in items)))
     return external(run, value)
 
@@ -247,6 +252,7 @@ def _module(
     hooks = module._forward_hooks or module._forward_pre_hooks
     if hooks:
         raise Unsupported(
+            "DY502",
             f"a call of {type(module).__name__}",
             "it has forward hooks, whose effect is not compiled",
             "Remove the hooks, or write in forward what they do.",
@@ -329,7 +335,7 @@ def inline(
         code = code_of(function)
     except SourceUnavailable as error:
         raise Unsupported(
-            f"a call of `{_name(function)}`", str(error), "Define the function in a file."
+            "DY501", f"a call of `{_name(function)}`", str(error), "Define the function in a file."
         ) from error
     push(run, code, function, registers, result)
 
@@ -367,6 +373,7 @@ def _zero_argument_super(run: Interpreter) -> Any:
     function = run.frame.function
     if "__class__" not in function.__code__.co_freevars or run.frame.code is not code_of(function):
         raise Unsupported(
+            "DY503",
             "`super()` in a function inside of a method",
             "the class and the object that it means are those of the method",
             "Call super() in the method and use its result.",

@@ -30,6 +30,7 @@ def _cell_get(run: Interpreter, instr: Instr) -> None:
     found: CellObj = run.state.heap[run.use()]
     if not found.parts:
         raise Unsupported(
+            "DY103",
             f"`{instr.const}`",
             "it has no value on a path that leads here",
             "Give it a value before the branch or the loop.",

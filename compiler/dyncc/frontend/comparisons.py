@@ -103,6 +103,7 @@ def _compare_sequences(run: Interpreter, op: str, left: Any, right: Any) -> Any:
     for pair in pairs:
         if not all(isinstance(item, Sym | bool | int | float | str) for item in pair):
             raise Unsupported(
+                "DY406",
                 "a comparison of tuples or lists",
                 "they hold more than numbers",
                 "Compare their items.",
@@ -135,6 +136,7 @@ def _plain(run: Interpreter, value: Any) -> Any:
         if isinstance(found, DictObj) and is_static(run.state, tuple(v for _, v in found.items)):
             return dict(found.items)
         raise Unsupported(
+            "DY406",
             "a comparison of containers",
             "they hold tensors or numbers that are known at run time only",
             "Compare their elements.",
@@ -158,7 +160,9 @@ def contains(run: Interpreter, container: Any, value: Any) -> Any:
         if isinstance(found, SetObj):
             return contains(run, tuple(found.items), value)
         if not isinstance(found, ListObj):
-            raise Unsupported("`in`", "it is not compiled for this container", "Use a list.")
+            raise Unsupported(
+                "DY408", "`in`", "it is not compiled for this container", "Use a list."
+            )
         container = found.items
     if run.is_tensor(value) and isinstance(container, tuple) and container[:1] == (value,):
         return True

@@ -86,6 +86,7 @@ class Computing:
             kinds = types or hostops.result_types(op, operands)
         except ValueError as error:
             raise Unsupported(
+                "DY211",
                 f"`{op}` on numbers that come out of tensor data",
                 str(error),
                 "Compute it with tensor operations.",
@@ -110,12 +111,14 @@ class Computing:
         fake = self.state.heap[ref].fake
         if has_symbols(fake):
             raise Unsupported(
+                "DY204",
                 "the truth or the number of a tensor whose size depends on data",
                 "whether it has one element is known at run time only",
                 "Ask for its size with .numel(), or reduce it with .any() or .sum().",
             )
         if fake.numel() != 1:
             raise Unsupported(
+                "DY203",
                 "the truth or the number of a tensor with several elements",
                 f"its shape is {tuple(fake.shape)}",
                 "Reduce it first, for example with .any(), .all(), .max() or an index.",
@@ -262,12 +265,14 @@ class Computing:
         except SizeDecides as error:
             self.known_size(sizes.origins_of(error.cond))
             raise Unsupported(
+                "DY205",
                 f"a call of `{getattr(function, '__name__', function)}`",
                 "it decides by the size of a tensor, which depends on data",
                 "Use an operation that works alike for every size, or a mask with torch.where.",
             ) from error
         except _ERRORS as error:
             problem = Unsupported(
+                "DY105",
                 f"a call of `{getattr(function, '__name__', function)}`",
                 f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
                 "Correct the call; shapes are those of the example inputs.",
@@ -297,6 +302,7 @@ class Computing:
         """Native code rests on a relation of sizes."""
         if may_catch(self.state, RuntimeError, IndexError):
             raise Unsupported(
+                "DY304",
                 "an operation on sizes that are known at run time only, inside of `try`",
                 "it raises where they do not fit each other, which the `except` would catch",
                 "Move it out of the `try`, or compare the sizes first.",

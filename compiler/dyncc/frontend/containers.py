@@ -54,6 +54,7 @@ def static_key(run: Interpreter, key: Any) -> Any:
     key = run.static(run.scalar(key), "a dict key")
     if not is_static(run.state, key):
         raise Unsupported(
+            "DY407",
             "a dict key or element of a set",
             "it is a tensor or holds what is known at run time only",
             "Use strings or constants as keys, or a list.",
@@ -61,7 +62,7 @@ def static_key(run: Interpreter, key: Any) -> Any:
     try:
         hash(key)
     except TypeError as error:
-        raise Unsupported("a dict key", str(error), "Use a tuple or a string.") from error
+        raise Unsupported("DY407", "a dict key", str(error), "Use a tuple or a string.") from error
     return key
 
 
@@ -129,8 +130,12 @@ def _keyed(run: Interpreter, owner: Any, found: DictObj, name: str, args: tuple[
         heap[owner] = DictObj(tuple(pair for pair in found.items if pair[0] != key))
         return default if value is _NO_VALUE else value
     if name in ("pop", "__getitem__"):
-        raise Unsupported(f"`.{name}({key!r})`", f"the dict has no key {key!r}", "Correct the key.")
-    raise Unsupported(f"`.{name}()` of a dict", "it is not compiled", "Write it otherwise.")
+        raise Unsupported(
+            "DY106", f"`.{name}({key!r})`", f"the dict has no key {key!r}", "Correct the key."
+        )
+    raise Unsupported(
+        "DY408", f"`.{name}()` of a dict", "it is not compiled", "Write it otherwise."
+    )
 
 
 def make_set(run: Interpreter, values: tuple[Any, ...]) -> SetObj:
@@ -174,7 +179,7 @@ def set_method(
         if name == "__contains__":
             return key in found.items
         if name == "remove" and key not in found.items:
-            raise Unsupported("`.remove()`", f"the set has no {key!r}", "Use discard.")
+            raise Unsupported("DY106", "`.remove()`", f"the set has no {key!r}", "Use discard.")
         heap[owner] = SetObj(found.items | {key} if name == "add" else found.items - {key})
         return None
     if name == "clear":
@@ -190,6 +195,7 @@ def set_method(
             return None
         return run.state.new(SetObj(result)) if isinstance(result, frozenset) else result
     raise Unsupported(
+        "DY408",
         f"`.{name}()` of a set",
         "it is not compiled; the order of a set is no order to rely on",
         "Use a list.",
@@ -210,6 +216,7 @@ def tuple_method(run: Interpreter, found: tuple[Any, ...], name: str, args: tupl
             total = run.host("add", total, run.host("eq", item, args[0]))
         return total
     raise Unsupported(
+        "DY406",
         f"`.{name}()` of a tuple",
         "it compares what is known at run time only",
         "Compare the items in a loop.",

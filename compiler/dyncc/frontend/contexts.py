@@ -50,12 +50,16 @@ def _method(run: Interpreter, manager: Any, name: str) -> types.FunctionType:
     hint = "Use it outside of forward; torch.no_grad() and torch.inference_mode() are understood."
     if isinstance(manager, torch.autocast):
         raise Unsupported(
+            "DY310",
             "`autocast`",
             "compiled code computes in the types of its tensors",
             "Convert the module and its inputs, for example with .bfloat16(), before compiling.",
         )
     raise Unsupported(
-        "a `with` statement", f"the effect of {kind.__name__} on compiled code is not known", hint
+        "DY309",
+        "a `with` statement",
+        f"the effect of {kind.__name__} on compiled code is not known",
+        hint,
     )
 
 

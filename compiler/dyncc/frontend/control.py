@@ -50,6 +50,7 @@ def _return(run: Interpreter, instr: Instr) -> None:
 @handles("unsupported")
 def _unsupported(run: Interpreter, instr: Instr) -> None:
     raise Unsupported(
+        "DY301",
         str(instr.const),
         "this construct is not compiled yet",
         "Write it with if, while, for, or a helper function; it may stay where no path reaches.",

@@ -77,7 +77,9 @@ def _deep(run: Interpreter, value: Any, known: dict[Any, Any]) -> Any:
         known[value] = run.native(torch.clone, (value,))
         return known[value]
     if not _is_container(run, value) or isinstance(found, DynListObj):
-        raise Unsupported("`copy.deepcopy`", "it is not compiled for this", "Copy the parts.")
+        raise Unsupported(
+            "DY505", "`copy.deepcopy`", "it is not compiled for this", "Copy the parts."
+        )
     known[value] = run.state.new(found)
     if isinstance(found, ListObj):
         made: Any = ListObj(_deep(run, found.items, known))
@@ -99,7 +101,10 @@ def _deep_outside(run: Interpreter, value: Any, known: dict[Any, Any]) -> Any:
         return _deep(run, value, known)
     if isinstance(value, nn.Module):
         raise Unsupported(
-            "`copy.deepcopy` of a module", "its weights would exist twice", "Copy it in __init__."
+            "DY507",
+            "`copy.deepcopy` of a module",
+            "its weights would exist twice",
+            "Copy it in __init__.",
         )
     if id(value) in known:
         return known[id(value)]

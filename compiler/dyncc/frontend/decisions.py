@@ -40,10 +40,11 @@ class Restart(Exception):
 
 
 class Unsupported(Exception):
-    """A construct that cannot be compiled at this place."""
+    """A construct that cannot be compiled at this place; see `dyncc.core.errors.Diagnostic`."""
 
-    def __init__(self, construct: str, why: str, hint: str) -> None:
-        super().__init__(f"{construct}: {why}")
+    def __init__(self, code: str, construct: str, why: str, hint: str) -> None:
+        super().__init__(f"{code} {construct}: {why}")
+        self.code = code
         self.construct = construct
         self.why = why
         self.hint = hint

@@ -64,6 +64,7 @@ def tree_of(run: Interpreter, value: Any) -> Tree:
     from dyncc.frontend.builtin_calls import type_of
 
     raise Unsupported(
+        "DY508",
         f"a result of type {type_of(run, value).__name__}",
         "the result of a network is made of tensors, numbers, strings, tuples, lists and dicts",
         "Return such a structure.",
@@ -87,6 +88,7 @@ def _struct(run: Interpreter, found: InstanceObj) -> Tree:
         pairs = tuple((name, value) for name, value in pairs if name in names)
     else:
         raise Unsupported(
+            "DY508",
             f"a result of type {kind.__name__}",
             "a caller gets tensors, numbers, strings, tuples, lists, dicts, named tuples and "
             "data classes",
@@ -94,7 +96,10 @@ def _struct(run: Interpreter, found: InstanceObj) -> Tree:
         )
     if not all(isinstance(name, str) for name, _ in pairs):
         raise Unsupported(
-            f"a result of type {kind.__name__}", "its keys are no strings", "Return a plain dict."
+            "DY508",
+            f"a result of type {kind.__name__}",
+            "its keys are no strings",
+            "Return a plain dict.",
         )
     return Struct(how, kind.__name__, tuple((name, tree_of(run, item)) for name, item in pairs))
 

@@ -273,6 +273,7 @@ def _evaluate(builder: BlockBuilder, expr: Any, apply: Any, read: Any) -> Any:
     parts = _parts(expr)
     if parts is None:
         raise Unsupported(
+            "DY208",
             "a size that depends on data",
             f"it is computed as {expr} from sizes that no tensor here has",
             "Take it from the shape of a tensor where it is used.",

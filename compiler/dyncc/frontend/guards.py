@@ -115,6 +115,7 @@ def guard(run: Computing, op: str, operands: tuple[Any, ...]) -> None:
             continue
         if test is None:
             raise Unsupported(
+                "DY304",
                 f"`{op}` inside of `try`",
                 f"it may raise {kind.__name__} for some data, which the `except` would catch",
                 "Move it out of the `try`, or catch only what is raised there on purpose.",
@@ -150,6 +151,7 @@ def guard_tensors(run: Computing, targets: list[str]) -> None:
         kinds = _RISKY_TENSOR_OPS.get(name)
         if kinds is not None and may_catch(run.state, *kinds):
             raise Unsupported(
+                "DY304",
                 f"`{target}` inside of `try`",
                 f"it may raise {kinds[0].__name__} for some data, which the `except` would catch",
                 "Move it out of the `try`, or catch only what is raised there on purpose.",

@@ -119,7 +119,7 @@ def construct(run: Interpreter, kind: type, args: tuple[Any, ...], kwargs: dict[
         init_content(run, content, args, kwargs)
     elif args or kwargs:
         raise Unsupported(
-            f"a call of `{kind.__name__}`", "it takes no arguments", "Correct the call."
+            "DY101", f"a call of `{kind.__name__}`", "it takes no arguments", "Correct the call."
         )
     return ref
 
@@ -134,7 +134,10 @@ def init_content(
     made = KNOWN[kind](run, *args, **kwargs)
     if made is NotImplemented:
         raise Unsupported(
-            f"`{kind.__name__}.__init__`", "its argument is not known here", "Pass pairs or a dict."
+            "DY506",
+            f"`{kind.__name__}.__init__`",
+            "its argument is not known here",
+            "Pass pairs or a dict.",
         )
     run.state.heap[content] = run.state.heap[made]
 
@@ -201,6 +204,7 @@ def make_default(run: Interpreter, factory: Any) -> Any:
     made = known(run) if known is not None else NotImplemented
     if made is NotImplemented:
         raise Unsupported(
+            "DY506",
             "a default factory of a data class",
             f"what {getattr(factory, '__name__', factory)}() makes is not known here",
             "Use list, dict or set, or pass the value.",
@@ -218,7 +222,7 @@ def bind(
         bound = inspect.signature(function).bind(*args, **kwargs)
     except TypeError as error:
         raise Unsupported(
-            f"a call of `{kind.__name__}`", str(error), "Correct the call."
+            "DY101", f"a call of `{kind.__name__}`", str(error), "Correct the call."
         ) from error
     bound.apply_defaults()
     return {name: external(run, value) for name, value in bound.arguments.items()}
@@ -275,6 +279,7 @@ def _class_attribute(
         if default:
             return default[0]
         problem = Unsupported(
+            "DY104",
             f"`.{name}` of a {kind.__name__}",
             "it has no such attribute on a path that leads here",
             "Set it in __init__, or correct the name.",
@@ -287,6 +292,7 @@ def _class_attribute(
         return Bound(found.content if inner else owner, name)
     if hasattr(type(item), "__get__"):
         raise Unsupported(
+            "DY505",
             f"`.{name}` of a {kind.__name__}",
             f"it is a {type(item).__name__}, whose effect is not known here",
             "Use a property or a method.",
@@ -302,7 +308,10 @@ def has_attribute(run: Interpreter, owner: Ref, name: str) -> bool:
         return True
     if isinstance(inspect.getattr_static(found.kind, "__getattr__", None), types.FunctionType):
         raise Unsupported(
-            f"`hasattr(..., {name!r})`", "the class has a __getattr__", "Use getattr or a key."
+            "DY506",
+            f"`hasattr(..., {name!r})`",
+            "the class has a __getattr__",
+            "Use getattr or a key.",
         )
     return False
 
@@ -315,6 +324,7 @@ def write_attribute(run: Interpreter, owner: Ref, name: str, value: Any) -> bool
     params = getattr(found.kind, "__dataclass_params__", None)
     if isinstance(found.content, tuple) or (params is not None and params.frozen):
         raise Unsupported(
+            "DY109",
             f"assignment to `.{name}`",
             f"{found.kind.__name__} objects cannot be changed",
             "Make a new one, for example with dataclasses.replace or _replace.",
@@ -326,7 +336,7 @@ def write_attribute(run: Interpreter, owner: Ref, name: str, value: Any) -> bool
         return False
     if isinstance(item, property):
         if item.fset is None:
-            raise Unsupported(f"assignment to `.{name}`", "it has no setter", "Add one.")
+            raise Unsupported("DY109", f"assignment to `.{name}`", "it has no setter", "Add one.")
         inline(run, item.fset, (owner, value), {})
         return False
     run.state.heap[owner] = found.set(name, value)
@@ -339,6 +349,7 @@ def truth_of(run: Interpreter, owner: Ref) -> Any:
     for name in ("__bool__", "__len__"):
         if special_method(run, owner, name) is not None:
             raise Unsupported(
+                "DY506",
                 f"the truth of a {found.kind.__name__}",
                 f"its `{name}` is not entered here",
                 "Compare what it gives, as in `len(x) > 0`.",
@@ -404,5 +415,8 @@ def known_method(
         if name in ("keys", "values", "items", "get", "__contains__"):
             return dict_method(run, owner, entries, name, args, kwargs)
     raise Unsupported(
-        f"`.{name}()` of a {found.kind.__name__}", "it is not compiled", "Write it otherwise."
+        "DY505",
+        f"`.{name}()` of a {found.kind.__name__}",
+        "it is not compiled",
+        "Write it otherwise.",
     )

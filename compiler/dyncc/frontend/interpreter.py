@@ -28,7 +28,6 @@ from dyncc.frontend.values import (
     State,
     Sym,
 )
-from dyncc.frontend.views import CannotRecord
 from dyncc.ir.hcfg import Branch, Jump, Loc, Operand, Raise, Value
 
 #: So many relations of sizes may one operation decide by.
@@ -115,6 +114,7 @@ class Interpreter(Computing):
             self._give_up(
                 before,
                 Unsupported(
+                    "DY201",
                     need.what,
                     "it needs a number that is known when the network is compiled, "
                     "and this one comes out of tensor data",
@@ -125,6 +125,7 @@ class Interpreter(Computing):
             self._give_up(
                 before,
                 Unsupported(
+                    "DY202",
                     "this operation",
                     "library code asks for the content of a tensor",
                     "Use .item() where a number is wanted, or a tensor operation.",
@@ -133,9 +134,7 @@ class Interpreter(Computing):
         except WriteToShared as problem:
             if self.decisions.own_arguments():
                 raise Restart from problem
-            self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
-        except CannotRecord as problem:
-            self._give_up(before, Unsupported(problem.construct, problem.why, problem.hint))
+            self._give_up(before, problem)
         except Unsupported as problem:
             self._give_up(before, problem)
         except Guarded as test:
@@ -160,6 +159,7 @@ class Interpreter(Computing):
         before += (True,) * (self._guards - 1 - len(before))
         if len(before) == MAX_QUESTIONS:
             raise Unsupported(
+                "DY205",
                 "an operation that decides by sizes that are known at run time only",
                 f"it asks for more than {MAX_QUESTIONS} relations of them",
                 "Use an operation that works alike for every size.",

@@ -234,6 +234,7 @@ def _static_part(
     """
     if any(part is Ellipsis or isinstance(part, Ref | list) for part in parts):
         raise Unsupported(
+            "DY209",
             "an index that mixes a number from tensor data with tensors or `...`",
             "its meaning depends on the number of dimensions",
             "Index step by step.",
@@ -282,6 +283,7 @@ def _setitem(run: Interpreter, instr: Instr) -> None:
         run.state.heap[owner] = ListObj(tuple(items))
     else:
         raise Unsupported(
+            "DY603",
             "assignment to an item of a container that existed before the call",
             "the change would have to outlive the call",
             "Copy the container first, or keep such state in a buffer.",
@@ -331,5 +333,7 @@ def _delitem(run: Interpreter, instr: Instr) -> None:
         evaluate(run, found.get, index)
         run.state.heap[owner] = DictObj(tuple(kv for kv in found.items if kv[0] != index))
     else:
-        raise Unsupported("`del`", "it is not compiled for this container", "Build a new one.")
+        raise Unsupported(
+            "DY408", "`del`", "it is not compiled for this container", "Build a new one."
+        )
     run.done()

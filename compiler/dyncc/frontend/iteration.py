@@ -157,7 +157,7 @@ def _unpack(run: Interpreter, instr: Instr) -> None:
             else f"not enough values to unpack (expected {wanted}, got {len(items)})"
         )
         reason = f"there are {len(items)} values for {count} targets"
-        problem = Unsupported("unpacking", reason, "Correct the targets.")
+        problem = Unsupported("DY107", "unpacking", reason, "Correct the targets.")
         raise PythonError(ValueError, (text,), problem)
     values = list(items)
     if star is not None:
@@ -208,6 +208,7 @@ def throw_into(run: Interpreter, generator: Ref, error: Any) -> Any:
     # The instruction before the one to go on at is the `yield`.
     if found.frame is None or found.frame.code.instrs[found.frame.pc - 1].op != "yield":
         raise Unsupported(
+            "DY308",
             "`.throw()` of a generator",
             "it has ended or has not begun",
             "Raise the exception instead.",
@@ -222,7 +223,10 @@ def throw_into(run: Interpreter, generator: Ref, error: Any) -> Any:
 def _yield(run: Interpreter, instr: Instr) -> None:
     if len(run.state.frames) == 1:
         raise Unsupported(
-            "`yield` in forward", "a network gives one result and ends", "Return a list of results."
+            "DY307",
+            "`yield` in forward",
+            "a network gives one result and ends",
+            "Return a list of results.",
         )
     value, generator = run.uses()
     frame = run.state.frames.pop()
@@ -241,6 +245,7 @@ def _yield(run: Interpreter, instr: Instr) -> None:
     managed = run.frame.function is library.GeneratorManager.__enter__
     if waits_in_try(waiting) and not managed and not _goes_to_the_end(run, frame):
         raise Unsupported(
+            "DY306",
             "`yield` inside of `try` or `with`",
             "Python runs what is left of it when the consumer drops the generator, and when that "
             "is, is not known here",
@@ -307,7 +312,7 @@ def _next(run: Interpreter, iterator: Any, *default: Any) -> Any:
         raise Guarded(more, StopIteration, ())
     if more:
         return advance(run, iterator)
-    problem = Unsupported("`next`", "the iterator has no more items", "Give it a default.")
+    problem = Unsupported("DY106", "`next`", "the iterator has no more items", "Give it a default.")
     raise PythonError(StopIteration, (), problem)
 
 

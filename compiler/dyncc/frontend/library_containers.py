@@ -54,6 +54,7 @@ def deque_method(run: Interpreter, found: InstanceObj, name: str, args: tuple[An
     grows = name in ("append", "appendleft", "extend", "insert")
     if limit is not None and grows and isinstance(items, DynListObj):
         raise Unsupported(
+            "DY403",
             f"`.{name}()` of a deque with maxlen, whose length depends on data",
             "what it drops is known at run time only",
             "Drop items by hand, or fill the deque before the loop.",
@@ -61,7 +62,7 @@ def deque_method(run: Interpreter, found: InstanceObj, name: str, args: tuple[An
     renamed = {"appendleft": ("insert", (0, *args)), "popleft": ("pop", (0,))}
     name, args = renamed.get(name, (name, args))
     if name not in _SAME:
-        raise Unsupported(f"`.{name}()` of a deque", "it is not compiled", "Use a list.")
+        raise Unsupported("DY408", f"`.{name}()` of a deque", "it is not compiled", "Use a list.")
     method = dynamic_method if isinstance(items, DynListObj) else static_method
     result = method(run, content, name, args)
     after = run.state.heap[content]

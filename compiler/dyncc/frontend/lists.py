@@ -99,6 +99,7 @@ def dynamic_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...
         heap[owner] = concatenate(run, found, args[0])
         return None
     raise Unsupported(
+        "DY403",
         f"`.{name}()` of a list whose length depends on data",
         "it is not compiled yet",
         "Use append, extend, insert, pop, reverse, an index or a loop.",
@@ -123,6 +124,7 @@ def concatenate(run: Interpreter, left: DynListObj, right: Any) -> DynListObj:
             left = _with_element(run, left, "list.append", item)
         return left
     raise Unsupported(
+        "DY404",
         "joining lists whose length depends on data",
         "their elements differ in shape, dtype or structure",
         "Give both lists elements of one kind.",
@@ -162,9 +164,12 @@ def static_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...]
 
     items = list(run.state.heap[owner].items)
     if name not in _STATIC_METHODS:
-        raise Unsupported(f"`.{name}()` of a list", "it is not compiled", "Use another method.")
+        raise Unsupported(
+            "DY408", f"`.{name}()` of a list", "it is not compiled", "Use another method."
+        )
     if name in ("remove", "index", "count", "sort") and not is_static(run.state, tuple(items)):
         raise Unsupported(
+            "DY406",
             f"`.{name}()` of a list of tensors or run-time numbers",
             "it compares elements",
             "Compare them in a loop.",
@@ -174,6 +179,7 @@ def static_method(run: Interpreter, owner: Ref, name: str, args: tuple[Any, ...]
             template: DynListObj = run.state.heap[args[0]]
             if items:
                 raise Unsupported(
+                    "DY404",
                     "extending a list by one whose length depends on data",
                     "the list has elements already",
                     "Start from the list of run-time length and append to it.",
@@ -193,6 +199,7 @@ def join_tensors(run: Interpreter, name: str, found: DynListObj, dim: int) -> Re
     kind = found.element.type
     if found.element.kind != "tensor" or not isinstance(kind, TensorType):
         raise Unsupported(
+            "DY403",
             f"`torch.{name}` of a list whose length depends on data",
             "its elements are no tensors",
             "Use torch.tensor for numbers.",

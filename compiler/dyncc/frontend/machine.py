@@ -182,6 +182,7 @@ class Machine:
                 self.diagnose(
                     state,
                     Unsupported(
+                        "DY302",
                         "this statement",
                         f"it is reached in {count} different states, and the program has "
                         f"{self._block_count} blocks",
@@ -295,6 +296,7 @@ class Machine:
             end = len(line.rstrip().encode())
         return Diagnostic(
             f"{loc.file}:{loc.line}:{column + 1}",
+            problem.code,
             problem.construct,
             problem.why,
             problem.hint,

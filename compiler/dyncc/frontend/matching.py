@@ -67,6 +67,7 @@ def _match_position(run: Interpreter, instr: Instr) -> None:
     names: Any = getattr(kind, "__match_args__", ())
     if position >= len(names) or instance(run, subject) is None:
         raise Unsupported(
+            "DY506",
             f"a positional pattern of `{kind.__name__}`",
             "what it stands for is not known here",
             "Match by keyword, as in Point(x=0).",

@@ -60,7 +60,9 @@ def method(run: Interpreter, bound: Bound, args: tuple[Any, ...], kwargs: dict[s
         return throw_into(run, owner, args[0])
     if isinstance(found, tuple):
         return tuple_method(run, found, name, args)
-    raise Unsupported(f"`.{name}()`", "it is not compiled for this object", "Write it otherwise.")
+    raise Unsupported(
+        "DY505", f"`.{name}()`", "it is not compiled for this object", "Write it otherwise."
+    )
 
 
 _IN_PLACE_VIEWS = {
@@ -85,7 +87,10 @@ def tensor_method(
         return as_array(run, owner)
     if name in ("backward", "register_hook", "requires_grad_", "data_ptr"):
         raise Unsupported(
-            f"`.{name}()` of a tensor", "it leaves the compiled program", "Use torch operations."
+            "DY213",
+            f"`.{name}()` of a tensor",
+            "it leaves the compiled program",
+            "Use torch operations.",
         )
     if name in _IN_PLACE_VIEWS:
         view = run.native(getattr(torch.Tensor, name.removesuffix("_")), (owner, *args), kwargs)
@@ -99,6 +104,7 @@ def tensor_method(
         for sym in scalars_in(run.state, (*args, *kwargs.values())):
             run.static(sym, f"`.{name}()`")
         raise Unsupported(
+            "DY202",
             f"`.{name}()` of a tensor",
             "it asks for the content of a tensor",
             "Use .item() where a number is wanted.",
@@ -116,6 +122,7 @@ def _to_list(run: Interpreter, owner: Ref) -> Any:
         return run.state.new(DynListObj(Template("scalar", kind), values))
     if has_symbols(fake):
         raise Unsupported(
+            "DY210",
             "`.tolist()` of a tensor whose size depends on data",
             "lists in lists of run-time length are not compiled",
             "Make it a tensor of one dimension first, or loop over its rows.",

@@ -62,6 +62,7 @@ def _getattr(run: Interpreter, instr: Instr) -> None:
         run.done(Bound(owner, name))
     elif isinstance(owner, Sym):
         raise Unsupported(
+            "DY211",
             f"`.{name}` of a number that comes out of tensor data",
             "numbers have no such attribute here",
             "Use an operator or a function of the math module.",
@@ -98,7 +99,7 @@ def heap_attribute(run: Interpreter, owner: Ref, name: str) -> Any:
     if not hasattr(torch.Tensor, name):
         why = f"'Tensor' object has no attribute '{name}'"
         problem = Unsupported(
-            f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it."
+            "DY104", f"`.{name}` of a tensor", "tensors have no such attribute", "Correct it."
         )
         raise PythonError(AttributeError, (why,), problem)
     return Bound(owner, name)
@@ -117,6 +118,7 @@ def module_attribute(run: Interpreter, owner: nn.Module, name: str) -> None:
         dotted = f"{label}.{name}" if label else name
         if dotted in run.decisions.state and name not in owner._buffers:
             raise Unsupported(
+                "DY605",
                 f"reading `{dotted}`, which a call changes",
                 "its first value is no number or tensor, so it cannot be kept between calls",
                 "Start it with a number or a registered buffer, or write it before it is read.",
@@ -141,6 +143,7 @@ def set_attribute(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
     label = run.machine.module_names.get(id(owner)) if isinstance(owner, nn.Module) else None
     if label is None:
         raise Unsupported(
+            "DY603",
             f"assignment to `.{name}`",
             "the object is not a module of this network, so the change cannot be kept",
             "Keep such state in a local variable or in an attribute of the module.",
@@ -190,6 +193,7 @@ def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
             found = run.state.look(found)
             if found.owner is not None and not isinstance(run.state.heap[found.owner], ListObj):
                 raise Unsupported(
+                    "DY402",
                     "a sequence whose length depends on data",
                     "its length is needed when the network is compiled",
                     "Loop over it with for, or index it.",
@@ -201,12 +205,13 @@ def iterate(run: Interpreter, value: Any) -> tuple[Any, ...]:
             items: tuple[Any, ...] = run.native(lambda tensor: tensor.unbind(0), (value,))
             return items
         raise Unsupported(
+            "DY402",
             "a sequence whose length depends on data",
             "its length is needed when the network is compiled",
             "Loop over it with for, or index it.",
         )
     if isinstance(value, Sym):
-        raise Unsupported("iteration over a number", "it is no sequence", "Use range().")
+        raise Unsupported("DY110", "iteration over a number", "it is no sequence", "Use range().")
     if type(value) is tuple:
         return value
     return tuple(external(run, item) for item in evaluate(run, list, value))
@@ -219,5 +224,8 @@ def _items_of(run: Interpreter, value: Ref, found: InstanceObj) -> tuple[Any, ..
     if is_output_class(found.kind):
         return tuple(key for key, _ in output_entries(found).items)
     raise Unsupported(
-        f"iteration over a {found.kind.__name__}", "its iterator is not known here", "Use a list."
+        "DY506",
+        f"iteration over a {found.kind.__name__}",
+        "its iterator is not known here",
+        "Use a list.",
     )

@@ -72,6 +72,7 @@ def _load(run: Interpreter, instr: Instr) -> None:
     name = instr.uses[0]
     if name not in run.frame.registers:
         raise Unsupported(
+            "DY103",
             f"`{instr.const}`",
             "it has no value on a path that leads here",
             "Give it a value before the branch or the loop.",
@@ -99,7 +100,9 @@ def _global(run: Interpreter, instr: Instr) -> None:
     elif hasattr(builtins, instr.const):
         run.done(getattr(builtins, instr.const))
     else:
-        raise Unsupported(f"the name `{instr.const}`", "it is not defined", "Define or import it.")
+        raise Unsupported(
+            "DY102", f"the name `{instr.const}`", "it is not defined", "Define or import it."
+        )
 
 
 @handles("import")
@@ -156,7 +159,10 @@ def _inplace(run: Interpreter, instr: Instr) -> None:
         return
     if array(run, left) is not None:
         raise Unsupported(
-            "an array changed in place", "it is not compiled", "Write `a = a + b`, or use tensors."
+            "DY704",
+            "an array changed in place",
+            "it is not compiled",
+            "Write `a = a + b`, or use tensors.",
         )
     container = run.state.heap[left] if isinstance(left, Ref) else None
     if isinstance(container, DictObj | SetObj) and op in SET_OPERATORS:
@@ -199,7 +205,10 @@ def binary(run: Interpreter, plain: Callable[..., Any], op: str, left: Any, righ
         return set_method(run, left, container, SET_OPERATORS[op][2], (right,), {})
     if isinstance(left, Ref) or isinstance(right, Ref):
         raise Unsupported(
-            f"the operator `{op}`", "it is not compiled for these operands", "Write it otherwise."
+            "DY505",
+            f"the operator `{op}`",
+            "it is not compiled for these operands",
+            "Write it otherwise.",
         )
     return evaluate(run, plain, left, right)
 
@@ -272,6 +281,7 @@ def evaluate(run: Interpreter, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except _ERRORS as error:
         problem = Unsupported(
+            "DY105",
             f"`{source_text(run.instr)}`",
             f"it raises {type(error).__name__}: {error}",
             "Correct the expression.",

@@ -71,6 +71,7 @@ def outside_method(
 
 def _change(kind: type, name: str) -> Unsupported:
     return Unsupported(
+        "DY603",
         f"`{name}` of a {kind.__name__} that existed before the call",
         "the change would have to outlive the call",
         "Copy the object first, or keep such state in a buffer or in an attribute of the module.",
@@ -91,7 +92,7 @@ def _context_variable(
         try:
             return variable.get(*args)
         except LookupError as error:
-            problem = Unsupported("a context variable", "it has no value", "Set it first.")
+            problem = Unsupported("DY106", "a context variable", "it has no value", "Set it first.")
             raise PythonError(LookupError, error.args, problem) from error
     if name == "set":
         run.state.attributes[key] = args
@@ -106,7 +107,10 @@ def _context_variable(
             run.state.heap[args[0]] = token.set("used", True)
             return None
     raise Unsupported(
-        f"`.{name}()` of a context variable", "it is not compiled here", "Use get, set and reset."
+        "DY505",
+        f"`.{name}()` of a context variable",
+        "it is not compiled here",
+        "Use get, set and reset.",
     )
 
 
@@ -122,6 +126,7 @@ def check_outside(run: Interpreter) -> None:
     for owner, _ in run.state.attributes:
         if owner == _CONTEXT:
             raise Unsupported(
+                "DY604",
                 "a context variable that is set when the network returns",
                 "the change would have to outlive the call",
                 "Reset it with the token that `set` gave.",

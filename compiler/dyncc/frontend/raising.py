@@ -57,7 +57,9 @@ def construct_error(
         raise PythonError(
             TypeError,
             (f"{kind.__name__}() takes no keyword arguments",),
-            Unsupported(f"a call of `{kind.__name__}`", "it takes no keywords", "Correct it."),
+            Unsupported(
+                "DY101", f"a call of `{kind.__name__}`", "it takes no keywords", "Correct it."
+            ),
         )
     return ref
 
@@ -69,6 +71,7 @@ def text_of(run: Interpreter, error: Ref) -> Any:
     found: InstanceObj = run.state.heap[error]
     if isinstance(inspect.getattr_static(found.kind, "__str__"), types.FunctionType):
         raise Unsupported(
+            "DY801",
             f"the text of a {found.kind.__name__}",
             "its class has a __str__ of its own",
             "Call a method with another name instead.",
@@ -136,6 +139,7 @@ def _argument(run: Interpreter, value: Any) -> Operand:
         found: Operand = value
         return found
     raise Unsupported(
+        "DY305",
         "an exception that nobody catches",
         f"it carries a {type(value).__name__} out of the network",
         "Catch it in the network, or raise it with numbers, strings and tensors.",
@@ -153,7 +157,7 @@ def error_of(run: Interpreter, value: Any) -> Ref:
     raise PythonError(
         TypeError,
         ("exceptions must derive from BaseException",),
-        Unsupported("`raise`", "it raises no exception object", "Raise an exception."),
+        Unsupported("DY108", "`raise`", "it raises no exception object", "Raise an exception."),
     )
 
 
@@ -188,6 +192,8 @@ def _matches(run: Interpreter, instr: Instr) -> None:
         raise PythonError(
             TypeError,
             ("catching classes that do not inherit from BaseException is not allowed",),
-            Unsupported("`except`", "it names no exception classes", "Name exception classes."),
+            Unsupported(
+                "DY108", "`except`", "it names no exception classes", "Name exception classes."
+            ),
         )
     run.done(issubclass(run.state.heap[error].kind, classes))

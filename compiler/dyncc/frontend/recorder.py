@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.contents import computed, content, small
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import has_symbols, region_size, with_plain_sizes
 from dyncc.frontend.values import (
     Ref,
@@ -37,7 +38,6 @@ from dyncc.frontend.views import (
     SAME,
     SCATTERS,
     WRITE_BY_SIZE,
-    CannotRecord,
     apply_step,
     as_single_view,
     is_view,
@@ -54,7 +54,7 @@ class DataDependent(Exception):
     """Native code asked for the content of a tensor; it must be interpreted instead."""
 
 
-class WriteToShared(CannotRecord):
+class WriteToShared(Unsupported):
     """A change of a tensor that something else sees too, as far as is known."""
 
 
@@ -122,7 +122,8 @@ class Recorder(TorchDispatchMode):
         if found is not None:
             return found
         if isinstance(tensor, FakeTensor):
-            raise CannotRecord(
+            raise Unsupported(
+                "DY214",
                 "a tensor made outside of recorded operations",
                 "its content is unknown to the compiler",
                 "Make it with torch functions inside forward, or register it as a buffer.",
@@ -204,7 +205,8 @@ class Recorder(TorchDispatchMode):
         if func in IDENTITY:
             return args[0]
         if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
-            raise CannotRecord(
+            raise Unsupported(
+                "DY602",
                 f"`{func}`",
                 "random numbers are not compiled yet",
                 "Draw them outside of forward and pass them in, or call eval() on the module.",
@@ -213,7 +215,8 @@ class Recorder(TorchDispatchMode):
             return self._view_in_place(func, args, kwargs)
         fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
         if func is aten.squeeze.default and has_symbols(args):
-            raise CannotRecord(
+            raise Unsupported(
+                "DY207",
                 "`squeeze()` of a tensor whose size depends on data",
                 "the number of its dimensions would depend on data too",
                 "Give the dimension to be removed.",
@@ -222,7 +225,8 @@ class Recorder(TorchDispatchMode):
             try:
                 out = func(*fake_args[0], **fake_args[1])
             except torch._subclasses.fake_tensor.DynamicOutputShapeException as error:
-                raise CannotRecord(
+                raise Unsupported(
+                    "DY207",
                     f"`{func}`",
                     "the shape of its result depends on the data",
                     "Use a mask with torch.where, or a loop over elements, instead.",
@@ -310,7 +314,8 @@ class Recorder(TorchDispatchMode):
         """A change of a tensor's shape in place, as library code makes it to its own tensors."""
         pure = PURE_VIEWS.get(func)
         if pure is None or id(args[0]) in self._handed_out:
-            raise CannotRecord(
+            raise Unsupported(
+                "DY220",
                 f"`{func}`",
                 "it changes the shape of a tensor in place",
                 "Use the out-of-place method of the same name.",
@@ -333,7 +338,8 @@ class Recorder(TorchDispatchMode):
         self, func: Any, args: tuple[Any, ...], kwargs: Any, writes: list[Any], out: Any
     ) -> Any:
         if len(writes) != 1 or writes[0][0] != 0:
-            raise CannotRecord(
+            raise Unsupported(
+                "DY221",
                 f"`{func}`",
                 "it writes to several tensors or to an `out` argument",
                 "Use the form that returns its result; call eval() on batch normalisation.",
@@ -373,7 +379,8 @@ class Recorder(TorchDispatchMode):
             func(*real_args, **real_kwargs)
         except RuntimeError as error:
             if "memory location" in str(error):
-                raise CannotRecord(
+                raise Unsupported(
+                    "DY222",
                     f"`{func}`",
                     "it writes to elements that it also reads through another view, which raises "
                     "RuntimeError",
@@ -397,7 +404,8 @@ class Recorder(TorchDispatchMode):
             return self._one("aten.full_like.default", arguments, (), kind)
         packet = getattr(aten, name.removesuffix("_"), None)
         if not name.endswith("_") or packet is None or overload not in packet.overloads():
-            raise CannotRecord(
+            raise Unsupported(
+                "DY223",
                 f"`{func}`",
                 "it has no functional form",
                 "Use an operation that returns its result.",
@@ -427,7 +435,7 @@ class Recorder(TorchDispatchMode):
             )
         if tensor_type(like).shape != kind.shape:
             if not kind.is_static:
-                raise CannotRecord(*WRITE_BY_SIZE)
+                raise Unsupported(*WRITE_BY_SIZE)
             value = self._one("aten.expand.default", (value, kind.shape), (), kind)
         return value
 
@@ -448,6 +456,7 @@ class Recorder(TorchDispatchMode):
         base: Storage = self.state.heap[tensor.storage]
         if base.listed:
             raise WriteToShared(
+                "DY225",
                 "an in-place change of a tensor that was passed on by value",
                 "a list built in a loop, or an argument or parameter, would not change with it",
                 "Use an operation that returns a new tensor, or clone() it first.",
@@ -467,7 +476,7 @@ class Recorder(TorchDispatchMode):
         kind = tensor_type(fake)
         func, args = step.func, step.args
         if not kind.is_static and func in RESHAPES:
-            raise CannotRecord(*WRITE_BY_SIZE)
+            raise Unsupported(*WRITE_BY_SIZE)
         if step.index is not None:
             func, args = as_single_view(step, outer)
         rank = fake.dim()
@@ -484,7 +493,8 @@ class Recorder(TorchDispatchMode):
             operands = tuple(to_operand(arg) for arg in args)
             keywords = tuple((name, to_operand(arg)) for name, arg in step.kwargs)
             return self._one(SCATTERS[func], (outer, new, *operands), keywords, kind)
-        raise CannotRecord(
+        raise Unsupported(
+            "DY226",
             f"a write through `{func}`",
             "it has no inverse here",
             "Write to the tensor itself by an index, or compute a new tensor.",

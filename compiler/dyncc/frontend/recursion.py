@@ -341,6 +341,7 @@ def _restored(run: Interpreter, spec: Any, popped: Iterator[Any], shared: tuple[
 
 def _refused(frame: Frame, why: str, hint: str | None = None) -> Unsupported:
     return Unsupported(
+        "DY303",
         f"a call of `{frame.code.name}` by itself",
         f"data decides how deep it goes, and {why}",
         hint or "Write it as a loop, with a list for what is still to be done.",

@@ -84,6 +84,7 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
         return ("item", found.source, found.position, found.step), length
     if found.position != 0:
         raise Unsupported(
+            "DY405",
             "an iterator that was begun before",
             "where it stands is known at run time only",
             "Iterate over the lists themselves.",
@@ -99,6 +100,7 @@ def _packed(run: Interpreter, items: tuple[Any, ...]) -> tuple[Column, Any]:
         templates = set()
     if len(templates) != 1:
         raise Unsupported(
+            "DY404",
             "a list of known length beside one whose length depends on data",
             "its items differ in shape, dtype or structure",
             "Loop over the positions with range(), and index both lists.",
@@ -160,7 +162,10 @@ def zipped(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
     if any(dynamic(run, values) for values in sequences):
         if strict:
             raise Unsupported(
-                "zip(strict=True)", "a length depends on data", "Compare the lengths with assert."
+                "DY402",
+                "zip(strict=True)",
+                "a length depends on data",
+                "Compare the lengths with assert.",
             )
         return _iterator(run, [column_of(run, values) for values in sequences])
     if len({value for value in sequences if isinstance(value, Ref)}) < len(sequences):
@@ -168,7 +173,9 @@ def zipped(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
         return run.state.new(IterObj(_in_turns(run, sequences)))
     columns = [items_of(run, values) for values in sequences]
     if strict and len({len(column) for column in columns}) > 1:
-        problem = Unsupported("zip(strict=True)", "the lengths differ", "Correct the arguments.")
+        problem = Unsupported(
+            "DY107", "zip(strict=True)", "the lengths differ", "Correct the arguments."
+        )
         raise PythonError(ValueError, ("zip() arguments have different lengths",), problem)
     return run.state.new(IterObj(tuple(zip(*columns, strict=False))))
 
@@ -194,7 +201,7 @@ def backwards(run: Interpreter, values: Any) -> Any:
         return run.state.new(DynIterObj(values, last, -1, -1))
     if isinstance(found, DynIterObj):
         if found.source is not None or found.step not in (1, -1):
-            raise Unsupported("`reversed`", "it takes no iterator", "Reverse a list.")
+            raise Unsupported("DY405", "`reversed`", "it takes no iterator", "Reverse a list.")
         ends = (
             run.host("sub", found.stop, found.step),
             run.host("sub", found.position, found.step),
@@ -231,6 +238,7 @@ def ordered(run: Interpreter, values: Any, *, key: Any = None, reverse: Any = Fa
     reverse = run.static(reverse, "the direction of a sort")
     if dynamic(run, values):
         raise Unsupported(
+            "DY403",
             "`sorted` of a list whose length depends on data",
             "it is not compiled",
             "Use torch.sort on a tensor.",
@@ -261,6 +269,7 @@ def extreme(op: str) -> Callable[..., Any]:
         if isinstance(found, DynListObj):
             if key is not None or not isinstance(found.element.type, ScalarType):
                 raise Unsupported(
+                    "DY403",
                     f"`{op}` of a list whose length depends on data",
                     "its items are no numbers, or there is a key",
                     "Write a loop.",

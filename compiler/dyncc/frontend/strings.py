@@ -64,6 +64,7 @@ def text_of(run: Interpreter, value: Any, conversion: str = "", spec: str = "") 
         return evaluate(run, format, _STATIC[conversion](value), spec)
     if spec and not run.is_tensor(value):
         raise Unsupported(
+            "DY801",
             "a format of a container",
             "a format applies to numbers and strings",
             "Format its items.",
@@ -94,6 +95,7 @@ def _container_text(run: Interpreter, value: Any) -> Any:
     if isinstance(found, InstanceObj) and issubclass(found.kind, BaseException):
         return raising.text_of(run, value)
     raise Unsupported(
+        "DY801",
         "the text of an object",
         "it depends on code that is not compiled, or on the object's address",
         "Format the numbers and tensors in it.",
@@ -148,6 +150,7 @@ def print_values(
     """``print``: the compiled network prints too."""
     if file is not None and file is not sys.stdout:
         raise Unsupported(
+            "DY802",
             "`print` to a file",
             "a compiled network writes to standard output only",
             "Print without `file`, or return what it would print.",
@@ -215,6 +218,7 @@ def _format_method(run: Interpreter, template: str, args: Any, kwargs: dict[str,
         known = args[int(field)] if field.isdigit() and int(field) < len(args) else None
         if (known is None and field not in kwargs) or "{" in (spec or ""):
             raise Unsupported(
+                "DY803",
                 "`.format()` of a string",
                 f"the field {{{field}}} is no plain name or number",
                 "Use an f-string.",
@@ -235,6 +239,7 @@ def percent(run: Interpreter, template: str, values: Any) -> Any:
         part.count("%") for part in _PERCENT.findall(template)
     ):
         raise Unsupported(
+            "DY107",
             "the operator `%` on a string",
             f"its format takes {len(kinds)} values and there are {len(items)}",
             "Use an f-string.",

@@ -34,6 +34,7 @@ def unwind(state: State, error: Ref) -> bool:
     ]
     if any(item.frame is not None and waits_in_try(item.frame) for item in waiting):
         raise Unsupported(
+            "DY306",
             "an exception that leaves a loop over a generator",
             "the generator waits inside of `try` or `with`, and Python runs what is left of that "
             "when the generator is dropped",

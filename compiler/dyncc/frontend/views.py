@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import (
     ViewStep,
     short_dtype,
@@ -15,21 +16,12 @@ from dyncc.ir.hcfg import Operand, Symbolic, Value
 aten = torch.ops.aten
 
 
-class CannotRecord(Exception):
-    """An operation that has no functional form here."""
-
-    def __init__(self, construct: str, why: str, hint: str) -> None:
-        super().__init__(f"{construct}: {why}")
-        self.construct = construct
-        self.why = why
-        self.hint = hint
-
-
-class NeedsNumber(CannotRecord):
+class NeedsNumber(Unsupported):
     """A number that is known at run time only, where there is nothing that stands for it."""
 
     def __init__(self, kind: object) -> None:
         super().__init__(
+            "DY201",
             f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind} that comes out of tensor data",
             "this function needs it when the network is compiled",
             "Pass a constant, or compute with tensors instead of numbers.",
@@ -37,6 +29,7 @@ class NeedsNumber(CannotRecord):
 
 
 WRITE_BY_SIZE = (
+    "DY224",
     "a write to a part of a tensor whose size depends on data",
     "the whole cannot be put together again from its parts here",
     "Compute a new tensor, or write to one of known size by an index.",
@@ -116,7 +109,8 @@ def to_operand(item: Any) -> Operand:
         return Symbolic("layout", str(item).removeprefix("torch."))
     if isinstance(item, list | tuple):
         return tuple(to_operand(part) for part in item)
-    raise CannotRecord(
+    raise Unsupported(
+        "DY227",
         f"an argument of type {type(item).__name__}",
         "its value depends on the data",
         "Use a size that is known when the network is compiled.",

@@ -133,6 +133,7 @@ def element_leaves(
         found = None
     if found != template:
         raise Unsupported(
+            "DY401",
             "a list built in a loop whose length depends on data",
             "its elements differ in shape, dtype or structure",
             "Append elements of one kind only, or give the loop a constant number of turns.",

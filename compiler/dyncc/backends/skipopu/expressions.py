@@ -197,7 +197,8 @@ def _join(
             raise UnsupportedError(
                 [
                     Diagnostic(
-                        str(block.loc), "control flow", "paths meet that did not part here",
+                        str(block.loc), "DY902", "control flow",
+                        "paths meet that did not part here",
                         "Use if and else whose ways meet at their ends.",
                     )
                 ]
@@ -275,10 +276,10 @@ def _shape(value: Value) -> tuple[int, ...] | None:
         return None
     if not kind.is_static:
         raise UnsupportedError(
-            [Diagnostic(str(value), "shape", f"{kind} is not static", "Give all sizes.")]
+            [Diagnostic(str(value), "DY902", "shape", f"{kind} is not static", "Give all sizes.")]
         )
     return tuple(int(extent) for extent in kind.shape)
 
 
 def _refuse(program: Hcfg, why: str, hint: str) -> UnsupportedError:
-    return UnsupportedError([Diagnostic(str(program.entry.loc), program.name, why, hint)])
+    return UnsupportedError([Diagnostic(str(program.entry.loc), "DY902", program.name, why, hint)])

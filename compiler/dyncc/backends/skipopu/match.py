@@ -407,7 +407,7 @@ class _Matcher:
         raise UnsupportedError(
             [
                 Diagnostic(
-                    where, what, why,
+                    where, "DY901", what, why,
                     "The overlay runs Llama-style decoders as in dyncc_models.skipopu.llama.",
                 )
             ]
