@@ -113,6 +113,19 @@ def is_ours(name: str) -> bool:
     return name.startswith("dyncc ")
 
 
+def ratios(subject: Mapping[str, Any], batch: int, ours: str) -> dict[str, Ratio]:
+    """For each other peer that was timed, how many times as long it takes as `ours`."""
+    found = {peer["name"]: times_of(subject, peer, batch) for peer in running(subject)}
+    own = found.pop(ours, None)
+    return {} if own is None else {name: compare(times, own) for name, times in found.items()}
+
+
+def best_peer(found: Mapping[str, Ratio]) -> str | None:
+    """The fastest of others than eager PyTorch and dyncc, or None if there is none."""
+    names = [name for name in found if name != "eager" and not is_ours(name)]
+    return min(names, key=lambda name: found[name].median, default=None)
+
+
 def summary(subject: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Medians of a subject's peers, and how each compares with dyncc, for each batch size.
 
@@ -124,19 +137,23 @@ def summary(subject: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     found = []
     for batch in batches_of(subject):
-        times = {peer["name"]: times_of(subject, peer, batch) for peer in running(subject)}
-        for name, own in times.items():
-            ratios = {
-                ours: compare(own, other).to_json()
-                for ours, other in times.items()
-                if is_ours(ours) and ours != name
-            }
+        compared = {
+            peer["name"]: ratios(subject, batch, peer["name"])
+            for peer in running(subject)
+            if is_ours(peer["name"])
+        }
+        for peer in running(subject):
+            name = peer["name"]
             found.append(
                 {
                     "batch": batch,
                     "peer": name,
-                    "median_seconds": float(f"{numpy.median(own):.4g}"),
-                    "ratios": ratios,
+                    "median_seconds": float(f"{numpy.median(times_of(subject, peer, batch)):.4g}"),
+                    "ratios": {
+                        ours: table[name].to_json()
+                        for ours, table in compared.items()
+                        if name in table
+                    },
                 }
             )
     return found

@@ -1,38 +1,79 @@
-"""Tables of a record, in Markdown."""
+"""Tables of a record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
 from dyncc.bench.results import (
     Ratio,
-    compare,
+    batches_of,
+    best_peer,
     geometric_mean,
     is_ours,
+    ratios,
     running,
     times_of,
 )
 
+Subject = Mapping[str, Any]
+Record = Mapping[str, Any]
 
-def cells(*parts: object) -> str:
-    """A row."""
-    return "| " + " | ".join(map(str, parts)) + " |"
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts below a head; the first column is text, the others are numbers.
+
+    Attributes
+    ----------
+    head
+        Names of the columns.
+    rows
+        As many texts as there are columns; code stands between backquotes.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        lines = [self.head, ("---", *["--:"] * (len(self.head) - 1)), *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+    def html(self) -> str:
+        """As HTML."""
+
+        def line(kind: str, parts: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{kind}>{_plain(part)}</{kind}>" for part in parts) + "</tr>"
+
+        rows = "".join(line("td", row) for row in self.rows)
+        return f"<table><thead>{line('th', self.head)}</thead><tbody>{rows}</tbody></table>\n"
+
+
+def _plain(text: str) -> str:
+    return html.escape(text.replace("`", "").replace("*", ""))
 
 
 def duration(seconds: float) -> str:
     """Seconds with a unit that suits them."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
-            return f"{seconds / size:.3g} {unit}"
-    raise AssertionError(seconds)
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_digits(seconds / size)} {unit}"
+    return f"{_digits(seconds / 1e-6)} µs"
 
 
-def size(count: float) -> str:
+def megabytes(count: float) -> str:
     """Bytes in MB of 10^6."""
-    return f"{count / 1e6:.3g} MB"
+    return f"{_digits(count / 1e6)} MB"
+
+
+def _digits(value: float) -> str:
+    """Three digits that count, as many before the point as there are."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def times(ratio: Ratio) -> str:
@@ -41,54 +82,165 @@ def times(ratio: Ratio) -> str:
     return f"{ratio.median:.2f}x ({low:.2f} to {high:.2f})"
 
 
-def ratios(subject: Mapping[str, Any], batch: int, ours: str) -> dict[str, Ratio]:
-    """For each other peer that was timed, how many times as long it takes as `ours`."""
-    found = {peer["name"]: times_of(subject, peer, batch) for peer in running(subject)}
-    if ours not in found:
-        return {}
-    own = found.pop(ours)
-    return {name: compare(other, own) for name, other in found.items()}
-
-
-def peer_names(record: Mapping[str, Any]) -> list[str]:
+def peer_names(record: Record) -> list[str]:
     """All peers of a record, in order."""
     names = [peer["name"] for subject in record["subjects"] for peer in subject["peers"]]
     return list(dict.fromkeys(names))
 
 
-def our_names(record: Mapping[str, Any]) -> list[str]:
+def our_names(record: Record) -> list[str]:
     """The back ends of dyncc among the peers of a record."""
     return [name for name in peer_names(record) if is_ours(name)]
 
 
-def operator_rows(record: Mapping[str, Any], ours: str) -> Iterator[str]:
-    """The table of operators, weak spots first, and a line with the geometric means."""
-    others = [name for name in peer_names(record) if name != ours]
-    yield cells("Operator", ours, *(f"{name} / {ours}" for name in others))
-    yield "|---|" + "--:|" * (1 + len(others))
-    rows = []
+def main_name(record: Record) -> str:
+    """The back end of dyncc that plots show: ``auto`` if it is there, else the first."""
+    names = our_names(record)
+    return next((name for name in names if name.endswith(" auto")), names[0])
+
+
+def shown_names(record: Record) -> list[str]:
+    """The peers that were timed on some subject."""
+    timed = {peer["name"] for subject in record["subjects"] for peer in running(subject)}
+    return [name for name in peer_names(record) if name in timed]
+
+
+def batch_sizes(record: Record) -> list[int]:
+    """All batch sizes of a record, in order."""
+    return sorted({batch for subject in record["subjects"] for batch in batches_of(subject)})
+
+
+def state(subject: Subject, name: str) -> str:
+    """What to show of a peer that has no times."""
+    return next((peer["status"] for peer in subject["peers"] if peer["name"] == name), "")
+
+
+def speed(record: Record, batch: int, ours: str) -> Table:
+    """How many times as long as dyncc each peer takes; those where dyncc is slowest come first."""
+    others = [name for name in shown_names(record) if name != ours]
+    rows: list[tuple[float, tuple[str, ...]]] = []
     means: dict[str, list[float]] = {name: [] for name in others}
     for subject in record["subjects"]:
-        batch = 1
         found = ratios(subject, batch, ours)
-        own = next((peer for peer in running(subject) if peer["name"] == ours), None)
         for name, ratio in found.items():
             means[name].append(ratio.median)
-        shown = [times(found[name]) if name in found else state(subject, name) for name in others]
-        time = state(subject, ours)
+        own = next((peer for peer in running(subject) if peer["name"] == ours), None)
+        time = state(subject, ours) or "failed"
         if own is not None:
             time = duration(float(numpy.median(times_of(subject, own, batch))))
         weakest = min((ratio.median for ratio in found.values()), default=0.0)
-        rows.append((weakest, cells(f"`{subject['name']}`", time, *shown)))
-    yield from (row for _, row in sorted(rows))
-    yield cells("*geometric mean*", "", *(mean(values) for values in means.values()))
+        shown = [times(found[name]) if name in found else state(subject, name) for name in others]
+        rows.append((weakest, (f"`{subject['name']}`", time, *shown)))
+    last = ("*geometric mean*", "", *(_mean(values) for values in means.values()))
+    head = ("", ours, *(f"{name} / {ours}" for name in others))
+    return Table(head, (*(row for _, row in sorted(rows)), last))
 
 
-def mean(values: Sequence[float]) -> str:
-    """The geometric mean of ratios, if there are any."""
+def _mean(values: Sequence[float]) -> str:
     return f"{geometric_mean(values):.2f}x" if values else ""
 
 
-def state(subject: Mapping[str, Any], name: str) -> str:
-    """What to show of a peer that has no times."""
-    return next((peer["status"] for peer in subject["peers"] if peer["name"] == name), "")
+def goals(record: Record, batch: int) -> Table:
+    """For each back end of dyncc, the least and the mean speed against each peer and the best."""
+    rows = []
+    for ours in our_names(record):
+        found: dict[str, list[float]] = {}
+        for subject in record["subjects"]:
+            each = {k: v for k, v in ratios(subject, batch, ours).items() if not is_ours(k)}
+            for name, ratio in each.items():
+                found.setdefault(name, []).append(ratio.median)
+            best = best_peer(each)
+            if best is not None:
+                found.setdefault("the fastest but eager", []).append(each[best].median)
+        rows += [
+            (
+                f"{ours} against {name}",
+                str(len(values)),
+                f"{min(values):.2f}x",
+                _mean(values),
+                f"{max(values):.2f}x",
+            )
+            for name, values in found.items()
+        ]
+    return Table(("", "Networks", "Least", "Geometric mean", "Greatest"), tuple(rows))
+
+
+#: What is measured once: title, explanation, and how to find and show it.
+Fact = tuple[str, Callable[[Mapping[str, Any]], float | None], Callable[[float], str]]
+
+
+def _compile_seconds(peer: Mapping[str, Any]) -> float | None:
+    """Building; for torch.compile, which builds while it runs, the first pass over all paths."""
+    if peer["name"] == "torch.compile":
+        return float(peer["first_call_seconds"] + peer["all_paths_seconds"])
+    return float(peer["build_seconds"]) if peer["artifact_bytes"] else None
+
+
+def _fact(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda peer: peer.get(name) or None
+
+
+FACTS: tuple[Fact, ...] = (
+    ("Compile time", _compile_seconds, duration),
+    ("Loading", _fact("load_seconds"), duration),
+    ("First call", _fact("first_call_seconds"), duration),
+    ("Peak memory", _fact("peak_memory_bytes"), megabytes),
+    ("Size of what was built", _fact("artifact_bytes"), megabytes),
+)
+
+
+def facts(record: Record, fact: Fact) -> Table:
+    """What was measured once, for each subject and peer."""
+    _, find, show = fact
+    names = shown_names(record)
+    rows = []
+    for subject in record["subjects"]:
+        found = {peer["name"]: find(peer) for peer in running(subject)}
+        values = (found.get(name) for name in names)
+        cells = ("" if value is None else show(value) for value in values)
+        rows.append((f"`{subject['name']}`", *cells))
+    return Table(("", *names), tuple(sorted(rows)))
+
+
+def failures(record: Record) -> Table:
+    """Peers that do not run, or give wrong results, with the first line of what they say."""
+    rows = [
+        (f"`{subject['name']}`", peer["name"], peer["status"], _escaped(peer["message"]))
+        for subject in record["subjects"]
+        for peer in subject["peers"]
+        if peer["status"] != "ok"
+    ]
+    rows += [
+        (f"`{subject['name']}`", "all", "failed", _escaped(subject["problem"]))
+        for subject in record["subjects"]
+        if not subject["peers"]
+    ]
+    return Table(("", "Peer", "Result", "Message"), tuple(rows))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("*", "\\*")
+
+
+def paths(subject: Subject, record: Record) -> Table:
+    """For each path of a subject the median time of each peer."""
+    peers = running(subject)
+    rows = []
+    for index, case in enumerate(subject["cases"]):
+        medians = (float(numpy.median(peer["rounds"][index])) / 1e9 for peer in peers)
+        what = case["name"] if case["batch"] == 1 else f"batch {case['batch']}, {case['name']}"
+        blocks = str(case["blocks"] or "")
+        rows.append((what, f"{case['weight']:.0%}", blocks, *map(duration, medians)))
+    return Table(("Path", "Share", "Blocks", *(peer["name"] for peer in peers)), tuple(rows))
+
+
+def notes(record: Record) -> Iterator[str]:
+    """What peers say of themselves, in words."""
+    for subject in record["subjects"]:
+        for peer in running(subject):
+            if "graph_breaks" in peer["notes"]:
+                yield (
+                    f"`{subject['name']}`: {peer['name']} breaks the graph "
+                    f"{peer['notes']['graph_breaks']} times, and compiles "
+                    f"{peer['notes']['graphs']} graphs"
+                )

@@ -91,17 +91,34 @@ def run(arguments: argparse.Namespace) -> int:
 
     found = _records(arguments)
     if arguments.output is not None:
-        for record in found:
-            records.write(record, arguments.output)
+        records.write(found[0], arguments.output)
     if arguments.json:
         print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
         for record in found:
             print("\n".join(_shown(record)))
+    _write_pages(found, arguments)
     lost = [s for record in found for s in record["subjects"] if not s["peers"]]
     for subject in lost:
         print(f"dyncc: {subject['name']} does not run: {subject['problem']}", file=sys.stderr)
     return 1 if lost else 0
+
+
+def _write_pages(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """The pages that were asked for."""
+    from functools import partial
+    from pathlib import Path
+
+    from dyncc.cli.pages import write_page
+    from dyncc.core.files import write_text
+
+    if arguments.html is not None or arguments.page is not None:
+        from dyncc.bench import pages
+    if arguments.html is not None:
+        write_text(arguments.html, pages.page(found))
+    if arguments.page is not None:
+        figures, text = (partial(f, found) for f in (pages.write_figures, pages.markdown))
+        write_page(Path(arguments.page), figures, text)
 
 
 def _records(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -216,10 +233,15 @@ def _networks_of(name: str) -> list[str]:
 
 def _shown(record: dict[str, Any]) -> Iterator[str]:
     """Tables for a terminal, and the conditions of the measurement."""
+    from dyncc.bench import tables
     from dyncc.bench.record import conditions
-    from dyncc.bench.tables import operator_rows, our_names
 
-    for ours in our_names(record):
-        yield from operator_rows(record, ours)
-        yield ""
+    for batch in tables.batch_sizes(record):
+        for ours in tables.our_names(record):
+            yield "" if record["kind"] == "operators" else f"batch {batch}, {ours}\n"
+            yield tables.speed(record, batch, ours).markdown()
+    failures = tables.failures(record)
+    if failures.rows:
+        yield failures.markdown()
+    yield from tables.notes(record)
     yield from conditions(record)
