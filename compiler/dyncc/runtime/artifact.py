@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the files of an artifact say, before anything is bound to this machine."""
+
+    manifest: Mapping[str, Any]
+    program: Hcfg
+    weights: Mapping[str, numpy.ndarray]
+    places: Places
+
+
 def load(path: str | os.PathLike[str]) -> Program:
     """Load an artifact.
 
@@ -156,6 +167,19 @@ def load(path: str | os.PathLike[str]) -> Program:
     ------
     ArtifactError
         If it is missing, damaged, of another format, or compiled for another machine.
+    """
+    found = read(path)
+    regions = _regions(Path(path), found.program, found.manifest)
+    return Program(found.program, regions, found.weights, found.manifest, found.places)
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Read an artifact without its compiled code.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, damaged or of another format.
     """
     directory = Path(path)
     fields = {"name": str, "backend": str, "report": dict}
@@ -175,7 +199,7 @@ def load(path: str | os.PathLike[str]) -> Program:
         raise ArtifactError(
             f"{PLACES} is damaged: {error!r}", where=str(directory), hint="Compile the model again."
         ) from error
-    return Program(program, _regions(directory, program, manifest), weights, manifest, places)
+    return Contents(manifest, program, weights, places)
 
 
 def read_manifest(

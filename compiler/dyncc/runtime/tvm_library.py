@@ -103,7 +103,7 @@ def from_external(array: Any) -> Any:
     return tensor
 
 
-def _pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
+def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
     """Carry out a packing recipe.
 
     Parameters
@@ -252,5 +252,5 @@ class TvmLibrary:
         key = (tuple(names[i] for i in recipe["inputs"]), json.dumps(recipe["steps"]))
         if key not in self._packed:
             sources = [weights[i] for i in recipe["inputs"]]
-            self._packed[key] = from_external(_pack(recipe, sources))
+            self._packed[key] = from_external(pack(recipe, sources))
         return self._packed[key]

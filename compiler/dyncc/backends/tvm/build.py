@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tvm
 
@@ -28,6 +28,8 @@ _FAILURES = (
 
 _LOG_LINES = 25
 
+_Result = TypeVar("_Result")
+
 
 def _tail(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}"
@@ -35,8 +37,8 @@ def _tail(error: BaseException) -> str:
 
 
 @dataclass(frozen=True)
-class _Imported:
-    """A region as TVM sees it."""
+class Imported:
+    """A region as TVM sees it: the symbol it gets, its module, and how many parameters it has."""
 
     name: str
     entry: str
@@ -53,30 +55,43 @@ class _Compiled:
     care: Care
 
 
-def _import(region: Region, entry: str) -> _Imported:
-    return _Imported(region.name, entry, import_region(region), len(region.params))
+def import_for_tvm(region: Region, entry: str) -> Imported:
+    """Import a region under the symbol `entry`; raises what torch.export and TVM raise."""
+    return Imported(region.name, entry, import_region(region), len(region.params))
 
 
-def _compile(regions: Sequence[_Imported], cpu: Cpu, care: Care) -> _Compiled:
+def lowered(
+    regions: Sequence[Imported], cpu: Cpu, care: Care
+) -> tuple[tvm.IRModule, list[list[dict[str, Any]]]]:
+    """Scheduled kernels and the functions that call them, and each region's weight recipes."""
     packer = Packer(cpu)
     recipes = [packer.add(item.entry, item.module, item.params) for item in regions]
+    return lower(packer.module(), cpu, care), recipes
+
+
+def _compile(regions: Sequence[Imported], cpu: Cpu, care: Care) -> _Compiled:
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
-        module = lower(packer.module(), cpu, care)
+        module, recipes = lowered(regions, cpu, care)
         return _Compiled(tvm.compile(module, target=target), recipes, care)
 
 
-def _compile_somehow(regions: Sequence[_Imported], cpu: Cpu) -> _Compiled:
+def with_care(compile_with: Callable[[Care], _Result]) -> _Result:
+    """Compile with all schedules if code generation survives them, else with fewer."""
     for care in (Care.TRUST, Care.VERIFY):
         try:
-            return _compile(regions, cpu, care)
+            return compile_with(care)
         except (RuntimeError, ValueError):
             # Schedules are an optimisation: code without them must still build.
             continue
-    return _compile(regions, cpu, Care.PLAIN)
+    return compile_with(Care.PLAIN)
 
 
-def _blame(regions: Sequence[_Imported], cpu: Cpu) -> dict[str, BaseException]:
+def _compile_somehow(regions: Sequence[Imported], cpu: Cpu) -> _Compiled:
+    return with_care(lambda care: _compile(regions, cpu, care))
+
+
+def _blame(regions: Sequence[Imported], cpu: Cpu) -> dict[str, BaseException]:
     """The regions that TVM fails to build alone, and how it fails."""
     found: dict[str, BaseException] = {}
     for item in regions:
@@ -151,7 +166,7 @@ def build(
     """
     cpu = Cpu.host()
     steps = len(program.regions) + 1
-    imported: list[_Imported] = []
+    imported: list[Imported] = []
     # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
     in_torch = {
         name: "some of its sizes are known at run time only"
@@ -164,7 +179,7 @@ def build(
             continue
         progress(f"region {name}", index, steps)
         try:
-            imported.append(_import(region, f"region_{index}"))
+            imported.append(import_for_tvm(region, f"region_{index}"))
         except _FAILURES as error:
             failures[name] = error
     if failures and not fallback:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tvm
 
-from dyncc.core.errors import MissingToolError
+from dyncc.core.errors import ConfigError, MissingToolError
 
 #: Names, as the kernel spells them, of features whose absence would kill the process. Features
 #: not listed here are never used by the code that is generated for plain float arithmetic.
@@ -50,6 +50,8 @@ class Cpu:
         Number of vector registers.
     threads
         Threads that a kernel may use.
+    triple
+        LLVM's name of the machine, or None for this one.
     """
 
     mcpu: str
@@ -57,6 +59,31 @@ class Cpu:
     lanes: int
     registers: int
     threads: int
+    triple: str | None = None
+
+    @classmethod
+    def cross(cls, triple: str, mcpu: str | None = None) -> Cpu:
+        """Describe another machine by its triple.
+
+        Parameters
+        ----------
+        triple
+            Such as ``aarch64-linux-gnu``.
+        mcpu
+            LLVM's name of the CPU, by default one that every machine of the triple understands.
+
+        Raises
+        ------
+        ConfigError
+            If the triple is none that code is generated for.
+        """
+        machine = triple.partition("-")[0]
+        if machine not in _CROSS or triple.count("-") < 2:
+            known = ", ".join(f"{name}-linux-gnu" for name in _CROSS)
+            raise ConfigError(
+                f"no code is generated for the target {triple!r}", hint=f"It may be {known}."
+            )
+        return replace(_CROSS[machine], triple=triple, mcpu=mcpu or _CROSS[machine].mcpu)
 
     @classmethod
     def host(cls) -> Cpu:
@@ -80,17 +107,28 @@ class Cpu:
 
     def target(self) -> tvm.target.Target:
         """Return TVM's target for this CPU."""
-        return tvm.target.Target(
-            {"kind": "llvm", "mcpu": self.mcpu, "num-cores": self.threads, "opt-level": 3}
-        )
+        options = {"kind": "llvm", "mcpu": self.mcpu, "num-cores": self.threads, "opt-level": 3}
+        if self.triple is not None:
+            options["mtriple"] = self.triple
+        return tvm.target.Target(options)
 
     def describe(self) -> dict[str, Any]:
         """Return what a report keeps of the target."""
         return {
             "kind": "llvm",
-            "machine": platform.machine(),
+            "machine": self.triple.partition("-")[0] if self.triple else platform.machine(),
             "mcpu": self.mcpu,
             "features": list(self.features),
             "lanes": self.lanes,
             "threads": self.threads,
         }
+
+
+#: What may be taken for granted of machines elsewhere, by the first part of their triples: Armv8-A
+#: with its 32 vector registers of 128 bits, and x86-64-v3. Boards have four cores as a rule.
+_CROSS = {
+    "aarch64": Cpu("generic", ("asimd",), lanes=4, registers=32, threads=4),
+    "x86_64": Cpu(
+        "x86-64-v3", ("avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"), 8, registers=16, threads=4
+    ),
+}
