@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dyncc.core.errors import ConfigError, ModelError
+from dyncc.core.backends import BACKENDS
+from dyncc.core.errors import ConfigError, MissingToolError, ModelError
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places, settle
@@ -25,8 +26,6 @@ from dyncc.runtime.program import Program
 if TYPE_CHECKING:
     from dyncc.arch.skipopu.spec import ArchSpec
     from dyncc.backends.skipopu.artifact import Overlay
-
-BACKENDS = ("tvm", "eager")
 
 #: Told what is done, and how far it is: (what, step, steps).
 Progress = Callable[[str, int, int], None]
@@ -55,7 +54,7 @@ def compile(
     output
         Directory for the artifact; by default a temporary one that lives as long as the result.
     backend
-        ``tvm`` or ``eager``.
+        One of `dyncc.core.backends.BACKENDS`.
     sizes
         Shapes of arguments whose sizes may differ from call to call, such as
         ``{"x": "1..8,3,H,W"}``; see `dyncc.ir.sizes`. Sizes of one name are equal. A tensor in a
@@ -94,7 +93,7 @@ def compile(
     ranges = merged(table for _, table in shapes.values())
     dims = {place: found for place, (found, _) in shapes.items()}
     program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
-    build = import_module(f"dyncc.backends.{backend}").build
+    build = _builder(backend)
 
     def finish(path: Path) -> Program:
         extra = {
@@ -188,6 +187,18 @@ def compile_decoder(
 
 
 def _capture(
+def _builder(backend: str) -> Callable[..., Mapping[str, Any]]:
+    """The function that builds regions for a back end; see `dyncc.backends.tvm.build`."""
+    try:
+        found: Callable[..., Mapping[str, Any]] = import_module(f"dyncc.backends.{backend}").build
+    except ImportError as error:
+        raise MissingToolError(
+            f"the back end {backend} needs {error.name}",
+            hint="Install it: pip install 'dyncc[onnx]'" if backend == "onnxruntime" else None,
+        ) from error
+    return found
+
+
     module: nn.Module,
     example_inputs: Any,
     name: str | None,

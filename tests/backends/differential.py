@@ -1,9 +1,10 @@
-"""Builds regions with the TVM back end and compares each with eager torch."""
+"""Builds regions with a back end and compares each with eager torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from backends.tracing import program_of, trace
 from torch import Tensor
 
 from dyncc.backends.aten import run_region
-from dyncc.backends.tvm import LIBRARY, build
-from dyncc.runtime.tvm_library import TvmLibrary, from_external, to_numpy
+from dyncc.runtime.artifact import open_library
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,20 @@ def quiet(step: str, index: int, count: int) -> None:
 
 
 def compare(
-    cases: Mapping[str, Case], directory: Path, rtol: float = 1e-5, atol: float = 2e-6
+    cases: Mapping[str, Case],
+    directory: Path,
+    rtol: float = 1e-5,
+    atol: float = 2e-6,
+    backend: str = "tvm",
 ) -> dict[str, Any]:
-    """Build all cases into one library, run them, and return the build's report."""
+    """Build all cases as one program, run them, and return the build's report."""
     regions = {
         name: trace(name, case.function, case.params, case.weights) for name, case in cases.items()
     }
-    report = build(program_of(*regions.values()), directory, quiet)
-    library = TvmLibrary(directory / LIBRARY, report)
+    build = import_module(f"dyncc.backends.{backend}").build
+    report: dict[str, Any] = build(program_of(*regions.values()), directory, quiet)
+    library = open_library(backend, directory, report)
+    from_external, to_numpy = library.from_external, library.to_numpy
     for name, case in cases.items():
         names = [f"{name}.{index}" for index in range(len(case.weights))]
         function = library.bind(name, [weight.numpy() for weight in case.weights], names)

@@ -27,6 +27,8 @@ def build(
 class EagerRegions:
     """Runs the regions of a program with torch."""
 
+    tensor = torch.Tensor
+
     def __init__(self, program: Hcfg) -> None:
         self._regions = program.regions
 
@@ -48,9 +50,11 @@ class EagerRegions:
 
     @staticmethod
     def from_external(array: Any) -> torch.Tensor:
-        """A tensor for a torch tensor or NumPy array."""
+        """A tensor for a torch tensor, a NumPy array or another library's tensor."""
         if isinstance(array, torch.Tensor):
             return array.detach()
+        if not isinstance(array, numpy.ndarray | numpy.generic):
+            return torch.from_dlpack(array)
         return torch.from_numpy(numpy.require(array, requirements=["C", "W"]))
 
     @staticmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from dyncc.core.backends import BACKENDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -62,7 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a range 1..8 or 1.., a name H, or H=1..8: it may differ from call to call, and sizes of "
         "one name are equal",
     )
-    parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
+    parser.add_argument(
+        "--backend",
+        default="tvm",
+        choices=tuple(BACKENDS),
+        help="what runs the regions: "
+        + "; ".join(f"{name}, {what}" for name, what in BACKENDS.items())
+        + " (default: tvm)",
+    )
     parser.add_argument(
         "--fallback",
         choices=("eager",),

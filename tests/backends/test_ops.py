@@ -1,9 +1,11 @@
-"""Regions of many ATen operations, each compared with eager torch."""
+"""Regions of many ATen operations, compiled by each back end and compared with eager torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from backends.differential import Case, compare
@@ -26,12 +28,26 @@ def positive(*shape: int) -> Tensor:
     return torch.rand(*shape) + 0.1
 
 
+@pytest.fixture(params=["tvm", "onnxruntime"])
+def backend(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    if found == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    return found
+
+
+def check(cases: Mapping[str, Case], directory: Path, backend: str) -> None:
+    report = compare(cases, directory, backend=backend)
+    assert list(report["regions"]) == list(cases)
+    assert report.get("schedules", "trust") == "trust"
+
+
 def lstm_gates(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     i, f, o, g = gates.chunk(4, 1)
     return torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g), torch.sigmoid(o)
 
 
-def test_elementwise(tmp_path: Path) -> None:
+def test_elementwise(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "full": Case(lambda x: torch.full((3, 4), 7) + x, [integers(3, 4)]),
@@ -184,10 +200,10 @@ def test_elementwise(tmp_path: Path) -> None:
         "two_same": Case(lambda x: (x + 1, x, x + 1), [numbers(3, 4)]),
         "clone": Case(lambda x: x.clone(), [numbers(3, 4)]),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
 
 
-def test_integers(tmp_path: Path) -> None:
+def test_integers(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "intdiv": Case(
@@ -231,10 +247,10 @@ def test_integers(tmp_path: Path) -> None:
         ),
         "nonneg_ints": Case(lambda x: (x.eq(3).long(), x.ne(3).sum()), [integers(6)]),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
 
 
-def test_reductions(tmp_path: Path) -> None:
+def test_reductions(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "argmax": Case(
@@ -298,10 +314,10 @@ def test_reductions(tmp_path: Path) -> None:
         "instnorm": Case(lambda x: F.instance_norm(x), [numbers(2, 6, 3, 3)]),
         "rms": Case(lambda x, w: F.rms_norm(x, (6,), w), [numbers(3, 6), numbers(6)]),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
 
 
-def test_views(tmp_path: Path) -> None:
+def test_views(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "views": Case(
@@ -351,10 +367,10 @@ def test_views(tmp_path: Path) -> None:
         ),
         "pixshuf": Case(lambda x: F.pixel_shuffle(x, 2), [numbers(1, 8, 3, 3)]),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
 
 
-def test_indexing(tmp_path: Path) -> None:
+def test_indexing(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "index_select": Case(
@@ -391,10 +407,10 @@ def test_indexing(tmp_path: Path) -> None:
             lambda x, i: x.index_select(0, i.reshape(1)), [numbers(5, 3), torch.tensor(2)]
         ),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
 
 
-def test_networks(tmp_path: Path) -> None:
+def test_networks(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {
         "lstm_style": Case(lstm_gates, [numbers(1, 32), numbers(1, 8)]),
@@ -511,4 +527,4 @@ def test_networks(tmp_path: Path) -> None:
         ),
         "conv_unb": Case(lambda x, w: F.conv2d(x, w), [numbers(3, 7, 7), numbers(4, 3, 3, 3)]),
     }
-    assert compare(cases, tmp_path)["schedules"] == "trust"
+    check(cases, tmp_path, backend)
