@@ -7,6 +7,7 @@
     places.json          where blocks and values come from in the source, for ``dyncc verify``
     weights.safetensors  every weight once
     regions.so           compiled regions (back end ``tvm``)
+    region_0.onnx ...    regions (back end ``onnxruntime``)
 """
 
 from __future__ import annotations
@@ -258,18 +259,57 @@ def read_manifest(
 
 
 def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any:
-    if manifest["backend"] == "tvm":
-        from dyncc.runtime.tvm_library import TvmLibrary
-
-        report = manifest["report"]
-        library = TvmLibrary(directory / report["library"], report)
-        if not report.get("torch"):
-            return library
-        return MixedRegions(library, _torch_regions(directory, program), report["torch"])
-    if manifest["backend"] == "eager":
+    name, report = manifest["backend"], manifest["report"]
+    if name == "eager":
         return _torch_regions(directory, program)
+    library = open_library(name, directory, report)
+    if not report.get("torch"):
+        return library
+    return MixedRegions(library, dict.fromkeys(report["torch"], _torch_regions(directory, program)))
+
+
+def open_library(name: str, directory: Path, report: Mapping[str, Any]) -> Any:
+    """The regions that a back end compiled.
+
+    Only the library that runs them is imported: an artifact needs those of its back ends.
+
+    Parameters
+    ----------
+    name
+        The back end, ``tvm`` or ``onnxruntime``.
+    directory
+        Where its ``build`` wrote its files.
+    report
+        What it returned.
+
+    Returns
+    -------
+    TvmLibrary or OnnxLibrary
+        Has `bind`, `from_external` and `to_numpy`, and `tensor`, the class of its tensors.
+
+    Raises
+    ------
+    ArtifactError
+        If the back end is unknown or not installed, or its files are damaged.
+    """
+    try:
+        if name == "tvm":
+            from dyncc.runtime.tvm_library import TvmLibrary
+
+            return TvmLibrary(directory / report["library"], report)
+        if name == "onnxruntime":
+            from dyncc.runtime.onnx_library import OnnxLibrary
+
+            return OnnxLibrary(directory, report)
+    except ImportError as error:
+        package = {"tvm": "apache-tvm", "onnxruntime": "onnxruntime"}[name]
+        raise ArtifactError(
+            f"its regions were compiled for {name}, which cannot be imported: {error}",
+            where=str(directory),
+            hint=f"Install it: pip install {package}",
+        ) from error
     raise ArtifactError(
-        f"the artifact is for the back end {manifest['backend']!r}, which this dyncc does not know",
+        f"the artifact is for the back end {name!r}, which this dyncc does not know",
         where=str(directory),
     )
 

@@ -18,20 +18,13 @@ from typing import Any
 import numpy
 
 from dyncc.core.errors import ArtifactError, InputError
-
-
-def _default_threads() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
+from dyncc.runtime.threads import thread_count
 
 # TVM reads this once, while it is imported; left to itself it has been seen to use one thread.
-os.environ.setdefault("TVM_NUM_THREADS", str(_default_threads()))
+os.environ.setdefault("TVM_NUM_THREADS", str(thread_count()))
 
-import tvm.runtime  # noqa: E402  (the environment must be set first)
-from tvm.runtime.vm import VirtualMachine  # noqa: E402
+import tvm.runtime
+from tvm.runtime.vm import VirtualMachine
 
 #: TVM's kernels may assume this alignment for every argument.
 ALIGNMENT = 64
@@ -74,7 +67,8 @@ def from_external(array: Any) -> Any:
     Parameters
     ----------
     array
-        A CPU torch tensor, a NumPy array, or a TVM tensor (returned as it is).
+        A CPU torch tensor, a NumPy array, a tensor of ONNX Runtime, or a TVM tensor (returned as it
+        is).
 
     Returns
     -------
@@ -83,8 +77,12 @@ def from_external(array: Any) -> Any:
     """
     if isinstance(array, tvm.runtime.Tensor):
         return array
-    if not isinstance(array, numpy.ndarray) and hasattr(array, "data_ptr"):
-        # A torch tensor, recognised by what it can do, so that torch need not be imported.
+    # Tensors of others are recognised by what they can do, so that nothing need be imported.
+    if hasattr(array, "tensor_size_in_bytes"):  # ONNX Runtime's
+        if array.tensor_size_in_bytes() and array.data_ptr() % ALIGNMENT == 0:
+            return tvm.runtime.from_dlpack(array)
+        array = array.numpy()
+    elif not isinstance(array, numpy.ndarray) and hasattr(array, "data_ptr"):  # torch's
         array = array.detach()
         if array.is_contiguous() and array.numel() and array.data_ptr() % ALIGNMENT == 0:
             return tvm.runtime.from_dlpack(array)
@@ -204,6 +202,7 @@ class TvmLibrary:
                 hint="Compile the model again on this machine.",
             )
 
+    tensor = tvm.runtime.Tensor
     from_external = staticmethod(from_external)
     to_numpy = staticmethod(to_numpy)
 
