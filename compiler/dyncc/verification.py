@@ -81,7 +81,8 @@ def compare(
     with program.trace() as counts, torch.no_grad():
         for number, example in enumerate(inputs):
             args, kwargs = ((), example) if isinstance(example, dict) else (example, {})
-            expected = reference(*copy.deepcopy(args), **copy.deepcopy(kwargs))
+            with torch.random.fork_rng(devices=[]):  # both draw the same numbers
+                expected = reference(*copy.deepcopy(args), **copy.deepcopy(kwargs))
             found = program(*args, **kwargs)
             error, size = difference(expected, found, f"input {number}, output", rtol, atol)
             worst, elements, count = max(worst, error), elements + size, count + 1
@@ -126,6 +127,8 @@ def difference(
     elif dataclasses.is_dataclass(expected):
         left, right = vars(expected), vars(found) if dataclasses.is_dataclass(found) else {}
         return difference(left, right, where, rtol, atol)
+    elif isinstance(expected, torch.Generator) and isinstance(found, torch.Generator):
+        return _numbers(expected.get_state(), found.get_state(), where, rtol, atol)
     elif isinstance(expected, torch.Tensor | float):
         return _numbers(expected, found, where, rtol, atol)
     else:

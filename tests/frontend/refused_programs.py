@@ -6,21 +6,24 @@ has what its network holds besides.
 
 # Wrong on purpose.
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B016, B030, E501, F401, F507, F821, F841, RUF059, T201, UP030, UP031, UP032
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B016, B030, E501, F507, F821, F841, RUF059, T201, UP030, UP031, UP032
 
 from __future__ import annotations
 
 import contextvars
 import copy
 import dataclasses
+import functools
+import itertools
 import sys
 import threading
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 #: What the networks of some programs hold, by the name of the program.
 MEMBERS: dict[str, dict[str, Any]] = {}
@@ -80,8 +83,19 @@ def double_star(self, x):
     return inner(**x)
 
 
+GENERATOR = torch.Generator()
+
+
 def random_numbers(self, x):
-    return x + torch.rand(1, 4)
+    return x + torch.rand(1, 4, generator=GENERATOR)
+
+
+def random_order(self, x):
+    return torch.rand_like(x.reshape(2, 2).t())
+
+
+def random_activation(self, x):
+    return nn.functional.rrelu(x, training=True)
 
 
 def native_with_array(self, x):
@@ -520,3 +534,398 @@ def world(self, x):
 
 
 MEMBERS["world"] = {"random": __import__("random").random}
+
+
+def array_with_dtype(self, x):
+    return numpy.asarray(x.numpy(), dtype="float64")
+
+
+def object_to_library(self, x):
+    return torch.stack([x, Plain(x)])
+
+
+def partial_to_library(self, x):
+    return tree_map(functools.partial(torch.add, x), [x])
+
+
+def method_to_library(self, x):
+    return tree_map(x.mul, [x])
+
+
+def function_to_library(self, x):
+    def inner(y):
+        return y * x
+
+    return tree_map(inner, [x])
+
+
+def size_as_float(self, x):
+    return torch.sym_float(x[x > 0].shape[0])
+
+
+def list_to_library(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    return torch.hstack(items)
+
+
+def endless_iterator(self, x):
+    for i in itertools.count():
+        x = x + i
+    return x
+
+
+_SCOPE = {}
+exec("def unseen(x):\n    return x + 1", _SCOPE)
+
+
+def without_source(self, x):
+    return self.unseen(x)
+
+
+MEMBERS["without_source"] = {"unseen": _SCOPE["unseen"]}
+
+
+def range_of_tensor(self, x):
+    return torch.arange(x.sum())
+
+
+def method_that_asks(self, x):
+    return x.__contains__(1)
+
+
+def index_that_asks(self, x):
+    return x[[x[0, 0].long(), 0]]
+
+
+def comparison_of_tensors(self, x):
+    return torch.allclose(x, x + 1)
+
+
+def tensor_of_tensors(self, x):
+    return torch.tensor([x[0, 0], x[0, 1]])
+
+
+def comparison_of_lists(self, x):
+    return x if [x.sum().item(), None] == [1.0, None] else x + 1
+
+
+def in_list_of_pairs(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append((x.sum().item(), x))
+        x = x + 1
+    return x if 1.0 in items else x + 1
+
+
+def sizes_in_try(self, x):
+    found = x[x > 0]
+    try:
+        return found + x[0, :3]
+    except RuntimeError:
+        return x
+
+
+def index_in_try(self, x):
+    try:
+        return x[0][x[0].long()]
+    except IndexError:
+        return x
+
+
+def resized_by_data(self, x):
+    return nn.functional.interpolate(x[x > 0][None, None], scale_factor=1.5)
+
+
+def rank_of_found(self, x):
+    return torch.linalg.matrix_rank(x[x > 0][None])
+
+
+def dict_method(self, x):
+    return {"a": x}.__sizeof__()
+
+
+def unhashable_key(self, x):
+    return {slice(1): x}
+
+
+def triples(self, x):
+    return dict([(1, 2, x)])
+
+
+def copied_module(self, x):
+    return copy.deepcopy(self.layer)(x)
+
+
+MEMBERS["copied_module"] = {"layer": nn.Linear(4, 4)}
+
+
+class Table(dict):
+    pass
+
+
+class Row(list):
+    pass
+
+
+def keys_that_are_no_strings(self, x):
+    return Table({1: x})
+
+
+def result_of_a_class(self, x):
+    return Plain(x)
+
+
+def class_of_open_length(self, x):
+    return len(Row(x[x > 0]))
+
+
+def five():
+    return 5
+
+
+@dataclasses.dataclass
+class WithFactory:
+    value: Any = dataclasses.field(default_factory=five)
+
+
+def default_factory(self, x):
+    return x + WithFactory().value
+
+
+class Descriptor:
+    def __get__(self, owner, kind=None):
+        return 1
+
+
+class Holder:
+    value = Descriptor()
+
+
+def descriptor(self, x):
+    return x + Holder().value
+
+
+class Empty:
+    pass
+
+
+def class_without_arguments(self, x):
+    return Empty(x)
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+def named_tuple_without_an_item(self, x):
+    return Pair(x)
+
+
+class Sized:
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+
+def truth_of_object(self, x):
+    return x if Sized([x]) else x + 1
+
+
+def key_from_data(self, x):
+    return {x.sum().item(): 1}
+
+
+def ellipsis_and_number(self, x):
+    x = x * 1
+    x[..., int(x.sum())] = 1
+    return x
+
+
+def throw_before_the_beginning(self, x):
+    def items():
+        yield x
+
+    return items().throw(ValueError("no"))
+
+
+def rotated_deque(self, x):
+    seen = deque([x])
+    seen.rotate(1)
+    return seen[0]
+
+
+def lists_of_two_kinds(self, x):
+    tensors, numbers = [], []
+    while x.sum() < 100:
+        tensors.append(x)
+        numbers.append(x.sum().item())
+        x = x + 1
+    return [*tensors, *numbers]
+
+
+def extended_list(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    found = [x]
+    found.extend(items)
+    return found
+
+
+def endless_dict(self, x):
+    seen = {}
+    while x.sum() < 100:
+        seen[len(seen)] = x
+        x = x + 1
+    return x
+
+
+def method_of_an_iterator(self, x):
+    return iter([x]).__length_hint__()
+
+
+def attribute_without_a_first_value(self, x):
+    if self.before is not None:
+        x = x + self.before
+    self.before = x
+    return x
+
+
+MEMBERS["attribute_without_a_first_value"] = {"before": None}
+
+
+def iterator_of_open_length(self, x):
+    items = [x]
+    found = iter(items)
+    while x.sum() < 100:
+        items.append(x)
+        x = x + 1
+    a, b = found
+    return a
+
+
+def begun_iterator(self, x):
+    found = enumerate(x[x > 0])
+    for i, item in found:
+        if item > 50:
+            break
+    for (i, item), other in zip(found, x[x < 0]):
+        x = x + item
+    return x
+
+
+def list_of_kinds_beside(self, x):
+    for item, other in zip(x[x > 0], (1, "a")):
+        x = x + item
+    return x
+
+
+def reversed_iterator(self, x):
+    for i, item in reversed(enumerate(x[x > 0])):
+        x = x + item
+    return x
+
+
+def list_outside(self, x):
+    self.seen.append(x)
+    return x
+
+
+MEMBERS["list_outside"] = {"seen": []}
+
+
+def exception_with_a_list(self, x):
+    raise ValueError([x])
+
+
+def exception_around_a_generator(self, x):
+    def items():
+        try:
+            yield x
+            yield x + 1
+        finally:
+            print("done")
+
+    for item in items():
+        raise ValueError("no")
+
+
+def lists_of_unlike_elements(self, x):
+    items = []
+    while x.sum() < 100:
+        items.append(x if len(items) % 2 else x[0])
+        x = x + 1
+    return items
+
+
+def write_through_overlapping_view(self, x):
+    x = x * 1
+    x.unfold(1, 2, 2).zero_()
+    return x
+
+
+def subclass(self, x):
+    return x.as_subclass(Tensor)
+
+
+def squeezed(self, x):
+    return x[x > 0].squeeze()
+
+
+def losses(self, x):
+    return nn.functional.ctc_loss(x[:, None], x.long(), x.long()[0], x.long()[0])
+
+
+def resized(self, x):
+    x = x * 1
+    x.resize_(2, 2)
+    return x
+
+
+def out_argument(self, x):
+    result = torch.empty(1, 4)
+    torch.add(x, 1, out=result)
+    return result
+
+
+def shifted_in_place(self, x):
+    x = x.long()
+    x <<= 1
+    return x
+
+
+def reshaped_and_written(self, x):
+    found = x[x > 0]
+    found.view(-1, 1).mul_(2)
+    return found
+
+
+def copied_into_found(self, x):
+    found = x[x > 0]
+    found.copy_(x.sum())
+    return found
+
+
+def written_to_itself(self, x):
+    row = x[0] * 1
+    row[1:].add_(row[:-1])
+    return row
+
+
+def sparse(self, x):
+    return x.to_sparse()
+
+
+def quantised(self, x):
+    return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+
+
+def nested(self, x):
+    return torch.nested.nested_tensor([x[0], x[0, :2]])

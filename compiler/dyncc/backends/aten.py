@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from dyncc.core.errors import InternalError
-from dyncc.ir.hcfg import Operand, Region, Symbolic, Value
+from dyncc.ir.hcfg import GENERATOR, Operand, Region, Symbolic, Value, draws
 from dyncc.ir.types import DTYPES, TensorType
 
 
@@ -162,9 +162,10 @@ def run_region(
                 return operand
 
     for op in region.ops:
-        outcome = resolve(op.target)(
-            *map(read, op.args), **{name: read(value) for name, value in op.kwargs}
-        )
+        args = [read(arg) for arg in op.args]
+        kwargs = {name: read(value) for name, value in op.kwargs}
+        function = resolve(op.target)
+        outcome = _draw(function, args, kwargs) if draws(op) else function(*args, **kwargs)
         # One result may be a tensor, or a list of one tensor (``aten.split`` into one piece).
         outcomes = outcome if isinstance(outcome, (tuple, list)) else (outcome,)[: len(op.results)]
         if len(outcomes) != len(op.results):
@@ -179,6 +180,17 @@ def run_region(
                 if extents is not None:
                     check_sizes(region.name, value, tensor, extents)
     return tuple(values[value] for value in region.results)
+
+
+def _draw(function: OpOverload, args: list[Any], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """What an operation draws from a generator in the given state, and the state after it."""
+    state = kwargs.pop(GENERATOR)
+    if any(argument.name == GENERATOR for argument in function._schema.arguments):
+        generator = torch.Generator().set_state(state)
+        return function(*args, generator=generator, **kwargs), generator.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(state)
+        return function(*args, **kwargs), torch.get_rng_state()
 
 
 class RegionModule(nn.Module):

@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from dyncc.frontend import library, recursion
@@ -272,22 +273,26 @@ _IMPURE_MODULES = frozenset(
         "subprocess", "sys", "tempfile", "threading", "time", "uuid", "logging", "warnings",
     }
 )  # fmt: skip
-_IMPURE_BUILTINS = frozenset({input, open, eval, exec, id})
+#: Modules of libraries of which that is true.
+_IMPURE_PARTS = ("numpy.random", "torch.random")
+_IMPURE_FUNCTIONS = frozenset({input, open, eval, exec, id, torch.Generator})
 
 
 def _is_impure(function: Any) -> bool:
     try:
-        if function in _IMPURE_BUILTINS:
+        if function in _IMPURE_FUNCTIONS:
             return True
     except TypeError:
         return False
     owner = getattr(function, "__self__", None)
+    if isinstance(owner, torch.Generator):
+        return True
     owners = (function, type(owner), owner if isinstance(owner, type | types.ModuleType) else None)
     names = {str(getattr(item, "__module__", None) or "") for item in owners}
     if isinstance(owner, types.ModuleType):
         names.add(owner.__name__)
     return any(
-        name.split(".")[0].lstrip("_") in _IMPURE_MODULES or name.startswith("numpy.random")
+        name.split(".")[0].lstrip("_") in _IMPURE_MODULES or name.startswith(_IMPURE_PARTS)
         for name in names
     )
 

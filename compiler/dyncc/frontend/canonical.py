@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch._prims_common import make_contiguous_strides_for
+from torch._prims_common import is_contiguous_or_false, make_contiguous_strides_for
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.frontend.builder import Late
@@ -312,7 +312,8 @@ class Canonicaliser:
         except Late:
             return found
         fake = _contiguous(found.fake)
-        storage = self._old.new(Storage(value, fake, None, base.listed))
+        relaid = base.relaid or not is_contiguous_or_false(found.fake)
+        storage = self._old.new(Storage(value, fake, None, base.listed, relaid=relaid))
         return TensorObj(storage, (), fake)
 
     def _object(self, item: Any, path: Path) -> tuple[tuple[Any, ...], Any]:
@@ -349,7 +350,10 @@ class Canonicaliser:
         if isinstance(item, Composite):
             key, parts = self._walk(item.parts, path)
             return ("composite", item.label, *key[1:]), item.rebuilt(parts)
-        if isinstance(item, IterObj) and item.owner in self._counted:
+        # A list of run-time length is needed even if its iterator alone is left.
+        if isinstance(item, IterObj) and (
+            item.owner in self._counted or isinstance(self._old.heap.get(item.owner), DynListObj)
+        ):
             return self._live_iterator(item, path)
         if isinstance(item, IterObj):
             item = self._old.look(item)
@@ -397,8 +401,10 @@ class Canonicaliser:
         by_value = path in self._widen
         source = (item.source, before) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
-        new = Storage(self._leaf(source, kind, path), fake, owner, item.listed or by_value)
-        return ("tensor", label, new.owner, new.listed), new
+        relaid = item.relaid or not is_contiguous_or_false(item.fake)
+        listed = item.listed or by_value
+        new = Storage(self._leaf(source, kind, path), fake, owner, listed, relaid=relaid)
+        return ("tensor", label, new.owner, new.listed, new.relaid), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         before = len(self._places)

@@ -38,6 +38,7 @@ from dyncc.frontend.extents import Sizes
 from dyncc.frontend.instances import is_data, is_named_tuple, is_output_class
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
+from dyncc.frontend.sampling import Generators
 from dyncc.frontend.shapes import Shapes
 from dyncc.frontend.values import (
     DictObj,
@@ -197,7 +198,12 @@ class _Attempt:
         modules = {id(sub): label for label, sub in reversed(list(module.named_modules()))}
         parameters = frozenset(label for label, _ in module.named_parameters())
         self.fakes = FakeTensorMode(shape_env=Sizes())
-        self.machine = Machine(decisions, self.fakes, self.name_of, modules, parameters)
+        self.generators = Generators(module)
+        for generator, tensor in self.generators.of_module.items():
+            self._names[id(tensor)] = generator
+        self.machine = Machine(
+            decisions, self.fakes, self.name_of, modules, parameters, self.generators
+        )
         shapes.start()
         self.params: list[Value] = []
         self.signature: list[tuple[str, Tree]] = []
@@ -287,7 +293,7 @@ class _Attempt:
 
     def _argument(self, example: Any, path: tuple[Any, ...]) -> tuple[Any, Tree]:
         if isinstance(example, torch.Tensor):
-            where = path[0] + "".join(f"[{step!r}]" for step in path[1:])
+            where = _place(path)
             shape = self.shapes.fake_shape(where, example, self.fakes)
             with self.fakes:
                 fake = torch.empty(shape, dtype=example.dtype)
@@ -301,6 +307,8 @@ class _Attempt:
             if owned:
                 self.state.externals[id(example)] = ref
             return ref, Leaf(value)
+        if isinstance(example, torch.Generator):
+            return self._generator(example, path)
         if isinstance(example, bool | int | float):
             if (ENTRY, path) in self.decisions.kept:
                 return example, Literal(example)
@@ -325,6 +333,16 @@ class _Attempt:
             hint="Arguments are tensors, numbers, strings, None, or tuples, lists, dicts of these.",
         )
 
+    def _generator(self, example: torch.Generator, path: tuple[Any, ...]) -> tuple[Any, Tree]:
+        """A generator of random numbers among the arguments; the program takes its state."""
+        state = self.generators.add(example)
+        with self.fakes:
+            fake = torch.empty(state.shape, dtype=state.dtype)
+        value = self._param(tensor_type(fake))
+        storage = self.state.new(Storage(value, fake, ARGUMENT + _place(path)))
+        self.state.externals[id(state)] = self.state.new(TensorObj(storage, (), fake))
+        return example, Leaf(value)
+
     def _structure(self, example: Any, path: tuple[Any, ...]) -> tuple[Any, Tree]:
         """An argument that is a named tuple or an object of a data class."""
         kind = type(example)
@@ -343,6 +361,7 @@ class _Attempt:
         tensors: dict[str, torch.Tensor] = {}
         tensors |= dict(self.module.named_parameters(remove_duplicate=False))
         tensors |= dict(self.module.named_buffers(remove_duplicate=False))
+        tensors |= self.generators.of_module
         for name in sorted(self.decisions.state):
             if name.startswith(ARGUMENT):
                 continue
@@ -421,6 +440,11 @@ def _in_reverse_post_order(blocks: Mapping[str, Any]) -> dict[str, Any]:
         else:
             order.append(name)
     return {name: blocks[name] for name in reversed(order)}
+
+
+def _place(path: tuple[Any, ...]) -> str:
+    """The place of an argument, as Python writes it."""
+    return str(path[0]) + "".join(f"[{step!r}]" for step in path[1:])
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -7,6 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.code import Instr
@@ -173,7 +178,10 @@ class Computing:
 
     def _recorder(self, state: State) -> Recorder:
         machine = self.machine
-        return Recorder(state, self.builder, machine.fakes, machine.name_of, machine.fake_weight)
+        return Recorder(
+            state, self.builder, machine.fakes, machine.name_of, machine.fake_weight,
+            machine.generators,
+        )  # fmt: skip
 
     def read(self, ref: Ref) -> Value:
         """SSA value of a heap tensor."""
@@ -199,7 +207,8 @@ class Computing:
         return self._adopted(value, fake, False)
 
     def _adopted(self, value: Value, fake: torch.Tensor, listed: bool) -> Ref:
-        ref = self._recorder(self.state).adopt(value, fake)
+        # What a list of run-time length holds was stored contiguously when it went there.
+        ref = self._recorder(self.state).adopt(value, fake, relaid=listed and fake.dim() > 1)
         if listed:
             mark_listed(self.state, ref)
         return ref
@@ -271,12 +280,7 @@ class Computing:
                 "Use an operation that works alike for every size, or a mask with torch.where.",
             ) from error
         except _ERRORS as error:
-            problem = Unsupported(
-                "DY105",
-                f"a call of `{getattr(function, '__name__', function)}`",
-                f"it raises {type(error).__name__}: {str(error).partition(chr(10))[0]}",
-                "Correct the call; shapes are those of the example inputs.",
-            )
+            problem = _refusal(f"a call of `{getattr(function, '__name__', function)}`", error)
             if isinstance(function, torch.nn.Module) or has_symbols((real_args, real_kwargs)):
                 raise problem from error
             zeros = torch.utils._pytree.tree_map(_zeros, (real_args, real_kwargs))
@@ -347,6 +351,31 @@ class Computing:
 
 #: What library code raises for arguments that it does not take.
 _ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+
+
+def _refusal(call: str, error: Exception) -> Unsupported:
+    """What to report of a call that raises on tensors without contents."""
+    first = str(error).partition("\n")[0]
+    if isinstance(error, DataDependentOutputException) or "data is not allocated" in first:
+        return Unsupported(
+            "DY202",
+            call,
+            "it asks for the content of a tensor",
+            "Use tensor operations, or .item() where a number is wanted.",
+        )
+    if isinstance(error, UnsupportedOperatorException | UnsupportedFakeTensorException):
+        return Unsupported(
+            "DY216",
+            call,
+            f"PyTorch cannot tell its result from shapes and dtypes alone ({first})",
+            "Use another operation, or call it outside of the network.",
+        )
+    return Unsupported(
+        "DY105",
+        call,
+        f"it raises {type(error).__name__}: {first}",
+        "Correct the call; shapes are those of the example inputs.",
+    )
 
 
 def _zeros(item: Any) -> Any:

@@ -21,6 +21,7 @@ from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import STACK, Instr
 from dyncc.frontend.decisions import Context, Decisions, Restart, Unsupported
 from dyncc.frontend.differences import differences, shape_of
+from dyncc.frontend.sampling import Generators
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Frame,
@@ -57,6 +58,8 @@ class Machine:
         Dotted name of each module, by identity.
     parameter_names
         Dotted names of the tensors that are ``nn.Parameter``.
+    generators
+        The generators of random numbers that are known.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Machine:
         name_of: Callable[[torch.Tensor], tuple[str, bool]],
         module_names: dict[int, str],
         parameter_names: frozenset[str],
+        generators: Generators,
     ) -> None:
         self.decisions = decisions
         self.fakes = fakes
         self.name_of = name_of
         self.module_names = module_names
         self.parameter_names = parameter_names
+        self.generators = generators
         self.blocks: dict[str, Block] = {}
         self.regions = Regions()
         self.diagnostics: list[Diagnostic] = []

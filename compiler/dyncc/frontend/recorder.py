@@ -21,6 +21,7 @@ from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.contents import computed, content, small
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import has_symbols, region_size, with_plain_sizes
+from dyncc.frontend.sampling import Generators, draw, draws
 from dyncc.frontend.values import (
     Ref,
     State,
@@ -33,6 +34,7 @@ from dyncc.frontend.values import (
 )
 from dyncc.frontend.views import (
     IDENTITY,
+    ORDERED,
     PURE_VIEWS,
     RESHAPES,
     SAME,
@@ -58,15 +60,6 @@ class WriteToShared(Unsupported):
     """A change of a tensor that something else sees too, as far as is known."""
 
 
-def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation that may draw random numbers does: not where it drops out nothing."""
-    for position, argument in enumerate(func._schema.arguments):
-        if argument.name == "dropout_p":
-            given = args[position] if position < len(args) else kwargs.get(argument.name)
-            return bool((argument.default_value if given is None else given) != 0)
-    return True
-
-
 class Recorder(TorchDispatchMode):
     """The dispatch mode under which one instruction's native call runs.
 
@@ -83,6 +76,8 @@ class Recorder(TorchDispatchMode):
         module state (as opposed to a constant).
     fake_weight
         Gives the fake tensor for one that existed before the capture.
+    generators
+        The generators of random numbers that are known.
     """
 
     def __init__(
@@ -92,6 +87,7 @@ class Recorder(TorchDispatchMode):
         fakes: FakeTensorMode,
         name_of: Callable[[torch.Tensor], tuple[str, bool]],
         fake_weight: Callable[[torch.Tensor], torch.Tensor],
+        generators: Generators,
     ) -> None:
         TorchDispatchMode.__init__(self)
         self.state = state
@@ -99,6 +95,7 @@ class Recorder(TorchDispatchMode):
         self.fakes = fakes
         self.name_of = name_of
         self._fake_weight = fake_weight
+        self.generators = generators
         #: Gives native code a number that is known at run time only; without it, it gets none.
         self.number: Callable[[Sym], Any] | None = None
         self.written: set[str] = set()
@@ -146,9 +143,15 @@ class Recorder(TorchDispatchMode):
         self._keep.append(tensor)
         return known
 
-    def adopt(self, value: Value, fake: torch.Tensor, known: torch.Tensor | None = None) -> Ref:
-        """A heap tensor with its own storage for an SSA value; `known` is what it holds."""
-        storage = self.state.new(Storage(value, fake, content=known))
+    def adopt(
+        self,
+        value: Value,
+        fake: torch.Tensor,
+        known: torch.Tensor | None = None,
+        relaid: bool = False,
+    ) -> Ref:
+        """A heap tensor with its own storage for an SSA value; see `Storage` for the rest."""
+        storage = self.state.new(Storage(value, fake, content=known, relaid=relaid))
         ref = self.state.new(TensorObj(storage, (), fake))
         self._refs[id(fake)] = ref
         self._keep.append(fake)
@@ -204,16 +207,11 @@ class Recorder(TorchDispatchMode):
             return func(known)
         if func in IDENTITY:
             return args[0]
-        if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
-            raise Unsupported(
-                "DY602",
-                f"`{func}`",
-                "random numbers are not compiled yet",
-                "Draw them outside of forward and pass them in, or call eval() on the module.",
-            )
+        if draws(func, args, kwargs):
+            return draw(self, func, args, kwargs)
         if torch.Tag.inplace_view in func.tags:
             return self._view_in_place(func, args, kwargs)
-        fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
+        fake_args = torch.utils._pytree.tree_map(self.fake_argument, (args, kwargs))
         if func is aten.squeeze.default and has_symbols(args):
             raise Unsupported(
                 "DY207",
@@ -247,16 +245,18 @@ class Recorder(TorchDispatchMode):
             return self._view(func, args, kwargs, out)
         return self._compute(func, args, kwargs, plain)
 
-    def _fake_argument(self, item: Any) -> Any:
+    def fake_argument(self, item: Any) -> Any:
+        """An argument of an operation as fake tensors take it."""
         if not isinstance(item, torch.Tensor) or isinstance(item, FakeTensor):
             return item
         return self.state.heap[self.external(item)].fake
 
-    def _operand(self, item: Any) -> Operand:
+    def operand(self, item: Any) -> Operand:
+        """An argument of an operation as a region takes it."""
         if isinstance(item, torch.Tensor):
             return self.read(self.ref_of(item))
         if isinstance(item, list | tuple):
-            return tuple(self._operand(part) for part in item)
+            return tuple(self.operand(part) for part in item)
         if isinstance(item, torch.SymInt | torch.SymFloat):
             operand: Operand = region_size(self.builder, item)
             return operand
@@ -266,15 +266,24 @@ class Recorder(TorchDispatchMode):
         results = list(out) if isinstance(out, tuple | list) else [out]
         values = self.builder.tensor(
             str(func),
-            tuple(self._operand(arg) for arg in args),
-            tuple((name, self._operand(arg)) for name, arg in kwargs.items()),
+            tuple(self.operand(arg) for arg in args),
+            tuple((name, self.operand(arg)) for name, arg in kwargs.items()),
             [tensor_type(item) if isinstance(item, torch.Tensor) else None for item in results],
         )
         contents = self._contents(func, args, kwargs, out)
+        relaid = func not in ORDERED and self.is_relaid((args, kwargs))
         for item, value, known in zip(results, values, contents, strict=True):
             if value is not None:
-                self.adopt(value, item, known)
+                self.adopt(value, item, known, relaid)
         return out
+
+    def is_relaid(self, arguments: Any) -> bool:
+        """Whether one of the tensors in `arguments` may be stored in another order; `Storage`."""
+        return any(
+            self.state.heap[self.state.heap[self.ref_of(item)].storage].relaid
+            for item in torch.utils._pytree.tree_leaves(arguments)
+            if isinstance(item, torch.Tensor)
+        )
 
     def _contents(
         self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any
@@ -399,8 +408,8 @@ class Recorder(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         overload = func._overloadname
         if func in (aten.zero_.default, aten.fill_.Scalar):
-            content = 0 if func is aten.zero_.default else self._operand(args[1])
-            arguments: tuple[Operand, ...] = (self._operand(args[0]), content)
+            content = 0 if func is aten.zero_.default else self.operand(args[1])
+            arguments: tuple[Operand, ...] = (self.operand(args[0]), content)
             return self._one("aten.full_like.default", arguments, (), kind)
         packet = getattr(aten, name.removesuffix("_"), None)
         if not name.endswith("_") or packet is None or overload not in packet.overloads():
@@ -412,13 +421,13 @@ class Recorder(TorchDispatchMode):
             )
         pure = getattr(packet, overload)
         # The result of the functional form may be of a wider dtype; in place it is cast back.
-        fake_args = torch.utils._pytree.tree_map(self._fake_argument, (args, kwargs))
+        fake_args = torch.utils._pytree.tree_map(self.fake_argument, (args, kwargs))
         with self.fakes:
             computed = pure(*fake_args[0], **fake_args[1])
         result = self._one(
             str(pure),
-            tuple(self._operand(arg) for arg in args),
-            tuple((key, self._operand(arg)) for key, arg in kwargs.items()),
+            tuple(self.operand(arg) for arg in args),
+            tuple((key, self.operand(arg)) for key, arg in kwargs.items()),
             tensor_type(computed),
         )
         return self._cast_and_expand(result, computed, kind)
@@ -469,7 +478,8 @@ class Recorder(TorchDispatchMode):
             new = self._inverse(tensor.chain[depth], outer, new, fakes[depth])
         if base.owner is not None:
             self.written.add(base.owner)
-        self.state.heap[tensor.storage] = Storage(new, base.fake, base.owner)
+        relaid = base.relaid
+        self.state.heap[tensor.storage] = Storage(new, base.fake, base.owner, relaid=relaid)
 
     def _inverse(self, step: ViewStep, outer: Value, new: Value, fake: torch.Tensor) -> Value:
         """`outer` with the part that `step` views replaced by `new`."""

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from dyncc.frontend.code import Code, Nested
+from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import extent_name
 from dyncc.ir.hcfg import Value
 from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
@@ -33,7 +34,16 @@ def short_dtype(dtype: torch.dtype) -> str:
 
 
 def tensor_type(tensor: torch.Tensor) -> TensorType:
-    """Type of a tensor."""
+    """Type of a tensor; raises Unsupported if regions know no such tensors."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or dtype not in SHORT_DTYPES:
+        found = tensor.device if tensor.layout == torch.strided else tensor.layout
+        raise Unsupported(
+            "DY215",
+            f"a tensor of {dtype if dtype not in SHORT_DTYPES else found}",
+            "regions compute on dense tensors in the memory of the CPU",
+            "Convert it to such a tensor before the call, or compute with dense tensors.",
+        )
     return TensorType(short_dtype(tensor.dtype), tuple(map(extent_name, tensor.shape)))
 
 
@@ -101,7 +111,8 @@ class Storage:
     storage still holds its initial content. ``owner`` names the module state that it backs;
     ``listed`` says that there is a copy of it, in a list of run-time length or in the module, so
     that a write would not be seen there. ``content`` is what the base holds, where that is known
-    when the network is compiled.
+    when the network is compiled. ``relaid`` says that eager PyTorch may hold it in another order of
+    dimensions than ``fake`` has, since what crosses the edge of a block is stored contiguously.
     """
 
     source: Value | str
@@ -109,6 +120,7 @@ class Storage:
     owner: str | None = None
     listed: bool = False
     content: torch.Tensor | None = field(default=None, compare=False)
+    relaid: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ WRITE_BY_SIZE = (
     "the whole cannot be put together again from its parts here",
     "Compute a new tensor, or write to one of known size by an index.",
 )
+#: Operations whose results are stored in the order of their dimensions, whatever they take.
+ORDERED = {
+    aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default,
+    aten.embedding.default, aten.native_layer_norm.default,
+}  # fmt: skip
 IDENTITY = {aten.lift_fresh.default, aten.lift.default}
 PURE_VIEWS = {
     aten.transpose_.default: aten.transpose.int,

@@ -49,6 +49,11 @@ class Symbolic:
     name: str
 
 
+#: The keyword with the state of its generator, of an operation that draws random numbers.
+GENERATOR = "generator"
+#: The name of module state that is the state of torch's default generator.
+DEFAULT_GENERATOR = "torch.default_generator"
+
 #: A literal, or a value, or a list of them: an argument of an operation.
 Operand: TypeAlias = (
     "Value | Symbolic | bool | int | float | complex | str | tuple[Operand, ...] | None"
@@ -60,13 +65,19 @@ class TensorOp:
     """One ATen operation inside a region, for example ``aten.add.Tensor``.
 
     ``None`` in `results` stands for a result that nothing uses. One without results asserts
-    something; it is never left out.
+    something; it is never left out. One that draws random numbers takes the state of its generator
+    as `GENERATOR`, and its last result is the next state.
     """
 
     target: str
     args: tuple[Operand, ...]
     kwargs: tuple[tuple[str, Operand], ...]
     results: tuple[Value | None, ...]
+
+
+def draws(op: TensorOp) -> bool:
+    """Whether an operation draws random numbers."""
+    return any(name == GENERATOR and isinstance(arg, Value) for name, arg in op.kwargs)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,16 @@ def is_static(region: Region) -> bool:
     values = (*region.params, *region.weights, *(v for op in region.ops for v in op.results))
     kinds = (value.type for value in values if value is not None)
     return all(isinstance(kind, TensorType) and kind.is_static for kind in kinds)
+
+
+def only_torch(region: Region) -> str | None:
+    """Why PyTorch runs a region whatever the back end; None if it need not."""
+    # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
+    if not is_static(region):
+        return "some of its sizes are known at run time only"
+    if any(draws(op) for op in region.ops):
+        return "it draws random numbers"
+    return None
 
 
 @dataclass(frozen=True)

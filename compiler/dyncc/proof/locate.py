@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import nn
 
-from dyncc.ir.hcfg import ARGUMENT, Value
+from dyncc.ir.hcfg import ARGUMENT, DEFAULT_GENERATOR, Value
 from dyncc.ir.places import Path as Steps
 from dyncc.ir.types import ListType, TensorType
 
@@ -75,11 +75,9 @@ def pick(
             name = str(path[1]).removeprefix(ARGUMENT)
             if name not in arguments:
                 raise Missing
-            return arguments[name]
-        value: Any = module
-        for part in str(path[1]).split("."):
-            value = getattr(value, part)
-        return value
+            given = arguments[name]
+            return given.get_state() if isinstance(given, torch.Generator) else given
+        return module_state(module, str(path[1]))
     depth, name = path[0], path[1]
     if depth >= len(frames) or name.startswith("."):
         raise Missing
@@ -87,6 +85,18 @@ def pick(
     if name not in variables:
         raise Missing
     return _steps(variables[name], path[2:])
+
+
+def module_state(module: nn.Module, name: str) -> Any:
+    """Module state by its name in the program; of a generator of random numbers, its state."""
+    if name == DEFAULT_GENERATOR:
+        return torch.get_rng_state()
+    value: Any = module
+    for part in name.split("."):
+        if isinstance(value, torch.Generator):
+            return value.get_state()
+        value = getattr(value, part)
+    return value
 
 
 def _steps(value: Any, steps: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, Region, RegionCall, is_static
+from dyncc.ir.hcfg import Hcfg, Region, RegionCall, only_torch
 
 #: File name of the library in an artifact.
 LIBRARY = "regions.so"
@@ -167,11 +167,10 @@ def build(
     cpu = Cpu.host()
     steps = len(program.regions) + 1
     imported: list[Imported] = []
-    # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
     in_torch = {
-        name: "some of its sizes are known at run time only"
+        name: reason
         for name, region in program.regions.items()
-        if not is_static(region)
+        if (reason := only_torch(region)) is not None
     }
     failures: dict[str, BaseException] = {}
     for index, (name, region) in enumerate(program.regions.items()):
