@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, RegionCall, is_static
+from dyncc.ir.hcfg import Hcfg, RegionCall, only_torch
 
 #: What torch.export, importers and exporters, passes and linkers raise.
 FAILURES = (
@@ -24,11 +24,8 @@ def tail(error: BaseException) -> str:
 
 def open_regions(program: Hcfg) -> dict[str, str]:
     """The regions that no back end compiles, with the reason why PyTorch runs each."""
-    return {
-        name: "some of its sizes are known at run time only"
-        for name, region in program.regions.items()
-        if not is_static(region)
-    }
+    reasons = {name: only_torch(region) for name, region in program.regions.items()}
+    return {name: why for name, why in reasons.items() if why is not None}
 
 
 def reason(error: BaseException, library: str) -> str:

@@ -17,7 +17,7 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Return,
     argument_leaves,
-    is_static,
+    only_torch,
 )
 from dyncc.ir.types import TensorType
 from dyncc.runtime.artifact import Contents
@@ -79,8 +79,8 @@ def _regions(artifact: Contents) -> Iterator[Diagnostic]:
             why = "the artifact was compiled with the eager back end" if eager else None
             if op.region in by_torch:
                 why = by_torch[op.region]
-            elif not is_static(region):
-                why = "some of its sizes are known at run time only"
+            elif not eager:
+                why = only_torch(region)
             if why is not None:
                 yield _diagnostic(
                     block, None, _REGION, f"the region @{op.region} runs in PyTorch", why,

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tvm
 
+from dyncc.backends.refusals import FAILURES, open_regions, reason, refused, tail
 from dyncc.backends.tvm.importing import import_region
 from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, Region, RegionCall, only_torch
+from dyncc.ir.hcfg import Hcfg, Region
 
 #: File name of the library in an artifact.
 LIBRARY = "regions.so"
 
-#: What torch.export, TVM's front end, TVM's passes and the linker raise.
-_FAILURES = (
-    RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError,
-    AssertionError, OSError, ArithmeticError,
-)  # fmt: skip
-
-_LOG_LINES = 25
+_LIBRARY = "TVM"
 
 _Result = TypeVar("_Result")
-
-
-def _tail(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}"
-    return "\n".join(text.splitlines()[-_LOG_LINES:])
 
 
 @dataclass(frozen=True)
@@ -97,36 +87,9 @@ def _blame(regions: Sequence[Imported], cpu: Cpu) -> dict[str, BaseException]:
     for item in regions:
         try:
             _compile([item], cpu, Care.PLAIN)
-        except _FAILURES as error:
+        except FAILURES as error:
             found[item.name] = error
     return found
-
-
-def _refused(program: Hcfg, failures: Mapping[str, BaseException]) -> ToolError:
-    """The error with every region that TVM cannot compile, and the places that call it."""
-    names = ", ".join(f"{name!r} ({_places(program, name)})" for name in failures)
-    noun = "region" if len(failures) == 1 else "regions"
-    return ToolError(
-        f"TVM cannot compile the {noun} {names}",
-        hint="Give --fallback eager, and PyTorch runs what TVM cannot compile; or compile with the "
-        "eager back end.",
-        log="\n".join(f"{name}: {_tail(error)}" for name, error in failures.items()),
-    )
-
-
-def _places(program: Hcfg, region: str) -> str:
-    calls = [
-        block.loc
-        for block in program.blocks.values()
-        if any(isinstance(op, RegionCall) and op.region == region for op in block.ops)
-    ]
-    return ", ".join(str(loc) for loc in dict.fromkeys(calls) if loc is not None) or "no place"
-
-
-def _reason(error: BaseException) -> str:
-    """Why PyTorch runs a region, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"TVM cannot compile it: {type(error).__name__}: {lines[-1] if lines else ''}"
 
 
 def build(
@@ -167,11 +130,7 @@ def build(
     cpu = Cpu.host()
     steps = len(program.regions) + 1
     imported: list[Imported] = []
-    in_torch = {
-        name: reason
-        for name, region in program.regions.items()
-        if (reason := only_torch(region)) is not None
-    }
+    in_torch = open_regions(program)
     failures: dict[str, BaseException] = {}
     for index, (name, region) in enumerate(program.regions.items()):
         if name in in_torch:
@@ -179,24 +138,24 @@ def build(
         progress(f"region {name}", index, steps)
         try:
             imported.append(import_for_tvm(region, f"region_{index}"))
-        except _FAILURES as error:
+        except FAILURES as error:
             failures[name] = error
     if failures and not fallback:
-        raise _refused(program, failures)
+        raise refused(program, failures, _LIBRARY)
     progress("code generation", steps - 1, steps)
     compiled = None
     if imported:
         try:
             compiled = _compile_somehow(imported, cpu)
-        except _FAILURES as error:
+        except FAILURES as error:
             blamed = _blame(imported, cpu)
             if not blamed or not fallback:
                 names = {item.name: error for item in imported}
-                raise _refused(program, blamed or names) from error
+                raise refused(program, blamed or names, _LIBRARY) from error
             failures |= blamed
             imported = [item for item in imported if item.name not in blamed]
             compiled = _compile_somehow(imported, cpu) if imported else None
-    in_torch |= {name: _reason(error) for name, error in failures.items()}
+    in_torch |= {name: reason(error, _LIBRARY) for name, error in failures.items()}
     report: dict[str, Any] = {
         "library": LIBRARY,
         "target": cpu.describe(),
@@ -222,11 +181,11 @@ def _write(executable: Any, path: Path) -> None:
     try:
         executable.export_library(str(unfinished))
         unfinished.replace(path)
-    except _FAILURES as error:
+    except FAILURES as error:
         raise ToolError(
             f"the region library {path.name} could not be linked",
             hint="TVM needs a C++ compiler: install g++.",
-            log=_tail(error),
+            log=tail(error),
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
