@@ -34,6 +34,7 @@ examples:
   dyncc compile model.py -o model.dyncc
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
   dyncc compile model.py --input "x:float32[1..8,3,H,W]" -o model.dyncc
+  dyncc compile model.py --backend auto --pin r0=tvm -o model.dyncc
   dyncc compile model.py --json
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
@@ -73,10 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + " (default: tvm)",
     )
     parser.add_argument(
+        "--pin",
+        action="append",
+        default=[],
+        metavar="REGION=BACKEND",
+        help="the back end of a region, or of those that a pattern such as 'r*' fits (repeat; the "
+        "last that fits counts); `dyncc inspect` lists regions, and what was measured",
+    )
+    parser.add_argument(
         "--fallback",
         choices=("eager",),
-        help="let PyTorch run the regions that the back end cannot compile; `dyncc inspect` says "
-        "which and why (default: they are refused)",
+        help="let PyTorch run the regions that the back end cannot compile, and with --backend "
+        "auto those that are fastest there; `dyncc inspect` says which and why (default: they are "
+        "refused)",
     )
     parser.add_argument(
         "--target", default="cpu", choices=("cpu", "neurocorex", "skipopu"), help="default: cpu"
@@ -160,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.backend,
             sizes=inputs.shapes,
             fallback=arguments.fallback,
+            pins=_pins(arguments.pin),
             name=type(model.module).__name__,
             progress=report,
             source={"model": f"{model.path.resolve()}:{model.name}"},
@@ -169,6 +180,21 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{output}: {summary(program)}")
     return 0
+
+
+def _pins(options: list[str]) -> dict[str, str]:
+    from dyncc.core.errors import ConfigError
+
+    found: dict[str, str] = {}
+    for option in options:
+        region, equals, backend = option.rpartition("=")
+        if not equals or not region:
+            raise ConfigError(
+                f"--pin takes REGION=BACKEND, not {option!r}", hint="For example --pin r0=tvm."
+            )
+        found.pop(region, None)  # the last counts
+        found[region] = backend
+    return found
 
 
 def _examples(model: ModelFile) -> Any:

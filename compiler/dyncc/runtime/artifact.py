@@ -262,10 +262,14 @@ def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any
     name, report = manifest["backend"], manifest["report"]
     if name == "eager":
         return _torch_regions(directory, program)
-    library = open_library(name, directory, report)
-    if not report.get("torch"):
-        return library
-    return MixedRegions(library, dict.fromkeys(report["torch"], _torch_regions(directory, program)))
+    parts = report["parts"] if name == "auto" else {name: report}
+    libraries = {part: open_library(part, directory, parts[part]) for part in parts}
+    homes = {region: libraries[part] for part in parts for region in parts[part]["regions"]}
+    if report.get("torch") or not libraries:
+        libraries["eager"] = _torch_regions(directory, program)
+        homes |= dict.fromkeys(report.get("torch", ()), libraries["eager"])
+    main = libraries[report["main"] if name == "auto" else name]
+    return main if len(libraries) == 1 else MixedRegions(main, homes)
 
 
 def open_library(name: str, directory: Path, report: Mapping[str, Any]) -> Any:

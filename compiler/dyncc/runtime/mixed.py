@@ -31,23 +31,22 @@ class MixedRegions:
     ----------
     main
         The back end of most regions; arguments of calls become its tensors.
-    others
-        By name of region, the back ends of those that are not of `main`.
+    homes
+        By name of region, the back end that runs it.
     """
 
-    def __init__(self, main: Home, others: Mapping[str, Home]) -> None:
-        self._main = main
-        self._others = others
+    def __init__(self, main: Home, homes: Mapping[str, Home]) -> None:
+        self._homes = homes
         self.from_external = main.from_external
         self._views: dict[type, Callable[[Any], numpy.ndarray]] = {
-            home.tensor: home.to_numpy for home in (main, *others.values())
+            home.tensor: home.to_numpy for home in (main, *homes.values())
         }
 
     def bind(
         self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
     ) -> Callable[..., Sequence[Any]]:
         """A region with the weights of one call site."""
-        home = self._others.get(region, self._main)
+        home = self._homes[region]
         function, take = home.bind(region, weights, names), home.from_external
         return lambda *params: function(*map(take, params))
 

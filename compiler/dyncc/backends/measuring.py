@@ -1,0 +1,179 @@
+"""How long regions take in each back end, on what they are given in a run of the network."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from dyncc.backends.eager import EagerRegions
+from dyncc.ir.hcfg import Hcfg, Region, RegionCall
+from dyncc.ir.types import DTYPES, TensorType
+from dyncc.runtime.mixed import Home
+from dyncc.runtime.program import Program
+
+#: Calls of a region in one back end before the turn of the next: the first finds caches and threads
+#: as the other left them.
+_BURST = 3
+
+#: Turns that each back end gets at least, however long a region takes, and at most.
+_ROUNDS = (3, 200)
+
+
+@dataclass
+class Sample:
+    """A call of a region as the network makes it.
+
+    Attributes
+    ----------
+    arguments
+        Its activations, NumPy arrays.
+    weights
+        Names of its weights.
+    calls
+        How often the network called the region; 0 if it did not, and `arguments` are made up.
+    """
+
+    arguments: list[numpy.ndarray]
+    weights: tuple[str, ...]
+    calls: int
+
+
+class _Recording(EagerRegions):
+    """The reference back end, which notes the first arguments of each region."""
+
+    def __init__(self, program: Hcfg) -> None:
+        super().__init__(program)
+        self.samples: dict[str, Sample] = {}
+
+    def bind(
+        self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
+    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        function = super().bind(region, weights, names)
+
+        def call(*params: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            if region not in self.samples:
+                arguments = [param.numpy().copy() for param in params]
+                self.samples[region] = Sample(arguments, tuple(names), 0)
+            self.samples[region].calls += 1
+            return function(*params)
+
+        return call
+
+
+def samples(
+    program: Hcfg,
+    weights: Mapping[str, numpy.ndarray],
+    example_inputs: Any,
+    sizes: Mapping[str, Any],
+) -> dict[str, Sample]:
+    """A call of each region of static sizes, taken from a run of the network in PyTorch.
+
+    Parameters
+    ----------
+    program, weights
+        The network.
+    example_inputs
+        Arguments of the run, as of `dyncc.compile`; they are not changed.
+    sizes
+        Of the manifest.
+
+    Returns
+    -------
+    dict
+        By region. Those that the run does not reach get arguments that no operation refuses:
+        normally distributed numbers, and zeros of other types, which are indices of anything.
+    """
+    recording = _Recording(program)
+    network = Program(program, recording, weights, {"sizes": dict(sizes)})
+    # A network may print, draw random numbers, and raise; none of it is to be seen here.
+    with (
+        torch.random.fork_rng(devices=[]),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.suppress(Exception),
+    ):
+        given = copy.deepcopy(example_inputs)
+        if isinstance(given, Mapping):
+            network(**given)
+        else:
+            network(*given)
+    named = {
+        op.region: op.weights
+        for block in program.blocks.values()
+        for op in block.ops
+        if isinstance(op, RegionCall)
+    }
+    random = numpy.random.default_rng(0)
+    return {
+        name: recording.samples.get(name) or Sample(_made_up(region, random), named[name], 0)
+        for name, region in program.regions.items()
+        if name in named
+    }
+
+
+def _made_up(region: Region, random: numpy.random.Generator) -> list[numpy.ndarray]:
+    found = []
+    for value in region.params:
+        kind = value.type
+        assert isinstance(kind, TensorType)
+        shape = [extent if isinstance(extent, int) else 1 for extent in kind.shape]
+        array = random.normal(size=shape) if kind.dtype in ("f32", "f64") else numpy.zeros(shape)
+        found.append(array.astype(DTYPES[kind.dtype]))
+    return found
+
+
+def call_times(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """The least time of each call.
+
+    Parameters
+    ----------
+    calls
+        What is compared; they take turns.
+    seconds
+        How long the comparison may take; longer only if three turns of each do.
+
+    Returns
+    -------
+    dict
+        Seconds, by name.
+    """
+    best = dict.fromkeys(calls, float("inf"))
+    end = time.perf_counter() + seconds
+    least, most = _ROUNDS
+    for turn in range(most):
+        if turn >= least and time.perf_counter() > end:
+            break
+        for name, call in calls.items():
+            for _ in range(_BURST):
+                started = time.perf_counter()
+                call()
+                best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+def region_times(
+    region: str,
+    sample: Sample,
+    homes: Mapping[str, Home],
+    weights: Mapping[str, numpy.ndarray],
+    seconds: float,
+) -> dict[str, float]:
+    """The least time of a call of a region in each back end, in seconds; see `call_times`."""
+    arrays = [weights[name] for name in sample.weights]
+    calls: dict[str, Callable[[], Any]] = {}
+    for name, home in homes.items():
+        function = home.bind(region, arrays, sample.weights)
+        arguments = [home.from_external(array) for array in sample.arguments]
+        calls[name] = _call(function, arguments)
+    return call_times(calls, seconds)
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[[], Any]:
+    return lambda: function(*arguments)
