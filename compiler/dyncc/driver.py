@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from dyncc.core.backends import BACKENDS
-from dyncc.core.errors import ConfigError, MissingToolError, ModelError
+from dyncc.backends import selection
+from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
+from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places, settle
@@ -40,6 +41,7 @@ def compile(
     sizes: Mapping[str, str] | None = None,
     fallback: str | None = None,
     name: str | None = None,
+    pins: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
 ) -> Program:
@@ -54,14 +56,20 @@ def compile(
     output
         Directory for the artifact; by default a temporary one that lives as long as the result.
     backend
-        One of `dyncc.core.backends.BACKENDS`.
+        One of `dyncc.core.backends.BACKENDS`. ``auto`` measures each region in each of the others
+        that is installed, on what it is given in a run with the example inputs, and keeps the
+        fastest; the manifest's ``report`` has the times.
     sizes
         Shapes of arguments whose sizes may differ from call to call, such as
         ``{"x": "1..8,3,H,W"}``; see `dyncc.ir.sizes`. Sizes of one name are equal. A tensor in a
         structure is called as in ``batch['x'][0]``.
     fallback
         ``eager``: PyTorch runs the regions that the back end cannot compile; the manifest's
-        ``report`` says which and why. By default they are refused.
+        ``report`` says which and why. By default they are refused. With ``auto`` PyTorch also
+        runs a region that is fastest there.
+    pins
+        Back ends of regions, by their names or patterns of them, as in ``{"r1": "tvm"}``. With pins
+        the artifact is one of back end ``auto``.
     name
         Name of the program, by default the class of the module.
     progress
@@ -86,6 +94,13 @@ def compile(
     if fallback not in (None, "eager"):
         raise ConfigError(f"fallback must be 'eager' or None, not {fallback!r}")
     report = progress or (lambda what, step, steps: None)
+    pins = dict(pins or {})
+    for pattern, home in pins.items():
+        if home not in PACKAGES:
+            raise ConfigError(
+                f"a region can be pinned to {', '.join(PACKAGES)}, not to {home!r}",
+                where=f"{pattern}={home}",
+            )
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
@@ -93,14 +108,23 @@ def compile(
     ranges = merged(table for _, table in shapes.values())
     dims = {place: found for place, (found, _) in shapes.items()}
     program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
-    build = _builder(backend)
+    ranged = {key: size.to_json() for key, size in ranges.items()}
+    if pins or backend == AUTO:
+        build = functools.partial(
+            selection.build,
+            request=selection.Request(backend, pins, weights, example_inputs, ranged),
+        )
+        selection.pinned(program, pins)  # a wrong pin is said before anything is compiled
+        backend = AUTO
+    else:
+        build = selection.builder(backend)
 
     def finish(path: Path) -> Program:
         extra = {
             "torch": torch.__version__,
             "source": dict(source or {}),
             "seconds": {},
-            "sizes": {key: size.to_json() for key, size in ranges.items()},
+            "sizes": ranged,
         }
 
         def build_timed(directory: Path) -> Mapping[str, Any]:
@@ -187,18 +211,6 @@ def compile_decoder(
 
 
 def _capture(
-def _builder(backend: str) -> Callable[..., Mapping[str, Any]]:
-    """The function that builds regions for a back end; see `dyncc.backends.tvm.build`."""
-    try:
-        found: Callable[..., Mapping[str, Any]] = import_module(f"dyncc.backends.{backend}").build
-    except ImportError as error:
-        raise MissingToolError(
-            f"the back end {backend} needs {error.name}",
-            hint="Install it: pip install 'dyncc[onnx]'" if backend == "onnxruntime" else None,
-        ) from error
-    return found
-
-
     module: nn.Module,
     example_inputs: Any,
     name: str | None,
@@ -216,13 +228,15 @@ def _builder(backend: str) -> Callable[..., Mapping[str, Any]]:
     )
     report("capture", 0, 1)
     captured = capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
-    program = run_passes(captured.program)
+    program, places = captured.program, captured.places
+    for _, after in stages(program):
+        program, places = after, settle(places, program, after)
     weights = {
         key: _array(key, tensor)
         for key, tensor in captured.weights.items()
         if key in program.weights
     }
-    return program, weights, settle(captured.places, captured.program, program)
+    return program, weights, places
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:

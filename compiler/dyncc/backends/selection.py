@@ -186,10 +186,7 @@ def _candidates(
     program: Hcfg, backend: str, pins: Mapping[str, str], in_torch: Mapping[str, str]
 ) -> dict[str, list[str]]:
     """The regions that each back end compiles."""
-    if backend == AUTO:
-        common = [name for name in COMPILING if available(name)]
-    else:
-        common = [backend]
+    common = [name for name in COMPILING if available(name)] if backend == AUTO else [backend]
     found: dict[str, list[str]] = {name: [] for name in COMPILING}
     for region in program.regions:
         if region not in in_torch:
