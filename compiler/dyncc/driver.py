@@ -40,8 +40,8 @@ def compile(
     *,
     sizes: Mapping[str, str] | None = None,
     fallback: str | None = None,
-    name: str | None = None,
     pins: Mapping[str, str] | None = None,
+    name: str | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
 ) -> Program:
@@ -93,7 +93,6 @@ def compile(
         raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
     if fallback not in (None, "eager"):
         raise ConfigError(f"fallback must be 'eager' or None, not {fallback!r}")
-    report = progress or (lambda what, step, steps: None)
     pins = dict(pins or {})
     for pattern, home in pins.items():
         if home not in PACKAGES:
@@ -101,6 +100,7 @@ def compile(
                 f"a region can be pinned to {', '.join(PACKAGES)}, not to {home!r}",
                 where=f"{pattern}={home}",
             )
+    report = progress or (lambda what, step, steps: None)
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
@@ -228,15 +228,13 @@ def _capture(
     )
     report("capture", 0, 1)
     captured = capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
-    program, places = captured.program, captured.places
-    for _, after in stages(program):
-        program, places = after, settle(places, program, after)
+    program = run_passes(captured.program)
     weights = {
         key: _array(key, tensor)
         for key, tensor in captured.weights.items()
         if key in program.weights
     }
-    return program, weights, places
+    return program, weights, settle(captured.places, captured.program, program)
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:
