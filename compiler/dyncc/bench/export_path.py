@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import onnx
+from torch import Tensor
 
-from dyncc.backends.aten import run_region
+from dyncc.backends.onnxruntime.exporting import region_model
 from dyncc.bench.arguments import Arguments
-from dyncc.bench.straight import Straight, straighten
+from dyncc.bench.straight import straighten
 from dyncc.bench.subjects import tensors
 from dyncc.runtime.program import Program
 
@@ -30,33 +29,22 @@ class _First:
         return truth
 
 
-class PathModule(nn.Module):
-    """A path as a module that keeps its weights."""
-
-    def __init__(self, path: Straight, weights: Sequence[Tensor]) -> None:
-        super().__init__()
-        self._region = path.region
-        for index, weight in enumerate(weights):
-            self.register_buffer(f"w{index}", weight)
-
-    def forward(self, *params: Tensor) -> tuple[Tensor, ...]:
-        """Run the path."""
-        return run_region(self._region, params, list(self.buffers()))
-
-
-def path_module(
-    program: Program, weights: Mapping[str, Tensor], arguments: Arguments
-) -> tuple[PathModule, tuple[Tensor, ...]]:
-    """The path of a call as a module, and the tensors that it takes in that call.
+def export_path(
+    program: Program, weights: Mapping[str, Tensor], arguments: Arguments, file: Path
+) -> int:
+    """Write the path of a call as an ONNX graph, and return how many nodes it has.
 
     Parameters
     ----------
     program
         A program whose regions run in PyTorch.
     weights
-        Its weights.
+        Its weights, which the graph will hold.
     arguments
         Of the call.
+    file
+        Where to write it. Weights stand in a file beside it, for they may be greater than the 2 GB
+        that one file can hold.
     """
     first = _First()
     positional, named = tensors(arguments)
@@ -65,19 +53,17 @@ def path_module(
         program(*positional, **named)
     assert first.arguments is not None
     path = straighten(program.hcfg, weights, first.arguments)
-    module = PathModule(path, [weights[name] for name in path.weights])
-    return module.eval(), tuple(item for item in first.arguments if isinstance(item, Tensor))
-
-
-def export_path(
-    program: Program, weights: Mapping[str, Tensor], arguments: Arguments, file: Path
-) -> int:
-    """Write the path of a call as an ONNX graph, and return how many nodes it has."""
-    module, params = path_module(program, weights, arguments)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        exported = torch.export.export(module, params)
-        written = torch.onnx.export(exported, (), dynamo=True, verbose=False)
-    assert written is not None
-    written.save(str(file))
-    return len(written.model.graph)
+    model = region_model(path.region)
+    graph = model.graph
+    taken = {f"w{index}": name for index, name in enumerate(path.weights)}
+    # As constants, which ONNX Runtime folds and packs; as inputs, it would take them as they are.
+    kept = [item for item in graph.input if item.name not in taken]
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(weights[name].numpy(), place) for place, name in taken.items()
+    )
+    del graph.input[:]
+    graph.input.extend(kept)
+    onnx.save_model(
+        model, file, save_as_external_data=True, location=f"{file.stem}.weights", size_threshold=0
+    )
+    return len(graph.node)

@@ -100,7 +100,8 @@ def _one(name: str, shape: tuple[int, ...], function: Callable[[Tensor], Tensor]
 
 
 def _gelu_chain(x: Tensor) -> Tensor:
-    return x * 0.5 * (1.0 + torch.tanh(0.79788 * (x + 0.044715 * x * x * x)))
+    result: Tensor = x * 0.5 * (1.0 + torch.tanh(0.79788 * (x + 0.044715 * x * x * x)))
+    return result
 
 
 def _gates(x: Tensor, y: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ def _gates(x: Tensor, y: Tensor) -> Tensor:
 def _attention(heads: int, queries: int, keys: int, width: int) -> Operator:
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = (q @ k.transpose(-1, -2)) * width**-0.5
-        return scores.softmax(-1) @ v
+        result: Tensor = scores.softmax(-1) @ v
+        return result
 
     return Operator(
         f"attention/{heads}x{queries}x{keys}x{width}",

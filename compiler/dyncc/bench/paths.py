@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dyncc.ir.hcfg import Block, Branch, Hcfg, RegionCall, Return, jumps
+from dyncc.ir.hcfg import Branch, Hcfg, RegionCall, Return, jumps
 
 #: How often each edge was taken in a call, in a fixed order.
 Trace = tuple[tuple[tuple[str, int], int], ...]
@@ -110,9 +110,11 @@ def name_of(program: Hcfg, trace: Trace) -> str:
     """What to call a path: its exit, the turns of its loops, or how its branches went."""
     counts = dict(trace)
     parts = []
-    exits = _exits(program)
-    if len(exits) > 1:
-        parts.append(f"exit {exits.index(_exit(program, counts)) + 1} of {len(exits)}")
+    early = _early_exits(program)
+    last = _returns(program, without=set(early))
+    if len(early) + last > 1:
+        taken = next((i for i, edge in enumerate(early) if counts.get(edge)), len(early))
+        parts.append(f"exit {taken + 1} of {len(early) + last}")
     back = _back_edges(program)
     if back:
         turns = sum(counts.get(edge, 0) for edge in back)
@@ -120,34 +122,48 @@ def name_of(program: Hcfg, trace: Trace) -> str:
     return ", ".join(parts or [_branches(program, counts)])
 
 
-def _exits(program: Hcfg) -> list[tuple[str, int]]:
-    """Ways out, in order: blocks that return, or each edge into one that only returns."""
-    found = []
-    for name, block in program.blocks.items():
-        if isinstance(block.terminator, Return) and not _only_returns(block):
-            found.append((name, -1))
-        for way, jump in enumerate(jumps(block.terminator)):
-            if _only_returns(program.blocks[jump.target]):
-                found.append((name, way))
-    return found
+def _early_exits(program: Hcfg) -> list[tuple[str, int]]:
+    """Ways of branches after which no region is run any more, where the other way goes on."""
+    busy = {
+        name
+        for name, block in program.blocks.items()
+        if any(isinstance(op, RegionCall) for op in block.ops)
+    }
+    pending = True
+    while pending:
+        before = len(busy)
+        busy |= {
+            name
+            for name, block in program.blocks.items()
+            if any(jump.target in busy for jump in jumps(block.terminator))
+        }
+        pending = len(busy) > before
+    return [
+        (name, way)
+        for name, block in program.blocks.items()
+        if isinstance(block.terminator, Branch) and name in busy
+        for way, jump in enumerate(jumps(block.terminator))
+        if jump.target not in busy
+        and any(other.target in busy for other in jumps(block.terminator))
+    ]
 
 
-def _only_returns(block: Block) -> bool:
-    return isinstance(block.terminator, Return) and not any(
-        isinstance(op, RegionCall) for op in block.ops
-    )
-
-
-def _exit(program: Hcfg, counts: Mapping[tuple[str, int], int]) -> tuple[str, int]:
-    """The way out that a path took."""
-    last = program.entry.name
-    for block, way in counts:
-        target = jumps(program.blocks[block].terminator)[way].target
-        if isinstance(program.blocks[target].terminator, Return):
-            last = target
-            if _only_returns(program.blocks[target]):
-                return block, way
-    return last, -1
+def _returns(program: Hcfg, without: set[tuple[str, int]]) -> bool:
+    """Whether the program can return without taking some edges."""
+    seen: set[str] = set()
+    pending = [program.entry.name]
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        terminator = program.blocks[name].terminator
+        if isinstance(terminator, Return):
+            return True
+        pending += [
+            jump.target for way, jump in enumerate(jumps(terminator)) if (name, way) not in without
+        ]
+    return False
 
 
 def _back_edges(program: Hcfg) -> set[tuple[str, int]]:

@@ -67,6 +67,11 @@ class Child:
         self._process.start()
         theirs.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can be called."""
+        return not self._connection.closed
+
     def call(self, method: str, *args: Any, timeout: float) -> Any:
         """Call a method.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dyncc.bench.arguments import Arguments, leaves
-from dyncc.bench.peers.base import Contestant, Peer
+from dyncc.bench.peers.base import Contestant, Leaves, Peer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,13 +70,13 @@ class Runner:
         self._loaded[key] = _Loaded(contestant, prepared)
         return {"load_seconds": loaded - started, "first_call_seconds": now - begun}
 
-    def answer(self, key: str) -> tuple[list[list[Any]], bool, float]:
-        """The leaves of all answers, whether they are tensors only, and the seconds it took."""
+    def answer(self, key: str) -> tuple[list[list[Any]], Leaves, float]:
+        """The leaves of all answers, which of them they are, and the seconds it took."""
         item = self._loaded[key]
         started = time.perf_counter()
         answers = [item.contestant.answer([each])[0] for each in item.prepared]
         seconds = time.perf_counter() - started
-        return [leaves(each) for each in answers], item.contestant.tensors_only, seconds
+        return [leaves(each) for each in answers], item.contestant.leaves, seconds
 
     def time(self, key: str, batches: Sequence[Sequence[int]], seconds: float) -> list[float]:
         """Answer batches again and again.

@@ -23,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 
 #: Rounds that are measured at least, whatever they take.
 FEWEST = 5
+#: Batches of several inputs that are timed together.
+BATCHES = 2
 #: Seconds of one turn: the time that one peer is measured before the next one is.
 TURN = 0.02
 
@@ -51,7 +53,7 @@ class Settings:
     batches: tuple[int, ...] = (1, 8)
     seconds: float = 20.0
     paths: int = 6
-    inputs: int = 4
+    inputs: int = 3
     patience: float = 300.0
     seed: int = 0
 
@@ -118,7 +120,7 @@ def cases_of(paths: Sequence[TimedPath], settings: Settings) -> list[Case]:
                 for path in paths
             ]
             continue
-        drawn = _drawn(paths, settings.inputs * batch, chance)
+        drawn = _drawn(paths, BATCHES * batch, chance)
         groups = tuple(tuple(drawn[i : i + batch]) for i in range(0, len(drawn), batch))
         found.append(Case(batch, "as they come", 1.0, 0, groups))
     return found
@@ -184,25 +186,21 @@ class Session:
             The record of the subject; `dyncc.bench.record` describes it. If the network itself
             does not run, it has no peers, and ``problem`` says why.
         """
-        settings = self._settings
-        shop = self._child("workshop", partial(_workshop, self._folder, settings.threads))
         self._report(f"paths of {key}", 0, 1)
         try:
-            opened = shop.call(
-                "open", key, reference, settings.paths, settings.inputs, timeout=settings.patience
-            )
+            opened = self._open(key, reference)
         except Failed as error:
             return _subject(key, Opened(reference, [], 0, 0, [], error.message), [], [])
-        cases = cases_of(opened.paths, settings)
+        cases = cases_of(opened.paths, self._settings)
         entries = [Entry(peer) for peer in self._peers]
         for step, entry in enumerate(entries):
             self._report(f"building {entry.peer.name} for {key}", step, len(entries))
-            self._try(entry, self._build, shop, key)
-        weights = shop.call("weights", key, timeout=settings.patience)
+            self._try(entry, self._build, key, reference)
+        weights = self._shop().call("weights", key, timeout=self._settings.patience)
         self._start(entries, key, opened.reference, weights)
         for step, entry in enumerate(entries):
             self._report(f"loading {entry.peer.name} for {key}", step, len(entries))
-            self._try(entry, self._load, shop, key, opened.inputs)
+            self._try(entry, self._load, key, opened.inputs)
         self._rounds([entry for entry in entries if entry.status == "ok"], key, cases)
         for entry in entries:
             self._try(entry, self._finish, key)
@@ -226,9 +224,31 @@ class Session:
             entry.status, entry.message = "failed", error.message
             entry.facts["details"] = error.details
 
-    def _build(self, entry: Entry, shop: Child, key: str) -> None:
+    def _shop(self) -> Child:
+        return self._child("workshop", partial(_workshop, self._folder, self._settings.threads))
+
+    def _open(self, key: str, reference: str) -> Opened:
+        settings = self._settings
+        opened: Opened = self._shop().call(
+            "open", key, reference, settings.paths, settings.inputs, timeout=settings.patience
+        )
+        return opened
+
+    def _patience(self, entry: Entry) -> float:
+        return entry.peer.patience or self._settings.patience
+
+    def _build(self, entry: Entry, key: str, reference: str) -> None:
         folder = self._place(entry, key)
-        entry.facts |= shop.call("build", key, entry.peer, folder, timeout=self._settings.patience)
+        shop = self._shop()
+        try:
+            entry.facts |= shop.call(
+                "build", key, entry.peer, folder, timeout=self._patience(entry)
+            )
+        except Failed:
+            if not shop.alive:  # the next peer finds a new one
+                del self._children["workshop"]
+                self._open(key, reference)
+            raise
 
     def _place(self, entry: Entry, key: str) -> Path:
         return self._folder / key / str(self._peers.index(entry.peer))
@@ -242,17 +262,20 @@ class Session:
             if entry.status == "ok":
                 self._runner(entry).begin("ready", key, reference, weights)
         for entry in entries:
-            self._try(entry, lambda each: self._runner(each).finish(self._settings.patience))
+            self._try(entry, self._ready)
 
-    def _load(self, entry: Entry, shop: Child, key: str, inputs: Sequence[Any]) -> None:
-        patience = self._settings.patience
+    def _ready(self, entry: Entry) -> None:
+        self._runner(entry).finish(self._patience(entry))
+
+    def _load(self, entry: Entry, key: str, inputs: Sequence[Any]) -> None:
+        patience = self._patience(entry)
         runner = self._runner(entry)
         folder = self._place(entry, key)
         entry.facts |= runner.call("load", key, folder, inputs, timeout=patience)
-        answers, tensors_only, seconds = runner.call("answer", key, timeout=patience)
+        answers, kept, seconds = runner.call("answer", key, timeout=patience)
         entry.facts["all_paths_seconds"] = seconds
         try:
-            error = shop.call("check", key, answers, tensors_only, timeout=patience)
+            error = self._shop().call("check", key, answers, kept, timeout=patience)
             entry.facts["max_abs_error"] = error
         except Failed as mismatch:
             entry.status, entry.message = "wrong", mismatch.message
@@ -276,12 +299,12 @@ class Session:
 
     def _turn(self, entry: Entry, key: str, index: int, case: Case) -> None:
         runner = self._runner(entry)
-        times = runner.call("time", key, case.batches, TURN, timeout=self._settings.patience)
+        times = runner.call("time", key, case.batches, TURN, timeout=self._patience(entry))
         ordered = sorted(times)
         entry.rounds[index].append(ordered[len(ordered) // 2])
 
     def _finish(self, entry: Entry, key: str) -> None:
-        found = self._runner(entry).call("notes", key, timeout=self._settings.patience)
+        found = self._runner(entry).call("notes", key, timeout=self._patience(entry))
         entry.facts["peak_memory_bytes"] = found["peak_memory_bytes"]
         entry.facts["notes"] = {**entry.facts.get("notes", {}), **found["notes"]}
 

@@ -1,8 +1,9 @@
 """The way that one call takes through a program, as one region without control flow.
 
 This is the strongest form that a static compiler could be given: all blocks of the path in one
-graph, and no decision left. It is right for calls that take the same path only. What a call read
-from a tensor and only decided by stays out; what goes back into a tensor stays a tensor.
+graph, and no decision left. It is right for calls that take the same path only. A number that is
+read from a tensor and put into one again stays a tensor; one that is computed with in between
+becomes a constant, and the path is then right for this one call.
 """
 
 from __future__ import annotations

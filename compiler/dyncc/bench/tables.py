@@ -238,9 +238,15 @@ def notes(record: Record) -> Iterator[str]:
     """What peers say of themselves, in words."""
     for subject in record["subjects"]:
         for peer in running(subject):
-            if "graph_breaks" in peer["notes"]:
-                yield (
-                    f"`{subject['name']}`: {peer['name']} breaks the graph "
-                    f"{peer['notes']['graph_breaks']} times, and compiles "
-                    f"{peer['notes']['graphs']} graphs"
-                )
+            found = peer["notes"]
+            if "graph_breaks" not in found:
+                continue
+            what = f"{_many(found['graph_breaks'], 'break')} of the graph"
+            rest = "all of it runs in eager PyTorch"
+            if found["graphs"]:
+                rest = f"{_many(found['graphs'], 'graph')} compiled"
+            yield f"`{subject['name']}`: {peer['name']}: {what}, {rest}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from dyncc.bench import paths
 from dyncc.bench.arguments import Arguments, leaves
 from dyncc.bench.opened import Opened
-from dyncc.bench.peers.base import Peer, Subject
+from dyncc.bench.peers.base import Leaves, Peer, Subject
 from dyncc.bench.subjects import Source, answer_of, open_source, tensors
 from dyncc.core.errors import DynccError, MismatchError
 from dyncc.driver import compile
@@ -55,7 +55,7 @@ class Workshop:
         if artifact is not None:
             reference = load(artifact).manifest["source"]["model"]
         source = open_source(reference)
-        (self._folder / key).mkdir(parents=True)
+        (self._folder / key).mkdir(parents=True, exist_ok=True)
         torch.save(source.module.state_dict(), self._weights(key))
         positional, named = tensors(source.inputs[0])
         subject = Subject(source.module, named or positional, artifact=artifact)
@@ -85,15 +85,15 @@ class Workshop:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return {"build_seconds": seconds, "artifact_bytes": size, "notes": dict(notes)}
 
-    def check(self, key: str, answers: Sequence[Any], tensors_only: bool) -> float:
+    def check(self, key: str, answers: Sequence[Any], kept: Leaves) -> float:
         """Compare answers to the timed inputs with those of eager PyTorch.
 
         Parameters
         ----------
         answers
             For each input, the leaves of the result; tensors as arrays.
-        tensors_only
-            Whether they are the tensors only.
+        kept
+            What of the results they have.
 
         Returns
         -------
@@ -108,8 +108,8 @@ class Workshop:
         worst = 0.0
         for number, (answer, found) in enumerate(zip(self._answers[key], answers, strict=True)):
             expected = leaves(answer)
-            if tensors_only:
-                expected, found = _tensors(expected), _tensors(found)
+            if kept is not Leaves.ALL:
+                expected, found = _numbers(expected, kept), _numbers(found, kept)
             if len(found) != len(expected):
                 raise MismatchError(
                     f"input {number} gives {len(found)} values, and {len(expected)} were expected"
@@ -150,9 +150,17 @@ class Workshop:
         return found
 
 
-def _tensors(values: Sequence[Any]) -> list[Any]:
-    """The arrays among leaves; scalars of NumPy are arrays to ONNX Runtime."""
-    return [value for value in values if isinstance(value, numpy.ndarray)]
+def _numbers(values: Sequence[Any], kept: Leaves) -> list[Any]:
+    """What a graph can give of leaves: its tensors, or all of its numbers in one row."""
+    arrays = [value for value in values if isinstance(value, numpy.ndarray)]
+    if kept is Leaves.TENSORS:
+        return arrays
+    rows = [
+        numpy.ravel(value).astype(float)
+        for value in values
+        if isinstance(value, numpy.ndarray | numpy.generic | bool | int | float)
+    ]
+    return [numpy.concatenate(rows)] if rows else []
 
 
 def _torch(value: Any) -> Any:

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peers", type=_names, default=_PEERS, metavar="NAME,NAME", help=f"default: {_PEERS}"
     )
     parser.add_argument(
-        "--backend", type=_names, default="tvm", metavar="NAME,NAME",
-        help="back ends of dyncc, each measured (default: tvm)",
+        "--backend", type=_names, metavar="NAME,NAME",
+        help="back ends of dyncc, each measured (default: all but eager)",
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=int, metavar="N", help="of every peer; default: one for each CPU"
@@ -117,7 +117,7 @@ def _write_pages(found: list[dict[str, Any]], arguments: argparse.Namespace) -> 
     if arguments.html is not None:
         write_text(arguments.html, pages.page(found))
     if arguments.page is not None:
-        figures, text = (partial(f, found) for f in (pages.write_figures, pages.markdown))
+        figures, text = partial(pages.write_figures, found), partial(pages.markdown, found)
         write_page(Path(arguments.page), figures, text)
 
 
@@ -175,12 +175,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _peers(arguments: argparse.Namespace) -> list[Peer]:
     """Dyncc with each back end that was asked for, then the others."""
-    from dyncc.bench.peers import PEERS, compiled, named
+    from dyncc.bench.peers import PEERS, named, ours
+    from dyncc.core.backends import BACKENDS
     from dyncc.core.errors import ConfigError
-    from dyncc.driver import BACKENDS
 
+    backends = arguments.backend or [name for name in BACKENDS if name != "eager"]
     for what, names, known in (
-        ("back end", arguments.backend, BACKENDS),
+        ("back end", backends, BACKENDS),
         ("peer", arguments.peers, PEERS),
     ):
         for name in names:
@@ -192,7 +193,7 @@ def _peers(arguments: argparse.Namespace) -> list[Peer]:
     if arguments.operators is not None:
         # Without control flow a static path is all there is to a graph.
         others = [peer for peer in others if peer.for_operators]
-    return [*map(compiled, arguments.backend), *others]
+    return [*map(ours, backends), *others]
 
 
 def _subjects(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -212,7 +213,7 @@ def _subjects(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
         inside = _networks_of(name)
         yield from ((each, f"{name}.{each}") for each in inside)
         if not inside:
-            yield name.rstrip("/").rpartition("/")[2], name
+            yield name.rstrip("/").rpartition("/")[2].removesuffix(".py"), name
 
 
 def _networks_of(name: str) -> list[str]:

@@ -23,7 +23,7 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def compiled(backend: str) -> Peer:
+def ours(backend: str) -> Peer:
     """Dyncc itself, with one of its back ends."""
     from dyncc.bench.peers.compiled import Compiled
 

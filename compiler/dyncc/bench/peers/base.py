@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,18 @@ class Subject:
     representatives: dict[int, Arguments] = field(default_factory=dict)
 
 
+class Leaves(Enum):
+    """What of a network's results a peer gives."""
+
+    ALL = "all of them, in their structure"
+    NUMBERS = "tensors and numbers, in order, as tensors of some shape"
+    TENSORS = "tensors, in order; numbers are known with the path"
+
+
 class Contestant(ABC):
     """A network that was loaded and answers."""
 
-    #: Whether its results are the tensors of the network's results only, without their structure.
-    tensors_only = False
+    leaves = Leaves.ALL
 
     @abstractmethod
     def prepare(self, arguments: Arguments) -> Any:
@@ -76,12 +84,15 @@ class Peer(ABC):
         Modules that it runs on; importing them is not counted as loading.
     for_operators
         Whether it is worth a look where there is no control flow.
+    patience
+        Seconds that each of its steps may take; by default as the settings say.
     """
 
     name: str
     needs_module = False
     imports: tuple[str, ...] = ()
     for_operators = False
+    patience: float | None = None
 
     @abstractmethod
     def build(self, subject: Subject, folder: Path) -> Mapping[str, Any]:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from dyncc.runtime.program import Program
 
 _ARTIFACT = "artifact"
-#: What an artifact of a back end runs on.
+#: What an artifact of a back end runs on; of one that chooses between them, all.
 _IMPORTS = {
     "tvm": ("dyncc.runtime.tvm_library",),
     "onnxruntime": ("onnxruntime",),
-    "auto": ("dyncc.runtime.tvm_library", "onnxruntime"),
     "eager": ("torch",),
 }
 
@@ -36,7 +35,7 @@ class Compiled(Peer):
 
     def __init__(self, backend: str) -> None:
         self.name = f"dyncc {backend}"
-        self.imports = _IMPORTS[backend]
+        self.imports = _IMPORTS.get(backend, (*_IMPORTS["tvm"], *_IMPORTS["onnxruntime"]))
         self._backend = backend
 
     def build(self, subject: Subject, folder: Path) -> Mapping[str, Any]:

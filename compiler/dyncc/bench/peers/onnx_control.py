@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dyncc.bench.arguments import Arguments
-from dyncc.bench.peers.base import Contestant, Peer, Subject
+from dyncc.bench.peers.base import Contestant, Leaves, Peer, Subject
 from dyncc.bench.peers.export import exported
 from dyncc.bench.peers.onnx_path import feed, input_names, session
 
@@ -65,7 +65,7 @@ def _positional(subject: Subject) -> tuple[Any, ...]:
 
 
 class _Graph(Contestant):
-    tensors_only = True
+    leaves = Leaves.NUMBERS
 
     def __init__(self, session: Any) -> None:
         self._session = session

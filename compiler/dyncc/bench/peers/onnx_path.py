@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from dyncc.bench.arguments import Arguments, leaves
-from dyncc.bench.peers.base import Contestant, Peer, Subject
+from dyncc.bench.peers.base import Contestant, Leaves, Peer, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,7 @@ class OnnxPath(Peer):
 
 
 class _Paths(Contestant):
-    tensors_only = True
+    leaves = Leaves.TENSORS
 
     def __init__(self, sessions: Mapping[int, Any]) -> None:
         self._sessions = sessions

@@ -38,9 +38,9 @@ class TorchCompile(Peer):
 class _Compiling(TorchContestant):
     def notes(self) -> Mapping[str, Any]:
         """How often the graph was broken, and how many graphs there are."""
-        from torch._dynamo.utils import counters
+        from torch._dynamo.utils import counters, graph_break_reasons
 
         return {
-            "graph_breaks": sum(counters["graph_break"].values()),
+            "graph_breaks": len(graph_break_reasons),
             "graphs": counters["stats"]["unique_graphs"],
         }
