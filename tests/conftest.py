@@ -14,3 +14,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-goldens", action="store_true", help="write expected texts anew, then review them"
     )
+    parser.addoption(
+        "--fuzz-seed",
+        type=int,
+        help="the first of ten seeds for the slow run of random programs; without it, any",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what became of random programs."""
+    for report in (item for found in terminalreporter.stats.values() for item in found):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "fuzz" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.split('::')[-1]}, {value}")

@@ -410,6 +410,23 @@ def test_indexing(tmp_path: Path, backend: str) -> None:
     check(cases, tmp_path, backend)
 
 
+def test_writes_under_masks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    cases = {
+        "mask": Case(
+            lambda x, v: (
+                x.index_put((x > 0.3,), v),
+                x.index_put((x[:, 0] > 0,), v),
+                x.index_put((x[:, 0] > 0,), x[:1] * 2, accumulate=True),
+                torch.ops.aten.index_put(x, [None, x[0] > 0], x[:, :1]),
+                x.index_put((x > 9,), v),
+            ),
+            [numbers(5, 4), torch.tensor(0.5)],
+        ),
+    }
+    check(cases, tmp_path, "tvm")
+
+
 def test_networks(tmp_path: Path, backend: str) -> None:
     torch.manual_seed(0)
     cases = {

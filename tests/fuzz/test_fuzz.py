@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import secrets
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from fuzz.checking import check
+from fuzz.drawing import drawing_from
 from fuzz.programs import programs
-from hypothesis import HealthCheck, Phase, given, note, seed, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 
 from dyncc.core.errors import UnsupportedError
+
+#: Keeps something with the result of a test.
+Recorder: TypeAlias = Callable[[str, object], None]
 
 #: What may be refused: constructs, as the diagnostics call them.
 REFUSED = (
@@ -32,43 +40,57 @@ class Tally:
     """Counts what became of the programs of one test."""
 
     def __init__(self) -> None:
-        self.programs = self.refused = self.edges = self.taken = self.values = 0
+        self.proved: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.edges = self.taken = self.values = 0
 
     def add(self, source: str, folder: Path, backend: str) -> None:
         """Check one program."""
         note(source)
+        if source in self.proved or source in self.refused:
+            return
         found = check(source, folder, backend)
-        self.programs += 1
         if isinstance(found, UnsupportedError):
-            self.refused += 1
             for problem in found.diagnostics:
                 assert any(re.match(known, problem.construct) for known in REFUSED), problem
+            self.refused[source] = found.diagnostics[0].construct
             return
+        self.proved.add(source)
         self.edges += len(found.edges)
         self.taken += found.taken()
         self.values += found.natural.tally.values + found.forced.tally.values
 
-    def conclude(self, least: int) -> None:
+    def __str__(self) -> str:
+        count = len(self.proved) + len(self.refused)
+        reasons = Counter(self.refused.values()).most_common()
+        return (
+            f"{count} distinct programs: {len(self.proved)} proved, "
+            f"{len(self.refused)} refused ({len(self.refused) / count:.1%}); "
+            f"{self.taken} of {self.edges} edges taken, {self.values} values compared"
+            + "".join(f"\n  refused {times}: {construct}" for construct, times in reasons)
+        )
+
+    def conclude(self, count: int) -> None:
         """That enough was compared, and little refused."""
-        assert self.programs >= least
-        assert self.refused <= REFUSED_RATE * self.programs + 1
+        # Small programs may come twice.
+        assert len(self.proved) + len(self.refused) >= 0.98 * count
+        assert len(self.refused) <= REFUSED_RATE * count + 1
         # Edges of max() with a key, say, are taken by fitting data only.
-        assert self.taken >= 0.9 * self.edges > self.programs
-        assert self.values > 20 * self.programs
+        assert self.taken >= 0.9 * self.edges > count
+        assert self.values > 20 * count
 
 
-def fuzz(folder: Path, count: int, start: int, backend: str = "eager") -> None:
-    """Check `count` programs."""
+def fuzz(folder: Path, record: Recorder, count: int, start: int, backend: str) -> None:
+    """Check `count` programs, and record what became of them with the test's result."""
     tally = Tally()
 
-    @seed(start)
     @settings(
         max_examples=count,
         deadline=None,
-        derandomize=False,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],
+        backend=drawing_from(start),
     )
     @given(programs())
     def run(source: str) -> None:
@@ -76,25 +98,56 @@ def fuzz(folder: Path, count: int, start: int, backend: str = "eager") -> None:
 
     checked: Callable[[], None] = run
     checked()
-    tally.conclude(count * 4 // 5)
+    record("fuzz", f"seed {start}: {tally}")
+    tally.conclude(count)
 
 
-def test_random_programs(tmp_path: Path) -> None:
-    fuzz(tmp_path, 200, 1)
+def drawn(start: int) -> list[str]:
+    """Some programs of a seed."""
+    found: list[str] = []
+
+    @settings(max_examples=20, database=None, phases=[Phase.generate], backend=drawing_from(start))
+    @given(programs())
+    def run(source: str) -> None:
+        found.append(source)
+
+    drawing: Callable[[], None] = run
+    drawing()
+    return found
 
 
-def test_random_programs_with_tvm(tmp_path: Path) -> None:
-    fuzz(tmp_path, 4, 2, "tvm")
+def test_programs_depend_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = drawn(1)
+    # Hypothesis takes constants from modules that look like the user's, such as this one.
+    (tmp_path / "some_constants.py").write_text("FOUND = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("some_constants")
+    assert drawn(1) == first
+    assert len(set(first) | set(drawn(2))) > 35
+
+
+def test_random_programs(tmp_path: Path, record_property: Recorder) -> None:
+    fuzz(tmp_path, record_property, 200, 1, "eager")
+
+
+def test_random_programs_with_tvm(tmp_path: Path, record_property: Recorder) -> None:
+    fuzz(tmp_path, record_property, 4, 2, "tvm")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(10))
-def test_ten_thousand_random_programs(tmp_path: Path, start: int) -> None:
-    fuzz(tmp_path, 1000, 100 + start)
+@pytest.mark.parametrize("chunk", range(10))
+def test_ten_thousand_random_programs(
+    chunk: int, tmp_path: Path, record_property: Recorder, request: pytest.FixtureRequest
+) -> None:
+    start = request.config.getoption("--fuzz-seed")
+    if start is None:
+        start = secrets.randbelow(10**6)
+    fuzz(tmp_path, record_property, 1000, start + chunk, "eager")
 
 
+@pytest.mark.parametrize("backend", ["eager", "tvm"])
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parent / "corpus").glob("*.txt")), ids=lambda path: path.stem
 )
-def test_programs_that_once_failed(path: Path, tmp_path: Path) -> None:
-    assert not isinstance(check(path.read_text(), tmp_path), UnsupportedError)
+def test_programs_that_once_failed(path: Path, backend: str, tmp_path: Path) -> None:
+    assert not isinstance(check(path.read_text(), tmp_path, backend), UnsupportedError)

@@ -9,6 +9,9 @@ from tvm import relax, te, tirx
 
 from dyncc.backends.tvm.nodes import Node, argument_of, read, result_dtype, result_shape
 
+#: Indices of these types say for each element whether it is meant.
+_MASKS = (torch.bool, torch.uint8)
+
 
 def _broadcast(*shapes: torch.Size) -> tuple[int, ...]:
     """Return the shape that all shapes broadcast to."""
@@ -49,7 +52,7 @@ def index(node: Node, importer: Any) -> relax.Expr:
 
 def _gather(table: Node, places: dict[int, Node], node: Node, importer: Any) -> relax.Expr:
     """Index some axes of a table by tensors that are broadcast against each other."""
-    if any(index.meta["val"].dtype == torch.bool for index in places.values()):
+    if any(index.meta["val"].dtype in _MASKS for index in places.values()):
         raise TypeError("a boolean mask as an index gives a shape that depends on data")
     source = table.meta["val"]
     common = _broadcast(*(index.meta["val"].shape for index in places.values()))
@@ -98,11 +101,14 @@ def _is_one(extent: Any) -> bool:
 
 
 def index_put(node: Node, importer: Any) -> relax.Expr:
-    """A table with values put (or added) at some places of its leading axes."""
+    """A table with values put (or added) at some places of its leading axes, or under a mask."""
     table, indices, values = node.args[:3]
     count = len(indices)
-    if any(index is None or index.meta["val"].dtype == torch.bool for index in indices):
-        raise TypeError("index_put takes integer indices of the leading axes only")
+    given = [index for index in indices if index is not None]
+    if len(given) == 1 and given[0].meta["val"].dtype in _MASKS:
+        return _put_under_mask(node, importer, count - 1, given[0])
+    if len(given) < count or any(index.meta["val"].dtype in _MASKS for index in given):
+        raise TypeError("index_put takes integers for the leading axes, or one mask")
     emit = importer.block_builder.emit
     source = table.meta["val"]
     common = _broadcast(*(index.meta["val"].shape for index in indices))
@@ -119,6 +125,29 @@ def index_put(node: Node, importer: Any) -> relax.Expr:
     accumulate = bool(argument_of(node, 3, "accumulate", False))
     reduction = "add" if accumulate else "update"
     return emit(relax.op.scatter_nd(importer.env[table], places, updates, reduction))
+
+
+def _put_under_mask(node: Node, importer: Any, axis: int, mask: Node) -> relax.Expr:
+    """A table with the same values put (or added) wherever a mask of axes from `axis` on holds."""
+    table, _, values = node.args[:3]
+    dtype, shape = result_dtype(node), result_shape(node)
+    behind = len(shape) - axis - mask.meta["val"].dim()
+    content = values.meta["val"].shape
+    # The places under the mask are one axis of the values, which may be left out.
+    if len(content) > behind and content[-1 - behind] != 1:
+        raise TypeError("index_put under a mask takes values that are the same at each place")
+    emit = importer.block_builder.emit
+    updates = read(values, importer, dtype)
+    if len(content) > behind:
+        before = list(content[: -1 - behind])
+        after = list(content[len(content) - behind :])
+        updates = emit(relax.op.reshape(updates, [*before, *[1] * mask.meta["val"].dim(), *after]))
+    if argument_of(node, 3, "accumulate", False):
+        updates = emit(relax.op.add(importer.env[table], updates))
+    where = emit(
+        relax.op.reshape(read(mask, importer, "bool"), [*mask.meta["val"].shape, *[1] * behind])
+    )
+    return emit(relax.op.where(where, updates, importer.env[table]))
 
 
 def scatter_add(node: Node, importer: Any) -> relax.Expr:
