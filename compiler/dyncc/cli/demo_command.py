@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from dyncc.core.backends import BACKENDS
+
 HELP = "compile a trained early-exit network and classify digits with it"
 DESCRIPTION = """\
 Compile the early-exit network of dyncc_models, classify the held-back scikit-learn digits with the
@@ -13,7 +15,7 @@ artifact and with eager PyTorch, and print both side by side. Exit code 5 if the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("-o", "--output", default="out/digits.dyncc", metavar="DIR")
-    parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
+    parser.add_argument("--backend", default="tvm", choices=tuple(BACKENDS))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ Of a spiking network print the core, what was placed where, and what quantisatio
 language model for the overlay print what runs on the host and what on the overlay, the memory map,
 and how matrices were rounded.
 
-Regions that PyTorch runs are named with the reason, in the text, on the page and as JSON."""
+Regions that PyTorch runs are named with the reason, in the text, on the page and as JSON. An
+artifact of --backend auto lists each region with the back end that it got, and the time of a call in
+each."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
@@ -102,15 +104,26 @@ def run(arguments: argparse.Namespace) -> int:
             f"#   @{name}: {region['operations']} operations, {quantity(region['flops'], 'FLOP')}, "
             f"{quantity(region['bytes'], 'B')}, {called}"
             f"{f', run by PyTorch: {marked[name]}' if name in marked else ''}"
+            f"{_measured(region)}"
         )
     return 0
+
+
+def _measured(region: dict[str, Any]) -> str:
+    """The back end of a region and the times of all, for a line of text."""
+    choice = region["choice"]
+    if choice is None:
+        return ""
+    ranked = sorted(choice["seconds"].items(), key=lambda pair: pair[1])
+    times = ", ".join(f"{name} {seconds * 1e6:.3g} µs" for name, seconds in ranked)
+    return f"; {'pinned to ' if choice['pinned'] else ''}{choice['backend']} ({times})"
 
 
 def _region(program: Program, name: str) -> dict[str, Any]:
     """What there is to say of a region."""
     from dyncc.ir.cost import region_cost
     from dyncc.ir.hcfg import RegionCall
-    from dyncc.runtime.summary import in_torch
+    from dyncc.runtime.summary import choice, in_torch
 
     hcfg = program.hcfg
     ops = (op for block in hcfg.blocks.values() for op in block.ops)
@@ -121,4 +134,5 @@ def _region(program: Program, name: str) -> dict[str, Any]:
         "bytes": cost.bytes,
         "calls": sum(isinstance(op, RegionCall) and op.region == name for op in ops),
         "torch": in_torch(program).get(name),
+        "choice": choice(program, name),
     }

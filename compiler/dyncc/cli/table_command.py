@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from dyncc.core.backends import BACKENDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,7 +41,7 @@ TIMED = 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("-o", "--output", metavar="FILE.md", help="default: standard output")
-    parser.add_argument("--backend", default="tvm", choices=("tvm", "eager"))
+    parser.add_argument("--backend", default="tvm", choices=tuple(BACKENDS))
     parser.add_argument(
         "--depths", type=_depths, metavar="N,N", help="compile time of SkipNet with N layers"
     )

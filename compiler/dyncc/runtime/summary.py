@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from dyncc.runtime.program import Program, tensor_bytes
@@ -12,6 +13,20 @@ def in_torch(program: Program) -> dict[str, str]:
     if program.manifest["backend"] == "eager":
         return dict.fromkeys(program.hcfg.regions, "the back end is eager")
     return dict(program.manifest["report"].get("torch", {}))
+
+
+def runners(program: Program) -> dict[str, str]:
+    """The back end that runs each region, by name of the region."""
+    report = program.manifest["report"]
+    parts = report.get("parts", {program.manifest["backend"]: report})
+    found = {name: part for part in parts for name in parts[part].get("regions", {})}
+    return found | dict.fromkeys(in_torch(program), "eager")
+
+
+def choice(program: Program, region: str) -> dict[str, Any] | None:
+    """What ``--backend auto`` measured of a region, and what it chose; None if nothing."""
+    found: dict[str, Any] | None = program.manifest["report"].get("choices", {}).get(region)
+    return found
 
 
 def figures(program: Program) -> dict[str, Any]:
@@ -33,9 +48,12 @@ def summary(program: Program) -> str:
     """Blocks, sub-networks, weights and compile time of a program, in one line."""
     found = figures(program)
     by_torch = len(found["torch"]) if found["backend"] != "eager" else 0
+    shares = Counter(runners(program).values()) if found["backend"] == "auto" else Counter()
+    parts = ", ".join(f"{number} by {name}" for name, number in shares.most_common())
     return (
         f"{found['blocks']} blocks, {found['regions']} sub-networks"
         f"{f' ({by_torch} run by PyTorch)' if by_torch else ''}, "
         f"{found['edges']} edges, {found['weight_bytes'] / 1e6:.2f} MB of weights, "
         f"compiled in {found['seconds']:.1f} s for {found['backend']}"
+        f"{f' ({parts})' if parts else ''}"
     )
