@@ -17,10 +17,12 @@ from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
-from dyncc.ir.places import Places, settle
+from dyncc.ir.places import Places
+from dyncc.ir.settling import settle
 from dyncc.ir.sizes import Size, merged, parse_shape
 from dyncc.ir.types import Dim
-from dyncc.passes import run_passes
+from dyncc.passes import stages
+from dyncc.passes.share_weights import share_weights
 from dyncc.runtime import artifact
 from dyncc.runtime.program import Program
 
@@ -228,13 +230,16 @@ def _capture(
     )
     report("capture", 0, 1)
     captured = capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
-    program = run_passes(captured.program)
+    program, places = captured.program, captured.places
+    for _, after in stages(program):
+        program, places = after, settle(places, program, after)
     weights = {
         key: _array(key, tensor)
         for key, tensor in captured.weights.items()
         if key in program.weights
     }
-    return program, weights, settle(captured.places, captured.program, program)
+    program = share_weights(program, weights)
+    return program, {key: weights[key] for key in program.weights}, places
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:

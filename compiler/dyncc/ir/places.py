@@ -6,11 +6,11 @@ compare a block's parameters with the variables of the original source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-from dyncc.ir.hcfg import Branch, Hcfg, Jump, jumps
+from dyncc.ir.hcfg import Branch, Hcfg
 
 #: How to get at a value: the depth of a function activation and the name of a variable there, or
 #: ``attribute`` or ``external`` and the dotted name of module state; then item by item.
@@ -18,6 +18,34 @@ Path = tuple[Any, ...]
 
 #: A decision: file, line, 0-based column and source of the predicate.
 Decision = tuple[str, int, int, str]
+
+
+@dataclass(frozen=True)
+class Either:
+    """A decision that makes no difference, since both its ways lead to one place.
+
+    The artifact does not decide it. The source is led both ways all the same, to see whether that
+    is so.
+
+    Attributes
+    ----------
+    decision
+        Where the source decides.
+    ways
+        What is passed after it where it is true, and where it is false.
+    """
+
+    decision: Decision
+    ways: tuple[tuple[Passed, ...], tuple[Passed, ...]]
+
+
+#: What the source decides and the artifact does not.
+Passed: TypeAlias = "Decision | Either"
+
+
+def asked(passed: Passed) -> Decision:
+    """The decision at which the source asks."""
+    return passed.decision if isinstance(passed, Either) else passed
 
 
 @dataclass(frozen=True)
@@ -32,14 +60,15 @@ class Point:
         Whether it begins where a statement does, or a turn of a loop.
     passed
         Decisions that the block passes without a branch of its own, since their outcome was known
-        when it was compiled; only those that are a branch elsewhere.
+        when it was compiled, or makes no difference; of the former only those at which the
+        source asks, since they are a branch elsewhere.
     recursive
         Whether at run time there are more activations, on a stack; `functions` are the innermost.
     """
 
     functions: tuple[tuple[str, str], ...] = ()
     whole: bool = False
-    passed: tuple[Decision, ...] = ()
+    passed: tuple[Passed, ...] = ()
     recursive: bool = False
 
 
@@ -53,7 +82,7 @@ class Places:
 
     values: Mapping[str, Path] = field(default_factory=dict)
     blocks: Mapping[str, Point] = field(default_factory=dict)
-    edges: Mapping[tuple[str, int], tuple[Decision, ...]] = field(default_factory=dict)
+    edges: Mapping[tuple[str, int], tuple[Passed, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As lists and dicts."""
@@ -63,13 +92,13 @@ class Places:
                 name: {
                     "functions": [list(item) for item in point.functions],
                     "whole": point.whole,
-                    "passed": [list(item) for item in point.passed],
+                    "passed": [_passed_to_json(item) for item in point.passed],
                     "recursive": point.recursive,
                 }
                 for name, point in self.blocks.items()
             },
             "edges": [
-                [block, way, [list(item) for item in passed]]
+                [block, way, [_passed_to_json(item) for item in passed]]
                 for (block, way), passed in self.edges.items()
             ],
         }
@@ -83,13 +112,13 @@ class Places:
                 str(name): Point(
                     tuple((file, function) for file, function in point["functions"]),
                     bool(point["whole"]),
-                    tuple(_decision(item) for item in point["passed"]),
+                    tuple(_passed(item) for item in point["passed"]),
                     bool(point.get("recursive", False)),
                 )
                 for name, point in found["blocks"].items()
             },
             {
-                (str(block), int(way)): tuple(_decision(item) for item in passed)
+                (str(block), int(way)): tuple(_passed(item) for item in passed)
                 for block, way, passed in found["edges"]
             },
         )
@@ -98,6 +127,21 @@ class Places:
 def _decision(found: Any) -> Decision:
     file, line, column, text = found
     return str(file), int(line), int(column), str(text)
+
+
+def _passed(found: Any) -> Passed:
+    if isinstance(found, dict):
+        then, orelse = found["ways"]
+        ways = tuple(map(_passed, then)), tuple(map(_passed, orelse))
+        return Either(_decision(found["decision"]), ways)
+    return _decision(found)
+
+
+def _passed_to_json(passed: Passed) -> Any:
+    if isinstance(passed, Either):
+        ways = [[_passed_to_json(item) for item in way] for way in passed.ways]
+        return {"decision": list(passed.decision), "ways": ways}
+    return list(passed)
 
 
 def decision_of(branch: Branch) -> Decision | None:
@@ -117,60 +161,14 @@ def decisions(program: Hcfg) -> set[Decision]:
     return {decision for decision in found if decision is not None}
 
 
-def settle(places: Places, captured: Hcfg, program: Hcfg) -> Places:
-    """The places of `program`, which passes have made from `captured` with `places`.
-
-    Blocks that passes have joined or bypassed are followed to find what is passed on the way.
-    """
-    wanted = decisions(captured)
-    kept = {value.name for block in program.blocks.values() for value in block.params}
-    blocks: dict[str, Point] = {}
-    edges: dict[tuple[str, int], tuple[Decision, ...]] = {}
-    for name, block in program.blocks.items():
-        if name not in captured.blocks:
-            continue
-        passed, last = _follow(name, places, captured, program)
-        point = places.blocks.get(name, Point())
-        blocks[name] = replace(point, passed=_only(passed, wanted))
-        ways = jumps(captured.blocks[last].terminator)
-        if len(ways) != len(jumps(block.terminator)):
-            continue
-        for way, jump in enumerate(ways):
-            if jump.target not in program.blocks:
-                passed = _bypassed(jump, places, captured, program)
-                edges[name, way] = _only(passed, wanted)
-    values = {name: path for name, path in places.values.items() if name in kept}
-    return Places(values, blocks, edges)
-
-
-def _only(passed: list[Decision], wanted: set[Decision]) -> tuple[Decision, ...]:
-    return tuple(decision for decision in passed if decision in wanted)
-
-
-def _follow(name: str, places: Places, captured: Hcfg, program: Hcfg) -> tuple[list[Decision], str]:
-    """What a block and those joined to it pass, and the last of them."""
-    passed = list(places.blocks.get(name, Point()).passed)
-    for target in _onward(name, captured):
-        if target in program.blocks:
-            break
-        passed += places.blocks.get(target, Point()).passed
-        name = target
-    return passed, name
-
-
-def _onward(name: str, program: Hcfg) -> Iterator[str]:
-    """The blocks that follow by jumps alone."""
-    seen = {name}
-    while isinstance(onward := program.blocks[name].terminator, Jump) and onward.target not in seen:
-        name = onward.target
-        seen.add(name)
-        yield name
-
-
-def _bypassed(jump: Jump, places: Places, captured: Hcfg, program: Hcfg) -> list[Decision]:
-    passed = list(places.blocks.get(jump.target, Point()).passed)
-    for target in _onward(jump.target, captured):
-        if target in program.blocks:
-            break
-        passed += places.blocks.get(target, Point()).passed
-    return passed
+def idle(places: Places) -> set[Decision]:
+    """Where the source decides what makes no difference."""
+    pending = [item for point in places.blocks.values() for item in point.passed]
+    pending += [item for passed in places.edges.values() for item in passed]
+    found: set[Decision] = set()
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Either):
+            found.add(item.decision)
+            pending += [*item.ways[0], *item.ways[1]]
+    return found

@@ -19,11 +19,13 @@ from dyncc.ir.hcfg import (
     operand_values,
     tree_leaves,
 )
-from dyncc.ir.hostops import EFFECTS
+from dyncc.ir.hostops import EFFECTS, MATH_TO_FLOAT
 
 #: Host operations that may raise; they stay, as they do in eager Python.
 _MAY_RAISE = frozenset(
     {
+        *(f"math.{name}" for name in (*MATH_TO_FLOAT, "floor", "ceil", "trunc")),
+        "float", "round",
         "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "position", "range.len",
         "int", "list.push", "list.get", "list.set", "list.pop", "list.min", "list.max",
         "list.slice",
@@ -46,7 +48,8 @@ def drop_dead_values(program: Hcfg) -> Hcfg:
     changed = True
     while changed:
         before = len(needed)
-        for block in program.blocks.values():
+        # Against the direction of values, so that one turn does for all but loops.
+        for block in reversed(program.blocks.values()):
             _mark(program, block, needed, acting)
         changed = len(needed) != before
     blocks = {

@@ -1,26 +1,16 @@
-"""Joins a block with the one it jumps to, where nothing else goes there."""
+"""Joins a block with the one it jumps to, where nothing else goes there.
+
+What entering a block costs, about a microsecond, is saved. A block calls at most one region, so two
+that each call one stay apart: `dyncc verify` compares between them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 
-from dyncc.ir.hcfg import (
-    Block,
-    BlockOp,
-    Branch,
-    Hcfg,
-    Jump,
-    Operand,
-    Raise,
-    RegionCall,
-    Return,
-    Terminator,
-    Value,
-    map_jumps,
-    map_leaves,
-)
+from dyncc.ir.hcfg import Block, Hcfg, Jump, RegionCall, Value
+from dyncc.passes.renaming import renamed_op, renamed_terminator
 
 
 def merge_blocks(program: Hcfg) -> Hcfg:
@@ -48,44 +38,10 @@ def _calls(block: Block) -> int:
 
 def _join(block: Block, after: Block, args: tuple[Value, ...]) -> Block:
     values = dict(zip(after.params, args, strict=True))
-    ops = tuple(_rename_op(op, values) for op in after.ops)
+    ops = tuple(renamed_op(op, values) for op in after.ops)
     return replace(
         block,
         ops=(*block.ops, *ops),
-        terminator=_rename(after.terminator, values),
+        terminator=renamed_terminator(after.terminator, values),
         loc=block.loc if block.ops else after.loc,
     )
-
-
-def _rename_op(op: BlockOp, values: Mapping[Value, Value]) -> BlockOp:
-    if isinstance(op, RegionCall):
-        return replace(op, args=tuple(values.get(arg, arg) for arg in op.args))
-    return replace(op, args=tuple(_operand(arg, values) for arg in op.args))
-
-
-def _operand(operand: Operand, values: Mapping[Value, Value]) -> Operand:
-    if isinstance(operand, Value):
-        return values.get(operand, operand)
-    if isinstance(operand, tuple):
-        return tuple(_operand(part, values) for part in operand)
-    return operand
-
-
-def _rename(terminator: Terminator, values: Mapping[Value, Value]) -> Terminator:
-    def jump(edge: Jump) -> Jump:
-        return Jump(edge.target, tuple(values.get(arg, arg) for arg in edge.args))
-
-    terminator = map_jumps(terminator, jump)
-    match terminator:
-        case Branch(condition):
-            return replace(terminator, condition=values.get(condition, condition))
-        case Return(result, state):
-            return replace(
-                terminator,
-                result=map_leaves(result, values),
-                state=tuple((name, map_leaves(tree, values)) for name, tree in state),
-            )
-        case Raise(_, args):
-            return replace(terminator, args=tuple(_operand(part, values) for part in args))
-        case Jump():
-            return terminator

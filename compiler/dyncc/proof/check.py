@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -15,10 +16,11 @@ from torch import nn
 
 from dyncc.core.errors import MismatchError
 from dyncc.ir.hcfg import Branch, Jump
-from dyncc.ir.places import Decision, decision_of, decisions
+from dyncc.ir.places import Decision, decision_of, decisions, idle
 from dyncc.proof.exchange import asking
 from dyncc.proof.findings import Proof, Runs
 from dyncc.proof.hooks import Impossible, Stop
+from dyncc.proof.locate import module_state
 from dyncc.proof.paths import SEVERAL, Edge, Graph, Script, branches
 from dyncc.proof.replay import Replay
 from dyncc.proof.source import Asked
@@ -58,6 +60,7 @@ class Prover:
         self._replay: Replay | None = None
         self._asking: set[Decision] = set()
         self._led: set[str] = set()
+        self._idle: Counter[Decision] = Counter()
         self._changing = {slot.name for slot in program.hcfg.state}
 
     @contextmanager
@@ -72,7 +75,8 @@ class Prover:
             and self._program.places.blocks[name].whole
             and self._entered_by_jump(name)
         ]
-        with asking(decisions(hcfg), heads, _asked(self), self._module) as self._asking:
+        every = decisions(hcfg) | idle(self._program.places)
+        with asking(every, heads, _asked(self), self._module) as self._asking:
             self._led = {
                 name
                 for name, block in hcfg.blocks.items()
@@ -125,9 +129,18 @@ class Prover:
         limit = max(2000, PATIENCE * len(self._program.hcfg.blocks))
         if policy is natural:
             limit = MAX_STEPS
+        before = torch.get_rng_state()
         trace = follow(self._program, *there, policy, limit)
+        torch.set_rng_state(before)  # both draw the same numbers
         replay = Replay(
-            self._program, trace, module, name, runs.tally, self._asking, self._tolerance
+            self._program,
+            trace,
+            module,
+            name,
+            runs.tally,
+            self._asking,
+            _own_way if policy is natural else self._other_way,
+            self._tolerance,
         )
         replay.arguments = _arguments(self._program, here)
         versions = {key: tensor._version for key, tensor in _tensors(module)}
@@ -154,6 +167,12 @@ class Prover:
         self._count(trace, error, runs)
         return trace
 
+    def _other_way(self, decision: Decision, truth: bool) -> bool:
+        """At a decision that makes no difference: one way, and the other when it comes again."""
+        del truth
+        self._idle[decision] += 1
+        return self._idle[decision] % 2 == 0
+
     def _count(self, trace: Trace, error: Exception | None, runs: Runs) -> None:
         if error is not None and not trace.raises(self._program.hcfg):
             runs.infeasible += 1
@@ -172,7 +191,7 @@ class Prover:
             difference(here, there, "arguments", *self._tolerance)
             for key, value in self._program.state().items():
                 found = torch.from_numpy(value) if hasattr(value, "dtype") else value
-                difference(_state(module, key), found, key, *self._tolerance)
+                difference(module_state(module, key), found, key, *self._tolerance)
         except MismatchError as problem:
             raise MismatchError(
                 f"{name}, after the call: {problem.where}: {problem.message}", hint=problem.hint
@@ -329,6 +348,12 @@ def prove(
     return Prover(module, program, rtol, atol).prove(examples, seed, wander, progress)
 
 
+def _own_way(decision: Decision, truth: bool) -> bool:
+    """The way that the source goes by itself."""
+    del decision
+    return truth
+
+
 def _asked(prover: Prover) -> Asked:
     """What the source calls: the run that is going on, or Python's own way between runs."""
 
@@ -347,13 +372,6 @@ def _asked(prover: Prover) -> Asked:
 
 def _tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
-
-
-def _state(module: nn.Module, name: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _arguments(program: Program, example: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +13,7 @@ from torch import nn
 
 from dyncc.core.errors import MismatchError
 from dyncc.ir.hcfg import Branch, Hcfg, Jump
-from dyncc.ir.places import Decision, Places, Point, decision_of
+from dyncc.ir.places import Decision, Either, Passed, Places, Point, asked, decision_of
 from dyncc.proof.hooks import Impossible, Operand, Stop, Turns, file_of
 from dyncc.proof.locate import Missing, locate, pick, shaped, tensors, variable
 from dyncc.proof.trace import Step, Trace
@@ -74,6 +74,8 @@ class Replay:
         Where to count.
     asking
         The decisions that the source asks for.
+    choose
+        Given a decision that makes no difference and its truth in the source, the way to go.
     tolerance
         Relative and absolute.
     """
@@ -86,6 +88,7 @@ class Replay:
         name: str,
         tally: Tally,
         asking: set[Decision],
+        choose: Callable[[Decision, bool], bool],
         tolerance: tuple[float, float],
     ) -> None:
         self._program = program
@@ -96,9 +99,10 @@ class Replay:
         self._name = name
         self._tally = tally
         self._asking = asking
+        self._choose = choose
         self._rtol, self._atol = tolerance
         self._at = 0
-        self._passed: list[Decision] = []
+        self._passed: list[Passed] = []
         # After an edge from which passes removed blocks, what these did is still to come.
         self._arriving = False
         self._doubt: MismatchError | None = None
@@ -109,7 +113,21 @@ class Replay:
     # -- where the artifact is -----------------------------------------------------------------
 
     def _point(self, block: str) -> Point:
-        return self._places.blocks.get(block, Point())
+        point = self._places.blocks.get(block, Point())
+        return replace(point, passed=self._asked(point.passed)) if point.passed else point
+
+    def _on_edge(self, block: str, way: int) -> tuple[Passed, ...]:
+        return self._asked(self._places.edges.get((block, way), ()))
+
+    def _asked(self, passed: Sequence[Passed]) -> tuple[Passed, ...]:
+        """Those for which the source asks; of others it is not known when they have passed."""
+        found: list[Passed] = []
+        for item in passed:
+            if asked(item) in self._asking:
+                found.append(item)
+            elif isinstance(item, Either) and item.ways[0] == item.ways[1]:
+                found += self._asked(item.ways[0])
+        return tuple(found)
 
     @property
     def _block(self) -> Any:
@@ -137,7 +155,7 @@ class Replay:
         self._at += 1
         if self._at >= len(self._trace.steps):
             return
-        self._passed += self._places.edges.get((block, way), ())
+        self._passed += self._on_edge(block, way)
         self._passed += self._point(self._block.name).passed
         self._doubt = None
 
@@ -184,7 +202,7 @@ class Replay:
                 break
             if self._trace.cut and at + 2 >= len(self._trace.steps):
                 raise Impossible
-            passed += self._places.edges.get((step.block, self._way(at)), ())
+            passed += self._on_edge(step.block, self._way(at))
             at += 1
             passed += self._point(self._trace.steps[at].block).passed
         if self._trace.cut and at + 1 >= len(self._trace.steps):
@@ -203,19 +221,31 @@ class Replay:
     ) -> bool:
         """The way that a test in `frame` is to go."""
         decision = (file_of(frame), line, column, text)
-        return self.ask(frame, bool(value), decision, operands)
+        return self.ask(frame, bool(value), decision, operands, free=True)
 
     def ask(
-        self, frame: FrameType, truth: bool, decision: Decision, operands: Sequence[Any] = ()
+        self,
+        frame: FrameType,
+        truth: bool,
+        decision: Decision,
+        operands: Sequence[Any] = (),
+        free: bool = False,
     ) -> bool:
-        """The way to go at a decision whose condition is `truth` in the source."""
+        """The way to go at a decision whose condition is `truth` in the source.
+
+        With `free`, the source can go the other way also where the artifact does not decide.
+        """
         while True:
             if self._passed:
                 if len(self._passed) <= len(self._point(self._block.name).passed):
                     self._arrive()
                 # Any other decision than the next that is passed is none that the artifact knows.
-                if self._passed[0] == decision:
-                    self._passed.pop(0)
+                if asked(self._passed[0]) != decision:
+                    return truth
+                found = self._passed.pop(0)
+                if isinstance(found, Either):
+                    truth = self._choose(decision, truth) if free else truth
+                    self._passed[:0] = self._asked(found.ways[0 if truth else 1])
                 return truth
             if not self._is_jump():
                 break
@@ -248,12 +278,19 @@ class Replay:
             if not self._silent(at):
                 return None
             passed = (
-                *self._places.edges.get((block, self._way(at)), ()),
+                *self._on_edge(block, self._way(at)),
                 *self._point(self._trace.steps[at + 1].block).passed,
             )
             if passed:
-                return passed[0]
+                return asked(passed[0])
         return None
+
+    def _passes(self, decision: Decision) -> bool:
+        """Whether the decision that is passed next begins like this one."""
+        found = asked(self._passed[0]) if self._passed else self._next_passed()
+        return found is not None and (
+            found[:3] == decision[:3] and found[3].startswith(decision[3])
+        )
 
     def _is_tie(self, operands: Sequence[Any]) -> bool:
         try:
@@ -265,7 +302,8 @@ class Replay:
     def operand(self, frame: FrameType, value: Any, line: int, column: int, text: str) -> Any:
         """An operand of ``and`` or ``or`` that decides."""
         plain = self.plain(value)
-        truth = self.ask(frame, bool(plain), (file_of(frame), line, column, text))
+        decision = (file_of(frame), line, column, text)
+        truth = self.ask(frame, bool(plain), decision, free=True)
         return Operand(plain, truth)
 
     @staticmethod
@@ -289,7 +327,7 @@ class Replay:
     ) -> Any:
         """The item, or its position, that the artifact chose by trying one after the other."""
         decision = (file_of(frame), line, column, text)
-        if not self._expects(decision, whole=False):
+        if not self._expects(decision, whole=False) and not self._passes(decision):
             return container[index] if load else index
         if isinstance(container, dict):
             keys = [key for key in container if isinstance(key, bool | int | float)]
