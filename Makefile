@@ -8,6 +8,8 @@
 #   make bitstream BOARD=icebreaker   the spiking core for a board, see dyncc hw list;
 #                 DESIGN=skipopu for the overlay, on BOARD=ulx3s_85f
 #   make table    compile all networks and write docs/networks.md
+#   make bench    measure DyCL's nine networks and single operations beside PyTorch, torch.compile and
+#                 ONNX Runtime, and write docs/benchmarks.md: 20 minutes on a machine that is idle
 #   make cases    compile code of other packages and write docs/cases.md
 #   make clean    remove .venv and everything that was made
 #
@@ -33,7 +35,7 @@ GET_PYTHON := Install Python 3.11 or newer, or name one: make PYTHON=python3.12
 SOURCES := compiler hw sim models tests
 
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-llm bitstream test lint table cases clean
+.PHONY: help demo demo-llm bitstream test lint table bench cases clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -62,6 +64,12 @@ lint: $(READY)
 table: $(READY)
 	$(BIN)/dyncc table --output docs/networks.md
 	$(BIN)/dyncc table --depths 38,74,110 --output docs/networks.md
+
+bench: $(READY)
+	$(BIN)/dyncc bench dyncc_models.dycl --seconds 10 -o benchmarks/results/networks.json
+	$(BIN)/dyncc bench --operators --seconds 10 -o benchmarks/results/operators.json
+	$(BIN)/dyncc bench benchmarks/results/networks.json benchmarks/results/operators.json \
+	    --page docs/benchmarks.md
 
 cases: $(READY)
 	$(BIN)/python tests/cases/table.py

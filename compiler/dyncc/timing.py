@@ -24,9 +24,20 @@ def median_seconds(
     time.sleep(settle)
     for _ in range(warm_ups):
         task()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        task()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(seconds_of(task) for _ in range(repeats))
+
+
+def seconds_of(task: Callable[[], object]) -> float:
+    """Wall time of one call in seconds."""
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def times_within(task: Callable[[], object], seconds: float) -> list[float]:
+    """Wall times in seconds of calls that are begun within some seconds; at least one."""
+    end = time.perf_counter() + seconds
+    times = [seconds_of(task)]
+    while time.perf_counter() < end:
+        times.append(seconds_of(task))
+    return times

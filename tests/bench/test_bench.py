@@ -20,6 +20,7 @@ from dyncc.bench.results import batches_of, summary
 from dyncc.bench.session import FEWEST, Session, Settings
 from dyncc.cli import main
 from dyncc.core.errors import InputError
+from dyncc.driver import compile
 
 SETTINGS = Settings(threads=1, seconds=0.0)
 
@@ -76,8 +77,14 @@ def test_peers_that_fail_are_shown_with_their_message() -> None:
     assert peer["status"] == "failed"
     assert "data-dependent" in peer["message"]
     shown = tables.failures(measured()).markdown()
-    assert "torch.export | failed | GuardOnDataDependentSymNode: " in shown
+    assert "torch.export | failed | `GuardOnDataDependentSymNode: " in shown
     assert "torch.export" not in tables.speed(measured(), 1, "dyncc eager").head
+
+
+def test_cells_hold_what_would_end_them() -> None:
+    table = tables.Table(("a", "b"), (("`x | y < z`", "1 < 2 | *3*"),))
+    assert table.markdown().splitlines()[2] == "| `x \\| y < z` | 1 &lt; 2 \\| *3* |"
+    assert "<td class=words>x | y &lt; z</td><td>1 &lt; 2 | 3</td>" in table.html()
 
 
 def test_the_summary_is_that_of_the_rounds() -> None:
@@ -170,6 +177,26 @@ def test_a_network_that_does_not_run_has_no_peers(tmp_path: Path) -> None:
         subject = session.measure("broken", str(file))
     assert subject["peers"] == []
     assert "not today" in subject["problem"]
+
+
+def test_an_artifact_is_measured_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact, file = tmp_path / "exits.dyncc", tmp_path / "record.json"
+    example = networks.example_inputs()
+    compile(networks.build(), example, artifact, "eager", source={"model": networks.__file__})
+    options = ["--peers", "eager", "--paths", "1", "--batch", "1", "--seconds", "0.01"]
+    options += ["--threads", "1", "--json", "-o", str(file)]
+    assert main(["bench", str(artifact), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == record.read(file)
+    (subject,) = found["subjects"]
+    assert subject["name"] == "exits.dyncc"
+    assert [(peer["name"], peer["status"]) for peer in subject["peers"]] == [
+        ("dyncc eager", "ok"), ("eager", "ok"),
+    ]  # fmt: skip
+    assert len(subject["cases"]) == 1
+    assert found["settings"]["threads"] == 1
 
 
 class _Echo:

@@ -43,8 +43,8 @@ def export_path(
     arguments
         Of the call.
     file
-        Where to write it. Weights stand in a file beside it, for they may be greater than the 2 GB
-        that one file can hold.
+        Where to write it. All but small weights stand in a file beside it, for they may be greater
+        than the 2 GB that one file can hold.
     """
     first = _First()
     positional, named = tensors(arguments)
@@ -63,7 +63,5 @@ def export_path(
     )
     del graph.input[:]
     graph.input.extend(kept)
-    onnx.save_model(
-        model, file, save_as_external_data=True, location=f"{file.stem}.weights", size_threshold=0
-    )
+    onnx.save_model(model, file, save_as_external_data=True, location=f"{file.stem}.weights")
     return len(graph.node)

@@ -6,8 +6,9 @@ import base64
 import html
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +56,16 @@ class Part:
         Of the headline; 0 if it is none.
     text
         Of the headline or the paragraph, or what a figure shows.
+    figure
+        Draws the figure.
     name
-        Of the figure's file, without an ending.
+        Of the figure's file, without an ending; figures without one are in HTML only.
     """
 
     text: str = ""
     level: int = 0
     table: Table | None = None
-    figure: Figure | None = None
+    figure: Callable[[], Figure] | None = None
     name: str = ""
 
 
@@ -85,7 +88,7 @@ def _networks(record: Record) -> Iterator[Part]:
         yield Part("One input at a time" if batch == 1 else f"Batches of {batch}", 3)
         name = "benchmarks" if batch == 1 else f"benchmarks-batch{batch}"
         title = f"Time of each peer over that of {tables.main_name(record)}, for each network"
-        yield Part(title, figure=plots.overview(record, batch), name=name)
+        yield Part(title, figure=partial(plots.overview, record, batch), name=name)
         yield Part(table=tables.goals(record, batch))
         for ours in tables.our_names(record):
             yield Part(
@@ -101,7 +104,7 @@ def _networks(record: Record) -> Iterator[Part]:
     yield Part(_MEMORY)
     yield Part(
         "Peak memory of each peer, for each network",
-        figure=plots.memory(record),
+        figure=partial(plots.memory, record),
         name="benchmarks-memory",
     )
     for fact in tables.FACTS:
@@ -114,10 +117,13 @@ def _networks(record: Record) -> Iterator[Part]:
         yield Part(subject["name"], 4)
         timed = sum(case["batch"] == 1 for case in subject["cases"])
         stand = "" if timed == subject["paths"] else f", of which {timed} are timed for all"
-        yield Part(f"{subject['inputs']} inputs take {subject['paths']} paths{stand}.")
+        yield Part(
+            f"{tables.many(subject['inputs'], 'input')}, "
+            f"{tables.many(subject['paths'], 'path')}{stand}."
+        )
         yield Part(
             f"Time of each peer for each path of {subject['name']}",
-            figure=plots.paths(record, subject),
+            figure=partial(plots.paths, record, subject),
         )
         yield Part(table=tables.paths(subject, record))
 
@@ -164,7 +170,7 @@ def write_figures(records: Sequence[Record], folder: Path) -> list[Path]:
     for part in parts(records):
         if part.figure is not None and part.name:
             files.append(folder / f"{part.name}.svg")
-            save(part.figure, files[-1])
+            save(part.figure(), files[-1])
     return files
 
 
@@ -180,8 +186,8 @@ img { width: 100%; background: #ffffff; border: 1px solid var(--line); border-ra
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; margin: .8rem 0; white-space: nowrap; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-td:last-child { white-space: normal; }
+.words { text-align: left; }
+.words:last-child { white-space: normal; min-width: 24rem; }
 tbody tr:nth-child(even) { background: color-mix(in srgb, var(--ink) 4%, transparent); }
 code { font-size: 90%; }
 """
@@ -198,7 +204,7 @@ def page(records: Sequence[Record]) -> str:
         elif part.figure is None:
             body.append(f"<p>{_inline(part.text)}</p>\n")
         else:
-            source = base64.b64encode(_svg(part.figure)).decode()
+            source = base64.b64encode(_svg(part.figure())).decode()
             body.append(
                 f'<img alt="{html.escape(part.text)}" src="data:image/svg+xml;base64,{source}">\n'
             )

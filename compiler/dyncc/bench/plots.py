@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from dyncc.bench.results import batches_of, ratios, running
-from dyncc.bench.tables import Record, Subject, main_name, peer_names, state
+from dyncc.bench.tables import Record, Subject, main_name, peer_names
 from dyncc.core.figures import blank
 
 if TYPE_CHECKING:
@@ -48,14 +48,12 @@ def overview(record: Record, batch: int) -> Figure:
             low, high = ratio.quarters
             axes.plot((low, high), (place, place), color=styles[name]["color"], linewidth=1.2)
             axes.plot(ratio.median, place, linestyle="", markersize=6, **styles[name])
-        if missing := _missing(subject, ours):
-            axes.text(
-                1.01, row, missing, transform=axes.get_yaxis_transform(), fontsize=7, va="center",
-                color="0.35",
-            )  # fmt: skip
+        _lost(axes, row, subject, styles)
         if row:
             axes.axhline(row - 0.5, color=_FAINT, linewidth=0.5)
     axes.axvline(1, color="0.2", linewidth=1)
+    if any(peer["status"] != "ok" for subject in subjects for peer in subject["peers"]):
+        axes.text(1.02, -0.55, "does not run", transform=axes.get_yaxis_transform(), fontsize=8)
     axes.set_xscale("log")
     axes.set_yticks(range(len(subjects)), [subject["name"] for subject in subjects])
     axes.set_ylim(len(subjects) - 0.5, -0.5)
@@ -71,13 +69,14 @@ def _spread(count: int) -> numpy.ndarray:
     return (numpy.arange(count) - (count - 1) / 2) * min(0.14, 0.8 / max(count, 1))
 
 
-def _missing(subject: Subject, ours: str) -> str:
-    """What cannot be shown of a subject, in words."""
-    if state(subject, ours) != "ok":
-        return f"{ours}: {state(subject, ours) or 'failed'}"
+def _lost(axes: Axes, row: int, subject: Subject, styles: Mapping[str, Mapping[str, Any]]) -> None:
+    """Right of the plot, hollow marks of the peers that do not run the subject."""
     lost = [peer["name"] for peer in subject["peers"] if peer["status"] != "ok"]
-    short = [name.replace("ONNX Runtime, ", "ORT ") for name in lost]
-    return f"no: {', '.join(short)}" if short else ""
+    for index, name in enumerate(lost):
+        axes.plot(
+            1.03 + 0.03 * index, row, transform=axes.get_yaxis_transform(), clip_on=False,
+            linestyle="", markersize=6, fillstyle="none", **styles[name],
+        )  # fmt: skip
 
 
 def _ratio_axis(axes: Axes) -> None:
@@ -120,12 +119,12 @@ def paths(record: Record, subject: Subject) -> Figure:
             axes.axhline(row - 0.5, color=_FAINT, linewidth=0.5)
     axes.set_xscale("log")
     labels = [
-        f"{case['name']} ({case['weight']:.0%})"
+        f"{case['name'].replace('`', '')} ({case['weight']:.0%})"
         if case["batch"] == 1
         else f"batch {case['batch']}, {case['name']}"
         for case in cases
     ]
-    axes.set_yticks(range(len(cases)), labels)
+    axes.set_yticks(range(len(cases)), labels, fontsize=8)
     axes.set_ylim(len(cases) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(axis="x", which="both", color=_FAINT, linewidth=0.4)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dyncc.bench.arguments import Arguments, leaves
 from dyncc.bench.peers.base import Contestant, Leaves, Peer
+from dyncc.timing import times_within
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,9 +75,9 @@ class Runner:
         """The leaves of all answers, which of them they are, and the seconds it took."""
         item = self._loaded[key]
         started = time.perf_counter()
-        answers = [item.contestant.answer([each])[0] for each in item.prepared]
-        seconds = time.perf_counter() - started
-        return [leaves(each) for each in answers], item.contestant.leaves, seconds
+        # Copied at once: a peer may write its next result where this one is.
+        answers = [leaves(item.contestant.answer([each])[0]) for each in item.prepared]
+        return answers, item.contestant.leaves, time.perf_counter() - started
 
     def time(self, key: str, batches: Sequence[Sequence[int]], seconds: float) -> list[float]:
         """Answer batches again and again.
@@ -94,17 +95,16 @@ class Runner:
             Seconds that one batch took, one number for each time that all were answered.
         """
         item = self._loaded[key]
-        answer, clock = item.contestant.answer, time.perf_counter
+        answer = item.contestant.answer
         prepared = [[item.prepared[index] for index in batch] for batch in batches]
-        if item.last < _LONG:
-            answer(prepared[0])
-        times: list[float] = []
-        end = clock() + seconds
-        while not times or clock() < end:
-            started = clock()
+
+        def answer_all() -> None:
             for batch in prepared:
                 answer(batch)
-            times.append((clock() - started) / len(prepared))
+
+        if item.last < _LONG:
+            answer(prepared[0])
+        times = [whole / len(prepared) for whole in times_within(answer_all, seconds)]
         item.last = times[-1]
         return times
 

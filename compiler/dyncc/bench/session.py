@@ -59,8 +59,8 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """Variables that give every thread pool of a process the same number of threads."""
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")
-        return dict.fromkeys(names, str(self.threads))
+        pools = ("DYNCC", "TVM", "OMP", "MKL", "OPENBLAS")
+        return {f"{pool}_NUM_THREADS": str(self.threads) for pool in pools}
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,10 @@ class _Walk:
         while True:
             here: dict[Value, Any] = dict(zip(block.params, values, strict=True))
             for op in block.ops:
-                (self._call if isinstance(op, RegionCall) else self._host)(op, here)  # type: ignore[arg-type]
+                if isinstance(op, RegionCall):
+                    self._call(op, here)
+                else:
+                    self._host(op, here)
             terminator = block.terminator
             match terminator:
                 case Return(result):

@@ -13,7 +13,9 @@ from torch import nn
 
 from dyncc.bench.arguments import Arguments, mapped, to_array, to_tensor
 from dyncc.core.errors import ConfigError, ModelError
+from dyncc.ir.text import FORMAT
 from dyncc.modelfile import load_model
+from dyncc.runtime.artifact import MANIFEST, read_manifest
 
 #: What begins the reference of an operation of `dyncc.bench.operators`.
 OPERATOR = "operator:"
@@ -64,6 +66,28 @@ def open_source(reference: str) -> Source:
             )
         inputs = [example]  # type: ignore[list-item]
     return Source(model.module, [arguments(each) for each in inputs])
+
+
+def manifest_of(reference: str) -> dict[str, Any] | None:
+    """The manifest if a reference is the folder of an artifact, else None.
+
+    Raises
+    ------
+    ArtifactError
+        If the manifest is damaged.
+    ModelError
+        If it does not say which file the artifact was compiled from.
+    """
+    folder = Path(reference)
+    if not (folder / MANIFEST).is_file():
+        return None
+    found = read_manifest(folder, {"backend": str}, (), FORMAT)
+    if "model" not in found.get("source", {}):
+        raise ModelError(
+            f"{folder} does not say which file it came from",
+            hint="Measure the model file instead, or compile it with dyncc compile.",
+        )
+    return found
 
 
 def arguments(given: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:

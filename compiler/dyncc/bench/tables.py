@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts below a head; the first column is text, the others are numbers.
+    """Rows of texts below a head.
 
     Attributes
     ----------
@@ -34,24 +34,46 @@ class Table:
         Names of the columns.
     rows
         As many texts as there are columns; code stands between backquotes.
+    words
+        How many columns, from the left, hold words; the others hold numbers.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: int = 1
 
     def markdown(self) -> str:
         """As Markdown."""
-        lines = [self.head, ("---", *["--:"] * (len(self.head) - 1)), *self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+        sides = ["---" if index < self.words else "--:" for index in range(len(self.head))]
+        lines = [self.head, tuple(sides), *self.rows]
+        return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"
 
     def html(self) -> str:
         """As HTML."""
 
         def line(kind: str, parts: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{kind}>{_plain(part)}</{kind}>" for part in parts) + "</tr>"
+            sides = (" class=words" if index < self.words else "" for index in range(len(parts)))
+            cells = (
+                f"<{kind}{side}>{_plain(part)}</{kind}>"
+                for part, side in zip(parts, sides, strict=True)
+            )
+            return f"<tr>{''.join(cells)}</tr>"
 
         rows = "".join(line("td", row) for row in self.rows)
         return f"<table><thead>{line('th', self.head)}</thead><tbody>{rows}</tbody></table>\n"
+
+
+def _cell(text: str) -> str:
+    """A cell in Markdown: nothing in it may end the cell, or begin a tag outside of code."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(
+        part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts)
+    )
+
+
+def _code(text: str) -> str:
+    """A text that is shown as it is."""
+    return f"`{text.replace('`', chr(39))}`" if text else ""
 
 
 def _plain(text: str) -> str:
@@ -205,21 +227,17 @@ def facts(record: Record, fact: Fact) -> Table:
 def failures(record: Record) -> Table:
     """Peers that do not run, or give wrong results, with the first line of what they say."""
     rows = [
-        (f"`{subject['name']}`", peer["name"], peer["status"], _escaped(peer["message"]))
+        (f"`{subject['name']}`", peer["name"], peer["status"], _code(peer["message"]))
         for subject in record["subjects"]
         for peer in subject["peers"]
         if peer["status"] != "ok"
     ]
     rows += [
-        (f"`{subject['name']}`", "all", "failed", _escaped(subject["problem"]))
+        (f"`{subject['name']}`", "all", "failed", _code(subject["problem"]))
         for subject in record["subjects"]
         if not subject["peers"]
     ]
-    return Table(("", "Peer", "Result", "Message"), tuple(rows))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("*", "\\*")
+    return Table(("", "Peer", "Result", "Message"), tuple(rows), words=4)
 
 
 def paths(subject: Subject, record: Record) -> Table:
@@ -241,12 +259,13 @@ def notes(record: Record) -> Iterator[str]:
             found = peer["notes"]
             if "graph_breaks" not in found:
                 continue
-            what = f"{_many(found['graph_breaks'], 'break')} of the graph"
+            what = f"{many(found['graph_breaks'], 'break')} of the graph"
             rest = "all of it runs in eager PyTorch"
             if found["graphs"]:
-                rest = f"{_many(found['graphs'], 'graph')} compiled"
+                rest = f"{many(found['graphs'], 'graph')} compiled"
             yield f"`{subject['name']}`: {peer['name']}: {what}, {rest}"
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """A count with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -15,10 +15,10 @@ from dyncc.bench import paths
 from dyncc.bench.arguments import Arguments, leaves
 from dyncc.bench.opened import Opened
 from dyncc.bench.peers.base import Leaves, Peer, Subject
-from dyncc.bench.subjects import Source, answer_of, open_source, tensors
+from dyncc.bench.subjects import Source, answer_of, manifest_of, open_source, tensors
 from dyncc.core.errors import DynccError, MismatchError
 from dyncc.driver import compile
-from dyncc.runtime.artifact import MANIFEST, WEIGHTS, load
+from dyncc.runtime.artifact import WEIGHTS
 from dyncc.verification import ATOL, RTOL, difference
 
 
@@ -51,9 +51,9 @@ class Workshop:
         most_paths, most_inputs
             How many paths are timed, and how many inputs of each.
         """
-        artifact = Path(reference) if (Path(reference) / MANIFEST).is_file() else None
-        if artifact is not None:
-            reference = load(artifact).manifest["source"]["model"]
+        artifact = None
+        if (manifest := manifest_of(reference)) is not None:
+            artifact, reference = Path(reference), manifest["source"]["model"]
         source = open_source(reference)
         (self._folder / key).mkdir(parents=True, exist_ok=True)
         torch.save(source.module.state_dict(), self._weights(key))

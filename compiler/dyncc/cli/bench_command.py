@@ -87,11 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
-    from dyncc.bench import record as records
-
     found = _records(arguments)
-    if arguments.output is not None:
-        records.write(found[0], arguments.output)
     if arguments.json:
         print(json.dumps(found[0] if len(found) == 1 else found, indent=1))
     else:
@@ -139,23 +135,27 @@ def _records(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """The record of a measurement."""
+    import shlex
     import sys
 
     from dyncc.bench import record as records
     from dyncc.bench.session import Session
     from dyncc.cli.progress import progress
 
-    settings, peers = _settings(arguments), _peers(arguments)
+    settings = _settings(arguments)
     operators = arguments.operators is not None
-    command = " ".join(("dyncc", *sys.argv[1:]))
+    command = shlex.join(("dyncc", *sys.argv[1:]))
     record = records.begin("operators" if operators else "networks", command, settings)
     with progress() as report:
         subjects = list(_subjects(arguments))
         # Operators share processes; networks get new ones, whose memory can be told apart.
         for group in [subjects] if operators else [[each] for each in subjects]:
+            peers = _peers(arguments, group[0][1])
             with Session(peers, settings, report).running() as session:
                 for name, reference in group:
                     records.add(record, session.measure(name, reference))
+                    if arguments.output is not None:  # what takes long may be interrupted
+                        records.write(record, arguments.output)
     return record
 
 
@@ -173,9 +173,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(threads, arguments.batch, arguments.seconds, arguments.paths)
 
 
-def _peers(arguments: argparse.Namespace) -> list[Peer]:
-    """Dyncc with each back end that was asked for, then the others."""
+def _peers(arguments: argparse.Namespace, reference: str) -> list[Peer]:
+    """Dyncc with each back end that was asked for, or that of an artifact, then the others."""
     from dyncc.bench.peers import PEERS, named, ours
+    from dyncc.bench.subjects import manifest_of
     from dyncc.core.backends import BACKENDS
     from dyncc.core.errors import ConfigError
 
@@ -189,6 +190,8 @@ def _peers(arguments: argparse.Namespace) -> list[Peer]:
                 raise ConfigError(
                     f"there is no {what} {name!r}", hint=f"Choose from {', '.join(known)}."
                 )
+    if (manifest := manifest_of(reference)) is not None:
+        backends = [manifest["backend"]]
     others = [peer for name in arguments.peers for peer in named(name)]
     if arguments.operators is not None:
         # Without control flow a static path is all there is to a graph.

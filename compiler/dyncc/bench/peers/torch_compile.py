@@ -18,6 +18,7 @@ class TorchCompile(Peer):
 
     name = "torch.compile"
     needs_module = True
+    patience = 600.0  # each way around a graph break is compiled by itself
     imports = ("torch",)
 
     def build(self, subject: Subject, folder: Path) -> Mapping[str, Any]:
