@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("project")
     (path / "models").symlink_to(ROOT / "models")
     (path / "hw").symlink_to(ROOT / "hw")
+    (path / "examples").symlink_to(ROOT / "examples")
     (path / "out").mkdir()
     return path
 
@@ -49,7 +50,12 @@ def test_commands_of_the_readme(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "least"),
-    [("neurocorex-tutorial.md", 5), ("neurocorex-cluster.md", 1), ("skipopu-board.md", 3)],
+    [
+        ("neurocorex-tutorial.md", 5),
+        ("neurocorex-cluster.md", 1),
+        ("skipopu-board.md", 3),
+        ("export.md", 2),
+    ],
 )
 def test_tutorials(folder: Path, page: str, least: int) -> None:
     """Commands and programs of a page, in their order."""

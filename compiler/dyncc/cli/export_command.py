@@ -17,15 +17,15 @@ Make of an artifact something that runs without Python. Formats:
 
 {formats}
 
-A library needs TVM's runtime (libtvm_runtime.so and libtvm_ffi.so, which the wheels apache-tvm and
-apache-tvm-ffi carry): beside it, or where the loader looks for libraries. Programs load it through
-<dyncc/model.hpp>, or through the C interface in <dyncc/abi.h>; --headers copies both. What cannot
-be exported is reported all at once, with places in the source. See docs/export.md.""".format(
+A library needs TVM's runtime, two libraries that --runtime copies: beside it, or where the loader
+looks for libraries. Programs load it through <dyncc/model.hpp>, or through the C interface in
+<dyncc/abi.h>; --headers copies both. What cannot be exported is reported all at once, with places
+in the source. See docs/export.md.""".format(
     formats="\n".join(f"  {name:8}{what}" for name, (_, what) in FORMATS.items())
 )
 EPILOG = """\
 examples:
-  dyncc export model.dyncc --format so -o model.so --headers include
+  dyncc export model.dyncc --format so -o out/model.so --runtime out --headers out/include
   dyncc export model.dyncc --format source --target aarch64-linux-gnu -o model-aarch64"""
 
 
@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--headers", metavar="DIR", help="copy the headers for C++ programs to this folder, too"
     )
+    parser.add_argument(
+        "--runtime", metavar="DIR", help="copy TVM's runtime libraries to this folder, too"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,11 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.cli.run_command import is_spiking, target_of
     from dyncc.core.errors import ConfigError
     from dyncc.export.request import Request
-    from dyncc.export.tree import copy_headers
+    from dyncc.export.tree import copy_headers, copy_runtime
     from dyncc.runtime.artifact import read
 
     if arguments.mcpu and not arguments.target:
         raise ConfigError("--mcpu goes with --target")
+    if arguments.runtime and arguments.target:
+        raise ConfigError(
+            "--runtime copies the runtime of this machine",
+            hint="Take TVM's runtime from a build for the target.",
+        )
     if target_of(arguments.artifact) == "skipopu" or is_spiking(arguments.artifact):
         raise ConfigError(f"{arguments.artifact} is not for CPUs, and cannot be exported")
     module, _ = FORMATS[arguments.format]
@@ -73,5 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         import_module(f"dyncc.export.{module}").export(request, output, report)
     if arguments.headers:
         copy_headers(Path(arguments.headers))
+    if arguments.runtime:
+        copy_runtime(Path(arguments.runtime))
     print(f"{output}: {request.artifact.program.name} for {arguments.target or 'this machine'}")
     return 0

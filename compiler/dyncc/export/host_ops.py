@@ -25,6 +25,7 @@ from dyncc.ir.types import (
 )
 
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_EXTREMES = {"min": "least", "max": "greatest"}
 _BITS = {"and": "&", "or": "|", "xor": "^"}
 #: Functions of support/python.hpp on one or two numbers, which are floats if one of them is.
 _ARITHMETIC = frozenset({"add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "pos", "abs"})
@@ -62,6 +63,8 @@ def statements(op: HostOp) -> list[str]:
     """
     if op.op == "print":
         return [f"print({_read(op.args[0])});"]
+    if op.op == "log":
+        raise Unexportable("messages go to Python's logging")
     if op.op == "list.pop":
         names = ", ".join(variable(value) for value in op.results)
         return [f"auto [{names}] = list_pop({', '.join(_read(arg) for arg in op.args)});"]
@@ -80,7 +83,8 @@ def _expression(op: HostOp) -> str:
         kind = type_name(op.results[0].type)
         return f"static_cast<{kind}>(item<{element_type(tensor.dtype)}>({_read(args[0])}))"
     if name == "dim":
-        return f"{_read(args[0])}->shape[{_read(args[1])}]"
+        rank = len(_tensor_type(kinds[0]).shape)
+        return f"{_read(args[0])}->shape[{_axis(args[1], rank)}]"
     if name == "tensor":
         return _made_tensor("scalar_tensor", op)
     if name in ("format", "str", "repr"):
@@ -105,13 +109,13 @@ def _scalar(op: HostOp, kinds: list[ScalarType]) -> str:
             return " + ".join(reads)
         if name in ("bool", "not"):
             return f"{'!' if name == 'bool' else ''}{reads[0]}.empty()"
-        if name in ("min", "max"):
-            return _extreme(name, reads)
+        if name in _EXTREMES:
+            return _called(_EXTREMES[name], "std::string", reads)
         raise Unexportable(f"no C++ is made of {name} on strings")
     if name in ("bool", "not"):
         return f"({reads[0]} {'!=' if name == 'bool' else '=='} 0)"
-    if name in ("min", "max"):
-        return _extreme(name, reads)
+    if name in _EXTREMES:
+        return _called(_EXTREMES[name], type_name(result), reads)
     if name in _BITS:
         return f"static_cast<{type_name(result)}>({f' {_BITS[name]} '.join(reads)})"
     if name in _INTEGERS:
@@ -176,14 +180,6 @@ def _compared(args: tuple[Operand, ...], kinds: list[ScalarType], sign: str) -> 
     return f" {sign} ".join(f"static_cast<{kind}>({read})" for read in reads)
 
 
-def _extreme(name: str, reads: list[str]) -> str:
-    """The first of the least or greatest, also where some are no numbers."""
-    sign, found = "<" if name == "min" else ">", reads[0]
-    for read in reads[1:]:
-        found = f"({read} {sign} {found} ? {read} : {found})"
-    return found
-
-
 def _list(op: HostOp) -> str:
     name, args = op.op, op.args
     result = op.results[0].type
@@ -226,10 +222,14 @@ def _list(op: HostOp) -> str:
 
 def _joined(name: str, source: ListType, args: tuple[Operand, ...], reads: list[str]) -> str:
     rank = len(_tensor_type(source.element).shape) + (name == "list.stack")
-    axis = args[1]
-    if isinstance(axis, Value) or not isinstance(axis, int):
-        raise Unexportable("the dimension to join along is not a constant")
-    return f"{name.replace('.', '_')}({reads[0]}, {axis % rank})"
+    return f"{name.replace('.', '_')}({reads[0]}, {_axis(args[1], rank)})"
+
+
+def _axis(axis: Operand, rank: int) -> int:
+    """A dimension, counted from the front."""
+    if not isinstance(axis, int):
+        raise Unexportable("which dimension is meant depends on data")
+    return axis % rank
 
 
 def _made_tensor(function: str, op: HostOp) -> str:
@@ -267,9 +267,10 @@ def message(args: tuple[Operand, ...]) -> str:
     """The text of an exception with these arguments, as C++; raises Unexportable."""
     if not args:
         return "std::string()"
-    parts = [_shown("str", (arg,)) for arg in args]
-    if len(parts) == 1:
-        return parts[0]
+    if len(args) == 1:
+        return _shown("str", args)
+    # In a tuple, arguments are shown by their representations.
+    parts = [literal(repr(arg)) if isinstance(arg, str) else _shown("repr", (arg,)) for arg in args]
     return " + ".join(['std::string("(")', ' + ", " + '.join(parts), '")"'])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from dyncc.ir.hcfg import Operand, Value
 from dyncc.ir.types import ListType, ScalarType, TensorType, Type
@@ -64,7 +65,7 @@ def dtype(name: str) -> str:
 
 def variable(value: Value) -> str:
     """The C++ variable of a value."""
-    return f"v_{value.name}"
+    return "v_" + re.sub(r"\W", "_", value.name)
 
 
 def text(content: str) -> str:

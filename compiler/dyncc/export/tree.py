@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -132,3 +133,14 @@ def package_folder(name: str) -> Path:
 def library_folders() -> list[Path]:
     """Where TVM's runtime libraries are."""
     return [package_folder("tvm") / "lib", package_folder("tvm_ffi") / "lib"]
+
+
+def copy_runtime(folder: Path) -> None:
+    """Copy TVM's runtime libraries, as they are for this machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, name in zip(library_folders(), LIBRARIES, strict=True):
+        file = f"lib{name}.so"
+        # A program that runs has the old file open, which must not be written to.
+        unfinished = folder / f".{file}.{os.getpid()}"
+        shutil.copy(place / file, unfinished)
+        unfinished.replace(folder / file)

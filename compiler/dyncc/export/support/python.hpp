@@ -81,8 +81,10 @@ inline int64_t pow(int64_t base, int64_t exponent) {
 inline int64_t lshift(int64_t a, int64_t by) {
   if (by < 0) raise("ValueError", "negative shift count");
   if (a == 0) return 0;
-  if (by > 62) overflow();
-  return mul(a, int64_t{1} << by);
+  if (by > 63) overflow();
+  const __int128 wide = static_cast<__int128>(a) * (static_cast<__int128>(1) << by);
+  if (wide != static_cast<int64_t>(wide)) overflow();
+  return static_cast<int64_t>(wide);
 }
 inline int64_t rshift(int64_t a, int64_t by) {
   if (by < 0) raise("ValueError", "negative shift count");
@@ -203,6 +205,25 @@ inline bool is_close(double a, double b) {
   if (std::isinf(a) || std::isinf(b)) return false;
   const double distance = std::fabs(b - a);
   return distance <= std::fabs(1e-9 * b) || distance <= std::fabs(1e-9 * a) || distance <= 0.0;
+}
+
+// -- the first of the least and of the greatest, also where some are no numbers -----------------
+
+template <typename T>
+T least(T first) {
+  return first;
+}
+template <typename T, typename... Rest>
+T least(T first, T second, Rest... rest) {
+  return least<T>(second < first ? second : first, rest...);
+}
+template <typename T>
+T greatest(T first) {
+  return first;
+}
+template <typename T, typename... Rest>
+T greatest(T first, T second, Rest... rest) {
+  return greatest<T>(second > first ? second : first, rest...);
 }
 
 // -- text -------------------------------------------------------------------------------------
