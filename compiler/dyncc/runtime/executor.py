@@ -1,43 +1,26 @@
-"""Carries out a program: a trampoline over blocks whose operations were bound at load time."""
+"""Carries out a program: its host program, one Python function, calls regions and functions."""
 
 from __future__ import annotations
 
 import builtins
+import itertools
+import linecache
 import logging
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy
 
-from dyncc.ir.hcfg import (
-    Block,
-    Branch,
-    Each,
-    Hcfg,
-    HostOp,
-    Jump,
-    Leaf,
-    Literal,
-    Operand,
-    Raise,
-    Record,
-    RegionCall,
-    Return,
-    Series,
-    Struct,
-    Symbolic,
-    Tree,
-    Value,
-)
+from dyncc.ir.hcfg import Hcfg, HostOp, RegionCall, Symbolic, Value
 from dyncc.ir.hostops import SCALAR_FUNCTIONS, formatted
 from dyncc.ir.types import DTYPES, TensorType
+from dyncc.runtime.hostcode import Bindings, HostCode, write_host
 from dyncc.runtime.hostlist import JOINERS, LIST_FUNCTIONS, HostList
-from dyncc.runtime.structs import struct_maker
 
-#: The values of one block, by slot.
-Slots = list[Any]
-Step = Callable[[Slots], None]
+#: Numbers host programs, so that tracebacks find the text of each.
+_NUMBERS = itertools.count(1)
 
 
 class Regions(Protocol):
@@ -70,22 +53,32 @@ class Observer(Protocol):
         ...
 
 
-class _Code:
-    """A block ready to run."""
+class _Watch:
+    """What a watched host program tells of its run."""
 
-    __slots__ = ("condition", "exit", "jumps", "name", "size", "steps")
+    def __init__(
+        self, counts: dict[tuple[str, int], int] | None, observer: Observer | None
+    ) -> None:
+        self._counts = counts
+        self._observer = observer
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.steps: list[Step] = []
-        self.size = 0
-        self.condition = -1
-        self.jumps: list[tuple[_Code, list[int]]] = []
-        self.exit: Callable[[Slots], Any] | None = None
+    def enter(self, block: str, arguments: Sequence[Any]) -> None:
+        if self._observer is not None:
+            self._observer.enter(block, arguments)
+
+    def decide(self, block: str, truth: bool) -> bool:
+        return truth if self._observer is None else self._observer.decide(block, truth)
+
+    def took(self, block: str, way: int) -> None:
+        if self._counts is not None:
+            self._counts[block, way] = self._counts.get((block, way), 0) + 1
 
 
 class Executor:
     """A program bound to regions and weights.
+
+    The host program is one Python function (`dyncc.runtime.hostcode`). There is a second one for
+    runs that are counted or observed, written by the same code and bound to the same functions.
 
     Parameters
     ----------
@@ -94,31 +87,33 @@ class Executor:
     regions
         The back end's compiled regions.
     weights
-        Every weight of the program.
+        Every weight of the program; none is kept here.
     """
 
     def __init__(
         self, program: Hcfg, regions: Regions, weights: Mapping[str, numpy.ndarray]
     ) -> None:
-        self._regions = regions
-        self._weights = weights
-        self._codes = {name: _Code(name) for name in program.blocks}
-        for block in program.blocks.values():
-            self._bind(block)
-        self._entry = self._codes[program.entry.name]
+        self._program = program
+        self._bindings = _bindings(program, regions, weights)
+        self.code = write_host(program, self._bindings)
+        self._run = self._compiled(self.code)
+        self._watched: Callable[..., Any] | None = None
 
     def run(
         self,
-        arguments: list[Any],
+        arguments: Sequence[Any],
+        out: Callable[[Any], Any],
         counts: dict[tuple[str, int], int] | None = None,
         observer: Observer | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any], tuple[Any, ...]]:
         """Run from the entry.
 
         Parameters
         ----------
         arguments
             Back-end tensors and scalars, one for each parameter of the entry block.
+        out
+            Makes what the caller gets of a back-end tensor in the result.
         counts
             If given, the number of times each edge was taken is added here.
         observer
@@ -126,128 +121,84 @@ class Executor:
 
         Returns
         -------
-        result, state
-            The result with back-end tensors in it, and new values of module state by name.
+        result, state, tensors
+            The result; new values of module state by name, as back-end values; and, if the program
+            keeps state, the back-end tensors that became parts of the result.
         """
-        code, values = self._entry, arguments
-        while True:
-            if observer is not None:
-                observer.enter(code.name, values)
-            values = values + [None] * (code.size - len(values))
-            for step in code.steps:
-                step(values)
-            if code.exit is not None:
-                found: tuple[Any, dict[str, Any]] = code.exit(values)
-                return found
-            way = 0 if code.condition < 0 or values[code.condition] else 1
-            if observer is not None and code.condition >= 0:
-                way = 0 if observer.decide(code.name, way == 0) else 1
-            if counts is not None:
-                edge = (code.name, way)
-                counts[edge] = counts.get(edge, 0) + 1
-            code, sources = code.jumps[way]
-            values = [values[slot] for slot in sources]
-
-    # -- binding -------------------------------------------------------------------------------
-
-    def _bind(self, block: Block) -> None:
-        code = self._codes[block.name]
-        slots = {value: slot for slot, value in enumerate(block.params)}
-
-        def define(values: Sequence[Value]) -> list[int]:
-            for value in values:
-                slots[value] = len(slots)
-            return [slots[value] for value in values]
-
-        for op in block.ops:
-            if isinstance(op, RegionCall):
-                sources = [slots[value] for value in op.args]
-                weights = [self._weights[name] for name in op.weights]
-                function = self._regions.bind(op.region, weights, op.weights)
-                code.steps.append(_call(function, sources, define(op.results)))
-            else:
-                code.steps.append(self._host(op, slots, define))
-        terminator = block.terminator
-        match terminator:
-            case Jump():
-                code.jumps = [self._jump(terminator, slots)]
-            case Branch(condition, then, orelse):
-                code.condition = slots[condition]
-                code.jumps = [self._jump(then, slots), self._jump(orelse, slots)]
-            case Return(result, state):
-                build = _builder(result, slots)
-                updates = [(name, _builder(tree, slots)) for name, tree in state]
-                code.exit = lambda values: (
-                    build(values),
-                    {name: update(values) for name, update in updates},
-                )
-            case Raise(exception, args):
-                code.exit = _raiser(exception, [self._argument(arg, slots) for arg in args])
-        code.size = len(slots)
-
-    def _argument(self, operand: Operand, slots: Mapping[Value, int]) -> Callable[[Slots], Any]:
-        """Reads an argument of an exception; tensors are NumPy arrays there."""
-        read = _reader(operand, slots)
-        if isinstance(operand, Value) and isinstance(operand.type, TensorType):
-            return lambda values: self._regions.to_numpy(read(values))
-        return read
-
-    def _jump(self, jump: Jump, slots: Mapping[Value, int]) -> tuple[_Code, list[int]]:
-        return self._codes[jump.target], [slots[value] for value in jump.args]
-
-    def _host(
-        self, op: HostOp, slots: Mapping[Value, int], define: Callable[[Sequence[Value]], list[int]]
-    ) -> Step:
-        readers = [_reader(arg, slots) for arg in op.args if not isinstance(arg, Symbolic)]
-        function = self._function(op)
-        targets = define(op.results)
-        if len(targets) == 1:
-            (target,) = targets
-
-            def step(values: Slots) -> None:
-                values[target] = function(*[read(values) for read in readers])
-
-            return step
-
-        def steps(values: Slots) -> None:
-            results = function(*[read(values) for read in readers])
-            for slot, result in zip(targets, results, strict=True):
-                values[slot] = result
-
-        return steps
-
-    def _function(self, op: HostOp) -> Callable[..., Any]:
-        if op.op in SCALAR_FUNCTIONS:
-            return SCALAR_FUNCTIONS[op.op]
-        if op.op in LIST_FUNCTIONS:
-            found: Callable[..., Any] = LIST_FUNCTIONS[op.op]
+        if counts is None and observer is None:
+            found: tuple[Any, dict[str, Any], tuple[Any, ...]] = self._run(*arguments, out)
             return found
-        regions = self._regions
-        if op.op == "print":
-            return _print
-        if op.op == "log":
-            return _log
+        if self._watched is None:
+            self._watched = self._compiled(write_host(self._program, self._bindings, watched=True))
+        found = self._watched(*arguments, out, _Watch(counts, observer))
+        return found
+
+    def _compiled(self, code: HostCode) -> Callable[..., Any]:
+        """The function of a host program; tracebacks show its text while this object lives."""
+        file = f"<dyncc {next(_NUMBERS)}: {code.name}>"
+        linecache.cache[file] = (len(code.text), None, code.text.splitlines(True), file)
+        weakref.finalize(self, linecache.cache.pop, file, None)
+        exec(compile(code.text, file, "exec"), code.namespace)  # noqa: S102
+        # Not left in its own globals: without a cycle its tensors are freed with the program.
+        function: Callable[..., Any] = code.namespace.pop(code.name)
+        return function
+
+
+def _bindings(program: Hcfg, regions: Regions, weights: Mapping[str, numpy.ndarray]) -> Bindings:
+    """What the operations of a program are."""
+    functions = _functions(regions)
+    calls = {
+        id(op): regions.bind(op.region, [weights[name] for name in op.weights], op.weights)
+        for block in program.blocks.values()
+        for op in block.ops
+        if isinstance(op, RegionCall)
+    }
+
+    def host(op: HostOp) -> Callable[..., Any] | None:
+        if op.op == "const":
+            return None
         if op.op == "format":
-            if isinstance(op.args[0], Value) and isinstance(op.args[0].type, TensorType):
-                return lambda tensor, *how: formatted(_shown(regions.to_numpy(tensor)), *how)
-            return formatted
-        if op.op == "item":
-            return lambda tensor: regions.to_numpy(tensor).item()
-        if op.op == "tensor.list":
-            return lambda tensor: HostList(regions.to_numpy(tensor).tolist())
-        if op.op == "dim":
-            return lambda tensor, dim: regions.to_numpy(tensor).shape[dim]
-        if op.op in JOINERS:
-            join: Callable[..., numpy.ndarray] = JOINERS[op.op]
-            return lambda items, dim: regions.from_external(
-                join([regions.to_numpy(item) for item in items], axis=dim)
-            )
+            tensor = isinstance(op.args[0], Value) and isinstance(op.args[0].type, TensorType)
+            return functions["format tensor" if tensor else "format"]
+        if op.op in functions:
+            return functions[op.op]
         symbol = next(arg for arg in op.args if isinstance(arg, Symbolic))
         dtype = numpy.dtype(DTYPES[symbol.name])
         if op.op == "tensor":
             return lambda scalar: regions.from_external(numpy.array(scalar, dtype))
         assert op.op == "list.tensor"
         return lambda items: regions.from_external(numpy.array(list(items), dtype))
+
+    return Bindings(host, lambda call: calls[id(call)], regions.to_numpy, _exception)
+
+
+def _functions(regions: Regions) -> dict[str, Callable[..., Any]]:
+    """The functions of the host operations that depend on no constant, by name."""
+    to_numpy, from_external = regions.to_numpy, regions.from_external
+
+    def item(tensor: Any) -> Any:
+        return to_numpy(tensor).item()
+
+    def joiner(join: Callable[..., numpy.ndarray]) -> Callable[..., Any]:
+        return lambda items, dim: from_external(join([to_numpy(part) for part in items], axis=dim))
+
+    return {
+        **SCALAR_FUNCTIONS,
+        **LIST_FUNCTIONS,
+        "print": _print,
+        "log": _log,
+        "format": formatted,
+        "format tensor": lambda tensor, *how: formatted(_shown(to_numpy(tensor)), *how),
+        "item": item,
+        "tensor.list": lambda tensor: HostList(to_numpy(tensor).tolist()),
+        "dim": lambda tensor, dim: to_numpy(tensor).shape[dim],
+        **{name: joiner(join) for name, join in JOINERS.items()},
+    }
+
+
+def _exception(name: str) -> type[BaseException]:
+    kind: type[BaseException] = getattr(builtins, name)
+    return kind
 
 
 def _print(text: str) -> tuple[()]:
@@ -267,64 +218,3 @@ def _shown(array: numpy.ndarray) -> Any:
     except ImportError:
         return array
     return torch.from_numpy(numpy.array(array))
-
-
-def _call(function: Callable[..., Sequence[Any]], sources: list[int], targets: list[int]) -> Step:
-    def step(values: Slots) -> None:
-        results = function(*[values[slot] for slot in sources])
-        for slot, result in zip(targets, results, strict=True):
-            values[slot] = result
-
-    return step
-
-
-def _reader(operand: Operand, slots: Mapping[Value, int]) -> Callable[[Slots], Any]:
-    if isinstance(operand, Value):
-        slot = slots[operand]
-        return lambda values: values[slot]
-    return lambda values: operand
-
-
-def _raiser(exception: str, args: list[Callable[[Slots], Any]]) -> Callable[[Slots], Any]:
-    kind: type[BaseException] = getattr(builtins, exception)
-
-    def leave(values: Slots) -> Any:
-        raise kind(*[read(values) for read in args])
-
-    return leave
-
-
-def _builder(tree: Tree, slots: Mapping[Value, int]) -> Callable[[Slots], Any]:
-    """A function that builds the Python object of a tree."""
-    match tree:
-        case Leaf(value):
-            slot = slots[value]
-            return lambda values: values[slot]
-        case Literal(literal):
-            return lambda values: literal
-        case Series(kind, items):
-            parts = [_builder(item, slots) for item in items]
-            make = tuple if kind == "tuple" else list
-            return lambda values: make([part(values) for part in parts])
-        case Record(pairs):
-            fields = [(key, _builder(item, slots)) for key, item in pairs]
-            return lambda values: {key: part(values) for key, part in fields}
-        case Struct(kind, name, pairs):
-            make_struct = struct_maker(kind, name, tuple(key for key, _ in pairs))
-            parts = [_builder(item, slots) for _, item in pairs]
-            return lambda values: make_struct([part(values) for part in parts])
-        case Each(element):
-            return lambda values: _rows(element, values, slots)
-
-
-def _rows(element: Tree, values: Slots, slots: Mapping[Value, int]) -> list[Any]:
-    """The items of a list of run-time length, whose leaves are kept as one list each."""
-    match element:
-        case Leaf(value):
-            return list(values[slots[value]])
-        case Series(kind, items):
-            columns = [_rows(item, values, slots) for item in items]
-            make = tuple if kind == "tuple" else list
-            return [make(row) for row in zip(*columns, strict=True)]
-        case _:
-            raise TypeError("the elements of a list of run-time length are made of leaves")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,20 +13,21 @@ import numpy
 
 from dyncc.core.errors import InputError
 from dyncc.ir import sizes
-from dyncc.ir.hcfg import ARGUMENT, Hcfg, Leaf, Literal, Record, Return, Series, Struct, Tree
+from dyncc.ir.hcfg import ARGUMENT, DEFAULT_GENERATOR, Hcfg, Return
 from dyncc.ir.places import Places
-from dyncc.ir.types import DTYPES, ITEMSIZE, ScalarType, TensorType
+from dyncc.ir.types import ITEMSIZE, TensorType
+from dyncc.runtime.arguments import Arguments
 from dyncc.runtime.executor import Executor, Observer, Regions
+from dyncc.runtime.generators import default_state, is_generator, set_default_state, set_state
 from dyncc.runtime.hostlist import HostList
-from dyncc.runtime.structs import is_container, map_parts, parts_of
 
 
 class Program:
     """A compiled network.
 
     Called like the module: with the arguments of ``forward``, positional or by name. Torch tensors
-    give torch tensors, NumPy arrays give NumPy arrays. Not safe for several threads at once when
-    the network keeps state.
+    give torch tensors, NumPy arrays give NumPy arrays. Calls from several threads run one after the
+    other.
 
     Attributes
     ----------
@@ -55,11 +56,17 @@ class Program:
         self.places = places or Places()
         self.sizes = sizes.from_json(self.manifest.get("sizes", {}))
         self._regions = regions
-        self._weights = weights
+        # The regions have theirs; only what `reset_state` starts from stays.
+        self._initial = {
+            slot.name: numpy.array(weights[slot.name])
+            if isinstance(slot.value.type, TensorType)
+            else slot.initial
+            for slot in hcfg.state
+            if slot.value is not None
+        }
         self._executor = Executor(hcfg, regions, weights)
-        self._signature = dict(hcfg.signature)
-        self._parameters = _parameters(hcfg)
-        self._has_rest = any(name.startswith("*") for name in self._signature)
+        self._arguments = Arguments(hcfg, self.sizes, regions.from_external)
+        self._lock = threading.RLock()
         self.changes_arguments = any(
             name.startswith(ARGUMENT)
             for block in hcfg.blocks.values()
@@ -69,21 +76,17 @@ class Program:
         self._counts: dict[tuple[str, int], int] | None = None
         self._observer: Observer | None = None
         self._state: dict[str, Any] = {}
-        self._extents: dict[str, tuple[int, str]] = {}
         self.reset_state()
 
     def reset_state(self) -> None:
         """Give buffers and attributes that calls change their initial values."""
-        self._state = {
-            slot.name: numpy.array(self._weights[slot.name])
-            if isinstance(slot.value.type, TensorType)
-            else slot.initial
-            for slot in self.hcfg.state
-            if slot.value is not None
-        }
-        for name, value in self._state.items():
-            if isinstance(value, numpy.ndarray):
-                self._state[name] = self._regions.from_external(value)
+        with self._lock:
+            self._state = {
+                name: self._regions.from_external(numpy.array(value))
+                if isinstance(value, numpy.ndarray)
+                else value
+                for name, value in self._initial.items()
+            }
 
     @contextmanager
     def trace(self) -> Iterator[dict[tuple[str, int], int]]:
@@ -107,6 +110,11 @@ class Program:
         """The module state as it is now, by name, in NumPy arrays and scalars."""
         return {name: self.to_numpy(value) for name, value in self._state.items()}
 
+    @property
+    def host(self) -> str:
+        """The host program, as Python source."""
+        return self._executor.code.text
+
     def to_numpy(self, value: Any) -> Any:
         """A value of a block, its tensors as NumPy arrays that share their memory."""
         if isinstance(value, list | tuple | HostList):
@@ -123,105 +131,43 @@ class Program:
         InputError
             If the arguments do not fit; names the argument and what was expected.
         """
-        arguments: list[Any] = []
-        places: dict[str, Any] = {}
-        self._extents = {}
-        for name, value in self._bind(args, kwargs).items():
-            self._flatten(self._signature[name], value, name, arguments, places)
-        torch = sys.modules.get("torch")
-        use_torch = torch is not None and any(
-            _has_torch(torch, value) for value in (*args, *kwargs.values())
-        )
-        inputs = {id(value) for value in arguments}
-        arguments += [self._state[slot.name] for slot in self.hcfg.state if slot.value is not None]
-        result, state = self._executor.run(arguments, self._counts, self._observer)
-        kept = {slot.name for slot in self.hcfg.state if slot.value is not None}
-        # What a caller can reach must not be what the next call starts from.
-        reachable = inputs | set(_identities(result))
-        fresh = {
-            name: self._copy(value) if id(value) in reachable else value
-            for name, value in state.items()
-            if name in kept
-        }
-        outputs = self._convert(result, torch if use_torch else None)
-        self._state.update(fresh)
-        if self.changes_arguments:
-            self._change_arguments(state, places)
-        return outputs
-
-    # -- inputs --------------------------------------------------------------------------------
-
-    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if not kwargs and len(args) == len(self._signature) and not self._has_rest:
-            return dict(zip(self._signature, args, strict=True))
-        try:
-            bound = self._parameters.bind(*args, **kwargs)
-        except TypeError as error:
-            raise InputError(
-                f"{self.hcfg.name}: {error}",
-                hint=f"Its arguments are {', '.join(self._signature) or 'none'}.",
-            ) from error
-        bound.apply_defaults()
-        return dict(zip(self._signature, bound.arguments.values(), strict=True))
-
-    def _flatten(
-        self, tree: Tree, value: Any, where: str, leaves: list[Any], places: dict[str, Any]
-    ) -> None:
-        match tree:
-            case Leaf(leaf):
-                places[where] = value
-                if isinstance(leaf.type, TensorType):
-                    leaves.append(self._tensor(leaf.type, value, where))
-                else:
-                    assert isinstance(leaf.type, ScalarType)
-                    leaves.append(_number(leaf.type, value, where))
-            case Literal(literal):
-                if type(value) is not type(literal) or value != literal:
-                    raise InputError(
-                        f"expected {literal!r}, which the network was compiled for, got {value!r}",
-                        where=where,
-                        hint="Compile it again with an example of the new value.",
-                    )
-            case Series(kind, items):
-                if not isinstance(value, tuple | list) or len(value) != len(items):
-                    raise InputError(f"expected a {kind} of {len(items)}", where=where)
-                for i, (item, part) in enumerate(zip(items, value, strict=True)):
-                    self._flatten(item, part, f"{where}[{i}]", leaves, places)
-            case Record(pairs):
-                if not isinstance(value, dict) or set(value) != {key for key, _ in pairs}:
-                    raise InputError(
-                        f"expected a dict with the keys {[key for key, _ in pairs]}", where=where
-                    )
-                for key, item in pairs:
-                    self._flatten(item, value[key], f"{where}[{key!r}]", leaves, places)
-            case Struct(kind, name, fields):
-                for key, item in fields:
-                    if not hasattr(value, key):
-                        raise InputError(f"expected a {kind} like {name} with {key!r}", where=where)
-                    self._flatten(item, getattr(value, key), f"{where}.{key}", leaves, places)
-
-    def _tensor(self, kind: TensorType, value: Any, where: str) -> Any:
-        dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
-        shape = tuple(getattr(value, "shape", ()))
-        expected = f"{DTYPES[kind.dtype]}[{','.join(map(str, kind.shape))}]"
-        if not dtype:
-            raise InputError(f"expected {expected}, got a {type(value).__name__}", where=where)
-        same = len(shape) == len(kind.shape) and all(
-            isinstance(wanted, str) or wanted == extent
-            for wanted, extent in zip(kind.shape, shape, strict=True)
-        )
-        if dtype != DTYPES[kind.dtype] or not same:
-            found = f"{dtype}[{','.join(map(str, shape))}]"
-            raise InputError(f"expected {expected}, got {found}", where=where)
-        for wanted, extent in zip(kind.shape, shape, strict=True):
-            if isinstance(wanted, str):
-                sizes.bind(wanted, extent, where, self._extents, self.sizes)
-        return self._regions.from_external(value)
+        with self._lock:
+            given, arguments = self._arguments.take(args, kwargs)
+            out = self._regions.to_numpy
+            torch = sys.modules.get("torch")
+            if torch is not None and any(
+                isinstance(value, torch.Tensor | torch.Generator) for value in given
+            ):
+                out = _to_torch(torch)
+            if not self.hcfg.state and not self.changes_arguments:
+                return self._executor.run(arguments, out, self._counts, self._observer)[0]
+            if DEFAULT_GENERATOR in self._state:
+                self._state[DEFAULT_GENERATOR] = self._regions.from_external(default_state())
+            inputs = {id(value) for value in arguments}
+            arguments += self._state.values()
+            outputs, state, tensors = self._executor.run(
+                arguments, out, self._counts, self._observer
+            )
+            # What a caller can reach must not be what the next call starts from.
+            reachable = inputs.union(map(id, tensors))
+            self._state |= {
+                name: self._copy(value) if id(value) in reachable else value
+                for name, value in state.items()
+                if name in self._state
+            }
+            if DEFAULT_GENERATOR in state:
+                set_default_state(self.to_numpy(state[DEFAULT_GENERATOR]))
+            if self.changes_arguments:
+                self._change_arguments(state, dict(zip(self._arguments.places, given, strict=True)))
+            return outputs
 
     def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
         for name, value in state.items():
             if name.startswith(ARGUMENT):
                 target = places[name.removeprefix(ARGUMENT)]
+                if is_generator(target):
+                    set_state(target, self._regions.to_numpy(value))
+                    continue
                 if not isinstance(target, numpy.ndarray):
                     target = target.detach().numpy()  # shares the memory of the torch tensor
                 if not target.flags.writeable:
@@ -231,67 +177,16 @@ class Program:
                     )
                 numpy.copyto(target, self._regions.to_numpy(value))
 
-    # -- outputs -------------------------------------------------------------------------------
-
     def _copy(self, value: Any) -> Any:
         if isinstance(value, bool | int | float | complex | str | None):
             return value
         return self._regions.from_external(numpy.array(self._regions.to_numpy(value)))
 
-    def _convert(self, value: Any, torch: Any) -> Any:
-        if is_container(value):
-            return map_parts(value, lambda part: self._convert(part, torch))
-        if value is None or isinstance(value, bool | int | float | complex | str):
-            return value
-        return torch.from_dlpack(value) if torch is not None else self._regions.to_numpy(value)
 
-
-def _parameters(program: Hcfg) -> inspect.Signature:
-    """The arguments of a program, to bind those of a call to them."""
-    kinds = inspect.Parameter
-    found: list[inspect.Parameter] = []
-    kind: Any = kinds.POSITIONAL_OR_KEYWORD
-    optional = False
-    for name, tree in program.signature:
-        if name.startswith("**"):
-            found.append(kinds(name.removeprefix("**"), kinds.VAR_KEYWORD))
-        elif name.startswith("*"):
-            found.append(kinds(name.removeprefix("*"), kinds.VAR_POSITIONAL))
-            kind = kinds.KEYWORD_ONLY
-        else:
-            has_default = name in program.optional and isinstance(tree, Literal)
-            default = tree.value if has_default and isinstance(tree, Literal) else kinds.empty
-            # Only keyword-only arguments without a default can follow one that has a default.
-            if optional and not has_default:
-                kind = kinds.KEYWORD_ONLY
-            optional = optional or has_default
-            found.append(kinds(name, kind, default=default))
-    return inspect.Signature(found)
-
-
-def _has_torch(torch: Any, value: Any) -> bool:
-    if is_container(value):
-        return any(_has_torch(torch, part) for part in parts_of(value))
-    return isinstance(value, torch.Tensor)
-
-
-def _identities(value: Any) -> Iterator[int]:
-    if is_container(value):
-        for part in parts_of(value):
-            yield from _identities(part)
-    else:
-        yield id(value)
-
-
-def _number(kind: ScalarType, value: Any, where: str) -> Any:
-    expected = {"bool": bool, "int": int, "float": float, "complex": complex}[kind.kind]
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        value = value.item()
-    if expected is float and type(value) is int:
-        value = float(value)
-    if type(value) is not expected:
-        raise InputError(f"expected {kind}, got a {type(value).__name__}", where=where)
-    return value
+def _to_torch(torch: Any) -> Callable[[Any], Any]:
+    """Makes torch tensors; a capsule saves torch questions that only other devices answer."""
+    from_dlpack = torch.from_dlpack
+    return lambda tensor: from_dlpack(tensor.__dlpack__())
 
 
 def tensor_bytes(kind: TensorType) -> int:

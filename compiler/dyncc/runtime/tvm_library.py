@@ -1,11 +1,14 @@
 """Load and call a compiled region library.
 
-This module is all that an artifact needs at run time: TVM's runtime, NumPy and the standard
-library. It neither imports torch nor any compiler part of dyncc.
+This module is all that an artifact needs at run time: TVM's runtime library, its foreign function
+interface (the package ``tvm_ffi``), NumPy and the standard library. It imports no compiler part of
+dyncc, and not the package ``tvm``, which is TVM's compiler and takes seconds to import.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import os
 import platform
@@ -20,11 +23,33 @@ import numpy
 from dyncc.core.errors import ArtifactError, InputError
 from dyncc.runtime.threads import thread_count
 
-# TVM reads this once, while it is imported; left to itself it has been seen to use one thread.
+# TVM reads this once, when it starts; left to itself it has been seen to use one thread.
 os.environ.setdefault("TVM_NUM_THREADS", str(thread_count()))
+# Its threads look for work 300 000 times before they sleep, yielding the processor each time. Where
+# others want it too, that keeps a process from ending for minutes. These take half a millisecond.
+os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
 
-import tvm.runtime
-from tvm.runtime.vm import VirtualMachine
+import tvm_ffi
+
+_KIND_CPU, _POOLED_ALLOCATOR = 1, 2
+
+
+def _start_runtime() -> None:
+    """Load TVM's runtime library, which registers its functions and objects.
+
+    Importing ``tvm`` would do the same and load the compiler as well; it may be imported before or
+    after. The symbols are global: compiled libraries refer to them.
+    """
+    package = importlib.util.find_spec("tvm")
+    for folder in (package and package.submodule_search_locations) or ():
+        for file in Path(folder).glob("lib/libtvm_runtime.*"):
+            ctypes.CDLL(str(file), ctypes.RTLD_GLOBAL)
+            return
+    raise ImportError("TVM's runtime library is not there; the package apache-tvm has it")
+
+
+_start_runtime()
+_item_of_tuple = tvm_ffi.get_global_func("ffi.ArrayGetItem")
 
 #: TVM's kernels may assume this alignment for every argument.
 ALIGNMENT = 64
@@ -49,8 +74,13 @@ def cpu_features() -> frozenset[str] | None:
     return None
 
 
-def _empty_like(array: numpy.ndarray) -> Any:
-    return tvm.runtime.empty(array.shape, str(array.dtype), tvm.runtime.cpu())
+def _aligned(array: numpy.ndarray) -> numpy.ndarray:
+    """Return a contiguous copy that compiled code may use."""
+    memory = numpy.empty(array.nbytes + ALIGNMENT, numpy.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    numpy.copyto(copy, array)
+    return copy
 
 
 def to_numpy(tensor: Any) -> numpy.ndarray:
@@ -72,33 +102,30 @@ def from_external(array: Any) -> Any:
 
     Returns
     -------
-    tvm.runtime.Tensor
+    tvm_ffi.Tensor
         A tensor with the same shape, dtype and values.
     """
-    if isinstance(array, tvm.runtime.Tensor):
+    if isinstance(array, tvm_ffi.Tensor):
         return array
     # Tensors of others are recognised by what they can do, so that nothing need be imported.
-    if hasattr(array, "tensor_size_in_bytes"):  # ONNX Runtime's
-        if array.tensor_size_in_bytes() and array.data_ptr() % ALIGNMENT == 0:
-            return tvm.runtime.from_dlpack(array)
-        array = array.numpy()
-    elif not isinstance(array, numpy.ndarray) and hasattr(array, "data_ptr"):  # torch's
-        array = array.detach()
-        if array.is_contiguous() and array.numel() and array.data_ptr() % ALIGNMENT == 0:
-            return tvm.runtime.from_dlpack(array)
+    if hasattr(array, "requires_grad"):  # torch's
+        if array.requires_grad:
+            array = array.detach()
+        if array.data_ptr() % ALIGNMENT == 0 and array.is_contiguous() and array.numel():
+            return tvm_ffi.from_dlpack(array)
         array = array.resolve_conj().resolve_neg().numpy()
+    elif hasattr(array, "tensor_size_in_bytes"):  # ONNX Runtime's
+        if array.tensor_size_in_bytes() and array.data_ptr() % ALIGNMENT == 0:
+            return tvm_ffi.from_dlpack(array)
+        array = array.numpy()
     array = numpy.asarray(array)
-    if (
+    usable = (
         array.size
         and array.flags.c_contiguous
         and array.flags.writeable
         and array.ctypes.data % ALIGNMENT == 0
-    ):
-        return tvm.runtime.from_dlpack(array)
-    tensor = _empty_like(array)
-    if array.size:
-        numpy.copyto(to_numpy(tensor), array)
-    return tensor
+    )
+    return tvm_ffi.from_dlpack(array if usable else _aligned(array))
 
 
 def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
@@ -149,7 +176,7 @@ def _load(path: Path) -> Any:
     """
     with tempfile.TemporaryDirectory(prefix="dyncc.") as directory:
         copy = shutil.copy(path, directory)
-        return tvm.runtime.load_module(str(copy))
+        return tvm_ffi.load_module(str(copy))
 
 
 class TvmLibrary:
@@ -177,7 +204,8 @@ class TvmLibrary:
         if not Path(path).is_file():
             raise ArtifactError(f"the region library {path} is missing")
         try:
-            self._machine = VirtualMachine(_load(Path(path)), tvm.runtime.cpu())
+            self._machine = _load(Path(path))["vm_load_executable"]()
+            self._machine["vm_initialization"](_KIND_CPU, 0, _POOLED_ALLOCATOR)
         except (RuntimeError, AttributeError, ValueError, OSError) as error:
             raise ArtifactError(
                 f"the region library {path} cannot be loaded: {error}",
@@ -202,7 +230,7 @@ class TvmLibrary:
                 hint="Compile the model again on this machine.",
             )
 
-    tensor = tvm.runtime.Tensor
+    tensor = tvm_ffi.Tensor
     from_external = staticmethod(from_external)
     to_numpy = staticmethod(to_numpy)
 
@@ -241,9 +269,18 @@ class TvmLibrary:
                 f"not {len(weights)} with {len(names)} names"
             )
         packed = tuple(self._weight(recipe, weights, names) for recipe in entry["packed"])
-        if not packed:
-            return lambda *activations: tuple(function(*activations))
-        return lambda *activations: tuple(function(*activations, *packed))
+        # Iterating over TVM's tuples is slow; how many results there are shows the first call.
+        count = 0
+
+        def call(*activations: Any) -> tuple[Any, ...]:
+            nonlocal count
+            results = function(*activations, *packed)
+            if count == 1:
+                return (_item_of_tuple(results, 0),)
+            count = count or len(results)
+            return tuple([_item_of_tuple(results, place) for place in range(count)])
+
+        return call
 
     def _weight(
         self, recipe: Mapping[str, Any], weights: Sequence[numpy.ndarray], names: Sequence[str]
