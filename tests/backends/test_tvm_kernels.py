@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +64,44 @@ def test_convolutions(channels: tuple[int, int], tmp_path: Path) -> None:
     assert report["schedules"] == "trust"
 
 
+def separately(stride: Any, padding: Any) -> Callable[..., Tensor]:
+    """A depthwise convolution and what follows it."""
+
+    def run(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return F.relu(F.conv2d(x, w, b, stride, padding, 1, w.shape[0]) * 2)
+
+    return run
+
+
+def test_depthwise_convolutions(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    cases = {}
+    for (height, width), kernel, stride, padding, channels in (
+        ((16, 16), 3, 1, 1, 20),
+        ((8, 8), 3, 2, 1, 6),
+        ((2, 2), 3, 1, 1, 33),
+        ((1, 1), 3, 1, 1, 4),
+        ((9, 5), 5, 2, 2, 3),
+        ((7, 11), 3, 1, 0, 5),
+        ((12, 9), (3, 1), (1, 3), (1, 0), 7),
+        ((6, 6), 1, 2, 0, 2),
+    ):  # fmt: skip
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        label = f"{height}x{width}k{kernel}s{stride}"
+        cases[label] = Case(
+            separately(stride, padding),
+            [torch.randn(1 + channels % 2, channels, height, width)],
+            [torch.randn(channels, 1, *size), torch.randn(channels)],
+        )
+    cases["stem"] = Case(
+        lambda x, w: F.conv2d(x, w, None, 2, 3),
+        [torch.randn(2, 3, 64, 63)],
+        [torch.randn(8, 3, 7, 7)],
+    )
+    report = compare(cases, tmp_path, rtol=1e-4, atol=1e-5)
+    assert report["schedules"] == "trust"
+
+
 def test_products(tmp_path: Path) -> None:
     torch.manual_seed(2)
     cases = {}
@@ -87,3 +127,31 @@ def test_exponentials_keep_the_special_values(tmp_path: Path) -> None:
         "masked": Case(lambda x: x.softmax(-1), [torch.tensor([[1.0, -float("inf"), 2.0, 100.0]])]),
     }
     compare(cases, tmp_path, rtol=2e-6, atol=1e-37)
+
+
+def test_rows(tmp_path: Path) -> None:
+    """Reductions of last axes that are a few, many, no multiple and no sum of vectors long."""
+    torch.manual_seed(3)
+    cases = {}
+    for shape in ((1, 196), (3, 1000), (2, 5, 64), (1, 7), (4, 96, 1)):
+        x = torch.randn(shape)
+        label = "x".join(map(str, shape))
+        vectors = [torch.randn(shape[-1]), torch.randn(shape[-1])]
+        cases |= {
+            f"softmax{label}": Case(lambda x: x.softmax(-1), [x]),
+            f"logarithm{label}": Case(lambda x: x.log_softmax(-1), [x]),
+            f"first{label}": Case(lambda x: x.softmax(0), [x]),
+            f"norm{label}": Case(lambda x, a, b: F.layer_norm(x, a.shape, a, b), [x + 3], vectors),
+            f"mean{label}": Case(lambda x: (x.mean(-1), x.sum(), x.amax(-1)), [x]),
+            f"place{label}": Case(lambda x: (x.argmax(-1), *x.max(-1)), [x.round()]),
+        }
+    cases["pooled"] = Case(lambda x: F.adaptive_avg_pool2d(x, 1), [torch.randn(2, 9, 8, 12)])
+    report = compare(cases, tmp_path, rtol=2e-5, atol=2e-6)
+    assert report["schedules"] == "trust"
+
+
+def test_units_in_the_last_place(tmp_path: Path) -> None:
+    """The bounds that `mathematics` states; one unit more, which may be torch's."""
+    x = torch.cat([torch.linspace(-10, 10, 40_001), torch.randn(20_000) * 1e-3])
+    cases = {"all": Case(lambda x: (x.exp(), x.tanh(), x.erf(), x.sigmoid()), [x])}
+    compare(cases, tmp_path, rtol=5 * 2**-23, atol=0)

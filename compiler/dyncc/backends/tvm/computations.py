@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from tvm import te, topi
+from tvm import te, tirx, topi
 
 from dyncc.backends.tvm.schedules.shapes import (
     CONV_CHANNELS,
     CONV_ROWS,
+    DEPTHWISE,
     MATMUL,
     PAD,
+    PHASES,
     ConvShape,
     MatmulShape,
     round_up,
 )
 
 
-def _padded_image(image: te.Tensor, conv: ConvShape) -> te.Tensor:
+def _padded_image(image: te.Tensor, conv: ConvShape, rows: int = 0, columns: int = 0) -> te.Tensor:
+    """Pad; with `rows` and `columns` to these extents, by zeros below and to the right."""
     top, left, bottom, right = conv.padding
-    if not any(conv.padding):
+    bottom = max(bottom, rows - top - int(image.shape[2]))
+    right = max(right, columns - left - int(image.shape[3]))
+    if not any((top, left, bottom, right)):
         return image
     return topi.nn.pad(image, [0, 0, top, left], [0, 0, bottom, right], name=PAD)
 
@@ -34,14 +39,30 @@ def convolution_by_rows(
     image: te.Tensor, weights: te.Tensor, conv: ConvShape, block: int
 ) -> te.Tensor:
     """Convolve with weights (O / block, I, KH, KW, block); the result is NCHW."""
-    padded = _padded_image(image, conv)
     ic, kh, kw = _axes(conv)
     down, right = conv.stride
+    _, left, _, beyond = conv.padding
+    padded = _padded_image(image, conv, 0, round_up(int(image.shape[3]) + left + beyond, right))
+    if right > 1:
+        # Columns apart by phase: neighbours of a result then read neighbours.
+        batch, inputs, height, width = padded.shape
+        phases = te.compute(
+            (batch, inputs, right, height, width // right),
+            lambda n, c, phase, h, w: padded[n, c, h, w * right + phase],
+            name=PHASES,
+        )
+
+        def read(n: tirx.Expr, h: tirx.Expr, w: tirx.Expr) -> tirx.Expr:
+            return phases[n, ic, kw % right, h, w + kw // right]
+    else:
+
+        def read(n: tirx.Expr, h: tirx.Expr, w: tirx.Expr) -> tirx.Expr:
+            return padded[n, ic, h, w + kw]
+
     return te.compute(
         (conv.batch, conv.outputs, conv.height, conv.width),
         lambda n, o, h, w: te.sum(
-            padded[n, ic, h * down + kh, w * right + kw]
-            * weights[o // block, ic, kh, kw, o % block],
+            read(n, h * down + kh, w) * weights[o // block, ic, kh, kw, o % block],
             axis=[ic, kh, kw],
         ),
         name=CONV_ROWS,
@@ -83,5 +104,50 @@ def product(left: te.Tensor, weights: te.Tensor, matmul: MatmulShape, block: int
     return te.compute(
         (matmul.rows, matmul.columns),
         lambda i, j: tiles[i, j // block, j % block],
+        name="unpack",
+    )
+
+
+def depthwise(image: te.Tensor, weights: te.Tensor, conv: ConvShape, lanes: int) -> te.Tensor:
+    """Convolve each channel with weights (C, 1, KH, KW) of its own.
+
+    The results of a channel are computed in one sequence whose rows are as long as the padded
+    image's, so that vectors run across the ends of rows; what lies between the rows is dropped.
+    Rows and columns are apart by phase where there is a stride.
+    """
+    down, right = conv.stride
+    top, left, _, _ = conv.padding
+    high, wide = conv.kernel
+    pitch = max(conv.width + (wide - 1) // right, -(-(int(image.shape[3]) + left) // right))
+    length = round_up((conv.height - 1) * pitch + conv.width, lanes)
+    last = length - 1 + (high - 1) // down * pitch + (wide - 1) // right
+    rows = max(last // pitch + 1, -(-(int(image.shape[2]) + top) // down))
+    padded = _padded_image(image, conv, rows * down, pitch * right)
+    kh, kw = te.reduce_axis((0, high), "kh"), te.reduce_axis((0, wide), "kw")
+    if (down, right) == (1, 1):
+
+        def read(n: tirx.Expr, c: tirx.Expr, place: tirx.Expr) -> tirx.Expr:
+            return padded[n, c, (place + kw) // pitch + kh, (place + kw) % pitch]
+    else:
+        phases = te.compute(
+            (conv.batch, conv.outputs, down, right, rows, pitch),
+            lambda n, c, i, j, h, w: padded[n, c, h * down + i, w * right + j],
+            name=PHASES,
+        )
+
+        def read(n: tirx.Expr, c: tirx.Expr, place: tirx.Expr) -> tirx.Expr:
+            column = place + kw // right
+            return phases[n, c, kh % down, kw % right, column // pitch + kh // down, column % pitch]
+
+    tiles = te.compute(
+        (conv.batch, conv.outputs, length // lanes, lanes),
+        lambda n, c, vector, lane: te.sum(
+            read(n, c, vector * lanes + lane) * weights[c, 0, kh, kw], axis=[kh, kw]
+        ),
+        name=DEPTHWISE,
+    )
+    return te.compute(
+        (conv.batch, conv.outputs, conv.height, conv.width),
+        lambda n, c, h, w: tiles[n, c, (h * pitch + w) // lanes, (h * pitch + w) % lanes],
         name="unpack",
     )

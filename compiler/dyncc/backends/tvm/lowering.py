@@ -9,7 +9,7 @@ import tvm
 from tvm import relax, s_tir, tirx
 
 from dyncc.backends.tvm.mathematics import LEGALIZATIONS
-from dyncc.backends.tvm.schedules import generic, kernels
+from dyncc.backends.tvm.schedules import generic, kernels, rows
 from dyncc.backends.tvm.target import Cpu
 
 #: What a schedule raises that does not fit its function.
@@ -88,8 +88,8 @@ def _schedule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     rules: tuple[Callable[[], s_tir.Schedule | None], ...] = (
         lambda: kernels.schedule_kernel(function, cpu),
         lambda: generic.schedule_elementwise(function, cpu),
+        lambda: rows.schedule_rows(function, cpu),
         lambda: generic.schedule_window(function, cpu),
-        lambda: generic.schedule_reduction(function, cpu.target()),
     )
     for rule in rules:
         try:

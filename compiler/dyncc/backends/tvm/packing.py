@@ -14,7 +14,11 @@ from typing import Any
 import tvm
 from tvm import relax, te
 
-from dyncc.backends.tvm.computations import convolution_by_channels, convolution_by_rows
+from dyncc.backends.tvm.computations import (
+    convolution_by_channels,
+    convolution_by_rows,
+    depthwise,
+)
 from dyncc.backends.tvm.computations import product as multiply
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
@@ -264,8 +268,11 @@ class _Rewrite:
         image, weight = call.args
         recipe, shape, result = self._known.get(weight), static_shape(image), static_shape(call)
         attrs = call.attrs
-        plain = int(attrs.groups) == 1 and all(int(step) == 1 for step in attrs.dilation)
+        groups = int(attrs.groups)
+        plain = all(int(step) == 1 for step in attrs.dilation)
         plain = plain and (attrs.data_layout, attrs.kernel_layout) == ("NCHW", "OIHW")
+        if recipe is not None and groups > 1:
+            plain = plain and shape is not None and groups == shape[1] == recipe.shape[0]
         if recipe is None or shape is None or result is None or not plain or 0 in (*shape, *result):
             return [(None, call)]
         if {_dtype(image), recipe.dtype, _dtype(call)} != {"float32"}:
@@ -281,6 +288,15 @@ class _Rewrite:
             stride=(int(attrs.strides[0]), int(attrs.strides[1])),
             padding=(top, left, bottom, right),
         )
+        if groups > 1:
+            lanes = self._cpu.lanes
+            kernel = self._kernel(
+                lambda x, w: depthwise(x, w, conv, lanes),
+                "depthwise",
+                image,
+                self._argument(recipe),
+            )
+            return [(None, kernel)]
         block = conv.block(self._cpu)
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import tvm
 from tvm import s_tir, tirx
-from tvm.s_tir import dlight
 from tvm.s_tir.dlight.analysis import normalize_prim_func
 
-from dyncc.backends.tvm.schedules.shapes import largest_divisor
+from dyncc.backends.tvm.schedules.shapes import PARALLEL_ELEMENTS, largest_divisor
 from dyncc.backends.tvm.target import Cpu
-
-#: Elements from which a second thread pays in elementwise code.
-PARALLEL_ELEMENTS = 65_536
 
 
 def schedule_elementwise(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
@@ -46,11 +39,6 @@ def schedule_elementwise(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | 
     if count >= PARALLEL_ELEMENTS and cpu.threads > 1:
         schedule.parallel(outer)
     return schedule
-
-
-def schedule_reduction(function: tirx.PrimFunc, target: tvm.target.Target) -> Any:
-    """Schedule a norm, a softmax or a sum by dlight's rule; None where the rule does not fit."""
-    return dlight.cpu.Reduction().apply(function, target, False)
 
 
 def schedule_window(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:

@@ -6,67 +6,30 @@ operations fused behind the kernel then run on the tile while it is in the cache
 
 from __future__ import annotations
 
-import math
-
 from tvm import s_tir, tirx
 
+from dyncc.backends.tvm.schedules import depthwise
+from dyncc.backends.tvm.schedules.fusion import (
+    block_names,
+    flops,
+    inline_producers,
+    inline_side_inputs,
+    last_consumer,
+    separate_phases,
+    threads,
+)
 from dyncc.backends.tvm.schedules.shapes import (
     CONV_CHANNELS,
     CONV_ROWS,
+    DEPTHWISE,
     MATMUL,
     PAD,
-    PARALLEL_FLOPS,
+    PHASES,
     accumulators,
+    extent,
     largest_divisor,
 )
 from dyncc.backends.tvm.target import Cpu
-
-
-def extent(schedule: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> int:
-    """Return a loop's extent, which must be known."""
-    return int(schedule.get(loop).extent)
-
-
-def _last_consumer(
-    schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV
-) -> s_tir.schedule.SBlockRV:
-    """Fold everything behind `block` into one block, and return that."""
-    while True:
-        consumers = schedule.get_consumers(block)
-        if not consumers:
-            # Nothing follows: a copy out of the tile takes the place of an epilogue.
-            return schedule.cache_write(block, 0, "global")
-        inner = [consumer for consumer in consumers if schedule.get_consumers(consumer)]
-        if inner:
-            schedule.compute_inline(inner[0])
-        elif len(consumers) == 1:
-            return consumers[0]
-        else:
-            raise ValueError("a kernel with several results has no schedule")
-
-
-def _inline_producers(schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> None:
-    """Inline what is computed for `block` elementwise (except for itself)."""
-    for producer in schedule.get_producers(block):
-        _inline_producers(schedule, producer)
-        schedule.compute_inline(producer)
-
-
-def _inline_side_inputs(
-    schedule: s_tir.Schedule,
-    epilogue: s_tir.schedule.SBlockRV,
-    kernel: s_tir.schedule.SBlockRV,
-) -> None:
-    name = schedule.get(kernel).name_hint
-    for producer in schedule.get_producers(epilogue):
-        if schedule.get(producer).name_hint != name:
-            _inline_producers(schedule, producer)
-            schedule.compute_inline(producer)
-
-
-def _block_names(schedule: s_tir.Schedule) -> set[str]:
-    root = schedule.get_sblock("root")
-    return {schedule.get(block).name_hint for block in schedule.get_child_blocks(root)}
 
 
 def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
@@ -85,35 +48,31 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         None if the function holds no such kernel.
     """
     schedule = s_tir.Schedule(function)
-    names = _block_names(schedule)
+    names = block_names(schedule)
     if CONV_ROWS in names:
         return _convolution_by_rows(schedule, PAD in names, cpu)
     if CONV_CHANNELS in names:
         return _convolution_by_channels(schedule, PAD in names, cpu)
+    if DEPTHWISE in names:
+        return depthwise.schedule_depthwise(schedule, names, cpu)
     if MATMUL in names:
         return _matmul(schedule, cpu)
     return None
 
 
-def _flops(schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> int:
-    return 2 * math.prod(extent(schedule, loop) for loop in schedule.get_loops(block))
-
-
-def _threads(work: int, cpu: Cpu) -> int:
-    return cpu.threads if work >= PARALLEL_FLOPS else 1
-
-
-def _bands(height: int, tile: int, threads: int) -> int:
+def _bands(height: int, tile: int, limit: int) -> int:
     """Return into how many equal bands of whole tiles the rows go, at most one a thread."""
-    return largest_divisor(height // tile, threads)
+    return largest_divisor(height // tile, limit)
 
 
 def _place_padding(
     schedule: s_tir.Schedule, band: s_tir.schedule.LoopRV, parallel: s_tir.schedule.LoopRV | None
 ) -> None:
     """Pad inside each band: every thread then makes the rows it reads, in its own cache."""
+    if PHASES in block_names(schedule):
+        separate_phases(schedule, band)
     pad = schedule.get_sblock(PAD)
-    _inline_producers(schedule, pad)
+    inline_producers(schedule, pad)
     if parallel is None:
         schedule.compute_at(pad, band, preserve_unit_loops=True)
     columns = schedule.get_loops(pad)[-1]
@@ -123,16 +82,16 @@ def _place_padding(
 
 def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
     kernel = schedule.get_sblock(CONV_ROWS)
-    work = _flops(schedule, kernel)
-    epilogue = _last_consumer(schedule, kernel)
-    _inline_side_inputs(schedule, epilogue, kernel)
+    work = flops(schedule, kernel)
+    epilogue = last_consumer(schedule, kernel)
+    inline_side_inputs(schedule, epilogue, kernel)
     n, o, h, w, *_ = schedule.get_loops(kernel)
     outputs, height, width = (extent(schedule, loop) for loop in (o, h, w))
     vectors = min(2, width // cpu.lanes)
     vectors = largest_divisor(width // cpu.lanes, vectors)
     block = largest_divisor(outputs, accumulators(cpu) // min(2, width // cpu.lanes))
     rows = largest_divisor(height, max(1, accumulators(cpu) // (block * vectors)))
-    bands = _bands(height, rows, _threads(work, cpu))
+    bands = _bands(height, rows, threads(work, cpu))
 
     # The epilogue owns the outer loops; the kernel is placed below them.
     n, o, h, w = schedule.get_loops(epilogue)
@@ -154,15 +113,15 @@ def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_
 
 def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
     kernel = schedule.get_sblock(CONV_CHANNELS)
-    work = _flops(schedule, kernel)
-    epilogue = _last_consumer(schedule, kernel)
-    _inline_side_inputs(schedule, epilogue, kernel)
+    work = flops(schedule, kernel)
+    epilogue = last_consumer(schedule, kernel)
+    inline_side_inputs(schedule, epilogue, kernel)
     _, _, h, w, inner, *_ = schedule.get_loops(kernel)
     height, width, block = (extent(schedule, loop) for loop in (h, w, inner))
     limit = accumulators(cpu) if block >= cpu.lanes else accumulators(cpu) // 2
     columns = largest_divisor(width, min(limit, 14))
     rows = largest_divisor(height, max(1, limit // columns))
-    bands = _bands(height, rows, _threads(work, cpu))
+    bands = _bands(height, rows, threads(work, cpu))
 
     n, o, h, w = schedule.get_loops(epilogue)
     # The last block may be partly padding.
@@ -209,10 +168,10 @@ def _finish(
 
 def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     kernel = schedule.get_sblock(MATMUL)
-    work = _flops(schedule, kernel)
-    epilogue = _last_consumer(schedule, kernel)
-    _inline_producers(schedule, kernel)
-    _inline_side_inputs(schedule, epilogue, kernel)
+    work = flops(schedule, kernel)
+    epilogue = last_consumer(schedule, kernel)
+    inline_producers(schedule, kernel)
+    inline_side_inputs(schedule, epilogue, kernel)
     i, blocks, ji, _ = schedule.get_loops(kernel)
     rows, count, block = (extent(schedule, loop) for loop in (i, blocks, ji))
     tile = largest_divisor(rows, max(1, accumulators(cpu) // (block // cpu.lanes)))
@@ -230,9 +189,9 @@ def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     ki, kb, kj, k = schedule.get_loops(kernel)[2:]
     kj_outer, kj_lane = schedule.split(kj, [None, cpu.lanes])
     schedule.reorder(kb, k, ki, kj_outer, kj_lane)
-    if _threads(work, cpu) > 1 and count > 1:
+    if threads(work, cpu) > 1 and count > 1:
         schedule.parallel(column)
-    elif _threads(work, cpu) > 1 and rows > tile:
+    elif threads(work, cpu) > 1 and rows > tile:
         schedule.parallel(row)
     schedule.vectorize(kj_lane)
     schedule.unroll(ki)

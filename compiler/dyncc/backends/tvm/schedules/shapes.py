@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm import s_tir
+
 from dyncc.backends.tvm.target import Cpu
 
 #: Below this many floating-point operations a second thread costs more than it brings.
 PARALLEL_FLOPS = 400_000
 
+#: Elements from which a second thread pays in code that computes little for each.
+PARALLEL_ELEMENTS = 65_536
+
 #: Block names by which a schedule finds its loops again after fusion.
 CONV_ROWS = "dyncc_conv_rows"
 CONV_CHANNELS = "dyncc_conv_channels"
 MATMUL = "dyncc_matmul"
+DEPTHWISE = "dyncc_depthwise"
 PAD = "dyncc_pad"
+PHASES = "dyncc_phases"
 
 
 def largest_divisor(number: int, limit: int) -> int:
     """Return the largest divisor of `number` that is at most `limit` (and at least 1)."""
     return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)
+
+
+def vector_divisor(number: int, lanes: int, vectors: int) -> int:
+    """Return a divisor that fills at most `vectors` vectors, whole ones if it can (at least 1)."""
+    whole = [lanes * count for count in range(vectors, 0, -1) if number % (lanes * count) == 0]
+    return whole[0] if whole else largest_divisor(number, lanes * min(vectors, 2))
+
+
+def extent(schedule: s_tir.Schedule, loop: s_tir.schedule.LoopRV) -> int:
+    """Return a loop's extent, which must be known."""
+    return int(schedule.get(loop).extent)
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -28,7 +46,7 @@ def round_up(number: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class ConvShape:
-    """A two-dimensional convolution without groups or dilation, in elements.
+    """A two-dimensional convolution without dilation, in elements.
 
     Attributes
     ----------
@@ -53,7 +71,9 @@ class ConvShape:
 
     def by_rows(self, cpu: Cpu) -> bool:
         """Whether vectors lie along an image row (else along output channels)."""
-        return self.stride[1] == 1 and self.width % cpu.lanes == 0
+        # A stride needs the columns apart by their phase, which repays for few input channels.
+        near = self.stride[1] == 1 or self.inputs <= 4
+        return near and self.width % cpu.lanes == 0
 
     def block(self, cpu: Cpu) -> int:
         """Return how many output channels one tile computes."""
