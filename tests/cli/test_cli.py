@@ -113,7 +113,7 @@ def test_what_is_refused_and_what_is_made_as_json(capsys: pytest.CaptureFixture[
         "import torch\nfrom torch import nn\n\n\n"
         "class Net(nn.Module):\n"
         "    def noise(self, x):\n"
-        "        return x + torch.rand(1, 4)\n\n"
+        "        return x + x.data_ptr()\n\n"
         "    def forward(self, x):\n"
         "        return self.noise(x)\n"
     )
@@ -123,10 +123,9 @@ def test_what_is_refused_and_what_is_made_as_json(capsys: pytest.CaptureFixture[
     assert (found["ok"], found["exit_code"], found["error"]) == (False, 1, "UnsupportedError")
     (problem,) = found["diagnostics"]
     assert Path(problem["file"]).name == "bad.py"
-    assert (problem["line"], problem["column"], problem["end_column"]) == (7, 20, 36)
-    assert problem["source"][problem["column"] - 1 : problem["end_column"] - 1] == (
-        "torch.rand(1, 4)"
-    )
+    assert (problem["line"], problem["column"], problem["end_column"]) == (7, 20, 32)
+    assert problem["source"][problem["column"] - 1 : problem["end_column"] - 1] == ("x.data_ptr()")
+    assert problem["code"] == "DY213"
     assert problem["reason"]
     assert problem["hint"]
     (call,) = problem["calls"]
@@ -136,6 +135,20 @@ def test_what_is_refused_and_what_is_made_as_json(capsys: pytest.CaptureFixture[
     assert json.loads(out)["ok"]
     out, _ = run("inspect", "model.dyncc", "--json", capsys=capsys)
     assert json.loads(out)["regions"]["r0"]["torch"] == "the back end is eager"
+
+
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = run("explain", "dy302", capsys=capsys)
+    assert out.startswith("DY302: A place that is reached in too many states\n")
+    assert "This is refused:" in out
+    assert "This compiles:" in out
+    out, _ = run("explain", capsys=capsys)
+    assert "Control flow:" in out
+    assert "  DY302  A place that is reached in too many states" in out
+    out, _ = run("explain", "--json", "DY302", capsys=capsys)
+    assert json.loads(out)["code"] == "DY302"
+    _, err = run("explain", "DY999", capsys=capsys, code=1)
+    assert "there is no diagnostic DY999" in err
 
 
 def test_compile_with_tvm(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ has what its network holds besides.
 
 # Wrong on purpose.
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B016, B030, E501, F507, F821, F841, RUF059, T201, UP030, UP031, UP032
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B007, B016, B030, B905, E501, F507, F821, F841
+# ruff: noqa: RUF059, S102, T201, UP030, UP031, UP032
 
 from __future__ import annotations
 
@@ -27,6 +28,12 @@ from torch.utils._pytree import tree_map
 
 #: What the networks of some programs hold, by the name of the program.
 MEMBERS: dict[str, dict[str, Any]] = {}
+
+#: Limits of the front end that some programs meet sooner, by the name of the program.
+LIMITS: dict[str, dict[str, int]] = {
+    "endless_dict": {"machine.MAX_VARIANTS": 10},
+    "many_questions": {"interpreter.MAX_QUESTIONS": 1},
+}
 
 
 def array_of_bfloat16(self, x):
@@ -919,6 +926,14 @@ def written_to_itself(self, x):
     return row
 
 
+def many_questions(self, x):
+    return nn.functional.unfold(x[x > 0].expand(1, 1, 3, -1), 3)
+
+
+def tensor_as_key(self, x):
+    return {x: 1}
+
+
 def sparse(self, x):
     return x.to_sparse()
 
@@ -929,3 +944,12 @@ def quantised(self, x):
 
 def nested(self, x):
     return torch.nested.nested_tensor([x[0], x[0, :2]])
+
+
+def changed_after_it_was_listed(self, x):
+    seen = []
+    x = x * 1
+    while x.sum() < 10:
+        seen.append(x)
+        x.add_(1)
+    return seen

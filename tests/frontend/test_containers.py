@@ -75,6 +75,20 @@ def test_reading_a_list_of_unknown_length() -> None:
     check(network(forward))
 
 
+def test_an_iterator_whose_list_nobody_else_has_any_more() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        items = [x]
+        found = iter(items)
+        while x.sum() < 10:
+            items.append(x)
+            x = x + 1
+        for item in found:
+            x = x * 0.5 + item
+        return x
+
+    check(network(forward))
+
+
 def test_pop_insert_and_extend_of_static_lists() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         items = [x, x + 1]

@@ -32,6 +32,7 @@ COMMANDS = (
     "reference",
     "speed",
     "errors",
+    "explain",
     "study",
 )
 

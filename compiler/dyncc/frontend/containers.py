@@ -40,9 +40,16 @@ def make_dict(run: Interpreter, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         if known is not None:
             pairs = list(known.items())
         else:
-            for pair in sequence(run, args[0]):
-                key, value = sequence(run, pair)
-                pairs.append((key, value))
+            for item in sequence(run, args[0]):
+                pair = sequence(run, item)
+                if len(pair) != 2:
+                    raise Unsupported(
+                        "DY107",
+                        "a dict of pairs",
+                        f"one of them has {len(pair)} items",
+                        "Give a key and a value for each entry.",
+                    )
+                pairs.append((pair[0], pair[1]))
     result = DictObj(())
     for key, value in (*pairs, *kwargs.items()):
         result = result.set(static_key(run, key), value)
@@ -51,7 +58,8 @@ def make_dict(run: Interpreter, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 def static_key(run: Interpreter, key: Any) -> Any:
     """A key that is known when the network is compiled."""
-    key = run.static(run.scalar(key), "a dict key")
+    if not run.is_tensor(key):
+        key = run.static(run.scalar(key), "a dict key")
     if not is_static(run.state, key):
         raise Unsupported(
             "DY407",

@@ -116,7 +116,7 @@ def construct(run: Interpreter, kind: type, args: tuple[Any, ...], kwargs: dict[
         inline(run, init, (ref, *args), kwargs, ".void")
         return ENTERED
     if content is not None and (args or kwargs):
-        init_content(run, content, args, kwargs)
+        init_content(run, ref, args, kwargs)
     elif args or kwargs:
         raise Unsupported(
             "DY101", f"a call of `{kind.__name__}`", "it takes no arguments", "Correct the call."
@@ -125,19 +125,20 @@ def construct(run: Interpreter, kind: type, args: tuple[Any, ...], kwargs: dict[
 
 
 def init_content(
-    run: Interpreter, content: Ref, args: tuple[Any, ...], kwargs: dict[str, Any]
+    run: Interpreter, owner: Ref, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """What ``__init__`` of dict or list does."""
+    """What ``__init__`` of dict or list does for an object of a class made of it."""
     from dyncc.frontend.builtin_calls import KNOWN
 
+    content = run.state.heap[owner].content
     kind = dict if isinstance(run.state.heap[content], DictObj) else list
     made = KNOWN[kind](run, *args, **kwargs)
-    if made is NotImplemented:
+    if made is ENTERED:
         raise Unsupported(
             "DY506",
-            f"`{kind.__name__}.__init__`",
-            "its argument is not known here",
-            "Pass pairs or a dict.",
+            f"a {run.state.heap[owner].kind.__name__} of a sequence whose length depends on data",
+            "what a class made of list holds is known when the network is compiled",
+            "Use a plain list.",
         )
     run.state.heap[content] = run.state.heap[made]
 

@@ -138,10 +138,12 @@ def _argument(run: Interpreter, value: Any) -> Operand:
     if value is None or isinstance(value, bool | int | float | complex | str):
         found: Operand = value
         return found
+    from dyncc.frontend.builtin_calls import type_of
+
     raise Unsupported(
         "DY305",
         "an exception that nobody catches",
-        f"it carries a {type(value).__name__} out of the network",
+        f"it carries a {type_of(run, value).__name__} out of the network",
         "Catch it in the network, or raise it with numbers, strings and tensors.",
     )
 

@@ -39,12 +39,12 @@ from dyncc.frontend.views import (
     RESHAPES,
     SAME,
     SCATTERS,
-    WRITE_BY_SIZE,
     apply_step,
     as_single_view,
     is_view,
     step_key,
     to_operand,
+    write_by_size,
 )
 from dyncc.ir.hcfg import Operand, Symbolic, Value
 from dyncc.ir.types import TensorType
@@ -444,7 +444,7 @@ class Recorder(TorchDispatchMode):
             )
         if tensor_type(like).shape != kind.shape:
             if not kind.is_static:
-                raise Unsupported(*WRITE_BY_SIZE)
+                raise write_by_size()
             value = self._one("aten.expand.default", (value, kind.shape), (), kind)
         return value
 
@@ -486,7 +486,7 @@ class Recorder(TorchDispatchMode):
         kind = tensor_type(fake)
         func, args = step.func, step.args
         if not kind.is_static and func in RESHAPES:
-            raise Unsupported(*WRITE_BY_SIZE)
+            raise write_by_size()
         if step.index is not None:
             func, args = as_single_view(step, outer)
         rank = fake.dim()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dyncc.core.errors import InternalError
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import (
     ViewStep,
@@ -28,12 +29,16 @@ class NeedsNumber(Unsupported):
         )
 
 
-WRITE_BY_SIZE = (
-    "DY224",
-    "a write to a part of a tensor whose size depends on data",
-    "the whole cannot be put together again from its parts here",
-    "Compute a new tensor, or write to one of known size by an index.",
-)
+def write_by_size() -> Unsupported:
+    """What to raise for a write through a view of a size that depends on data."""
+    return Unsupported(
+        "DY224",
+        "a write to a part of a tensor whose size depends on data",
+        "the whole cannot be put together again from its parts here",
+        "Compute a new tensor, or write to one of known size by an index.",
+    )
+
+
 #: Operations whose results are stored in the order of their dimensions, whatever they take.
 ORDERED = {
     aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default,
@@ -114,9 +119,4 @@ def to_operand(item: Any) -> Operand:
         return Symbolic("layout", str(item).removeprefix("torch."))
     if isinstance(item, list | tuple):
         return tuple(to_operand(part) for part in item)
-    raise Unsupported(
-        "DY227",
-        f"an argument of type {type(item).__name__}",
-        "its value depends on the data",
-        "Use a size that is known when the network is compiled.",
-    )
+    raise InternalError(f"a {type(item).__name__} is no operand of a region")
