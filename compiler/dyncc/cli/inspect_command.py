@@ -17,8 +17,8 @@ language model for the overlay print what runs on the host and what on the overl
 and how matrices were rounded.
 
 Regions that PyTorch runs are named with the reason, in the text, on the page and as JSON. An
-artifact of --backend auto lists each region with the back end that it got, and the time of a call in
-each."""
+artifact of --backend auto lists each region with the back end that it got, and the time of a call
+in each."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc
