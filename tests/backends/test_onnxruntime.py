@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,21 @@ def test_a_type_without_code_is_refused_when_compiling(tmp_path: Path) -> None:
     x = torch.rand(3, dtype=torch.float64)
     with pytest.raises(ToolError, match="cannot compile the region 'wide'"):
         build(program_of(trace("wide", torch.tan, [x])), tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "why"),
+    [
+        # The exporter would sum them as float32, and give that type.
+        (lambda x: x.sum(1), torch.ones(2, 2, dtype=torch.float16), "gives sum_1 the type"),
+        (lambda x: x.mean(1), torch.ones(2, 0), "of no elements"),
+    ],
+)
+def test_what_would_differ_is_refused(
+    function: Callable[[Tensor], Tensor], x: Tensor, why: str
+) -> None:
+    with pytest.raises((TypeError, NotImplementedError), match=why):
+        region_model(trace("wrong", function, [x]))
 
 
 def test_a_damaged_model(tmp_path: Path) -> None:

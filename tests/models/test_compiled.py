@@ -123,6 +123,29 @@ def test_equal_to_eager_with_tvm(name: str) -> None:
     assert untaken(program, found.counts) == []
 
 
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        ("onnxruntime", "halting"),
+        ("onnxruntime", "pointer_network"),
+        ("auto", "dycl.captioning_attention"),
+        *(
+            pytest.param(backend, name, marks=pytest.mark.slow)
+            for backend in ("onnxruntime", "auto")
+            for name in NETWORKS
+        ),
+    ],
+)
+def test_proved_with_other_back_ends(backend: str, name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    model = Small(name)
+    network = model.build()
+    program = dyncc.compile(network, model.example_inputs(), backend=backend)
+    proof = prove(network, program, model.coverage_inputs()[:8])
+    assert len(proof.forced.edges) == sum(1 for _ in program.hcfg.edges())
+    assert proof.complete
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", dycl.NETWORKS)
 def test_proved_at_full_size_with_tvm(name: str) -> None:

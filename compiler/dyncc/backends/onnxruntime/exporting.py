@@ -25,11 +25,14 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from dyncc.backends.aten import RegionModule
 from dyncc.backends.onnxruntime.conversions import CONVERSIONS
-from dyncc.ir.hcfg import Region, Value
+from dyncc.ir.hcfg import Operand, Region, Value
 from dyncc.ir.types import DTYPES, TensorType
 
-#: Version of the operator set of the models; ONNX Runtime 1.22 and later run it.
+#: Version of the operator set of the models.
 OPSET = 20
+
+#: Reductions that give NaN of no elements.
+_UNDEFINED_OF_NOTHING = {"mean", "std", "std_mean", "var", "var_mean"}
 
 
 def region_model(region: Region) -> onnx.ModelProto:
@@ -90,14 +93,35 @@ def _program(region: Region) -> torch.export.ExportedProgram:
     for op in region.ops:
         if not op.results:
             raise NotImplementedError(f"{op.target} asserts something, which ONNX cannot say")
+        if op.target.split(".")[1] in _UNDEFINED_OF_NOTHING and _is_empty(op.args[0]):
+            raise NotImplementedError(f"{op.target} of no elements, of which ONNX Runtime makes 0")
     examples = [_example(value) for value in (*region.params, *region.weights)]
     # Some decompositions write into tensors of their own.
     module = torch.func.functionalize(RegionModule(region).eval())
     graph = make_fx(module, decomposition_table=_decompositions(), tracing_mode="fake")(*examples)
     program = torch.export.export(graph, tuple(examples), strict=False)
     # Operators of ONNX do not promote types, so that casts have to be in the graph.
+    types = _types(program)
     _fx_passes.insert_type_promotion_nodes(program.graph_module)
+    for name, kind in _types(program).items():
+        if types.get(name, kind) != kind:
+            raise TypeError(f"torch's exporter gives {name} the type {kind}, not {types[name]}")
     return program
+
+
+def _types(program: torch.export.ExportedProgram) -> dict[str, Any]:
+    """The types of what each node of a program makes, by name of the node."""
+    found = {}
+    for node in program.graph.nodes:
+        made = node.meta.get("val")
+        parts = made if isinstance(made, list | tuple) else [made]
+        found[node.name] = [part.dtype for part in parts if isinstance(part, Tensor)]
+    return found
+
+
+def _is_empty(operand: Operand) -> bool:
+    kind = operand.type if isinstance(operand, Value) else None
+    return isinstance(kind, TensorType) and 0 in kind.shape
 
 
 def _example(value: Value) -> Tensor:
