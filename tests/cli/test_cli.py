@@ -159,6 +159,51 @@ def test_compile_with_tvm(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(Path("deep/a/manifest.json").read_text())["backend"] == "tvm"
 
 
+SPECTRAL = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.layer(x)
+        if y.sum() > 0:
+            return torch.fft.fft(y).real * 2
+        return torch.relu(y) + 1
+"""
+
+
+def test_what_tvm_cannot_compile_is_run_by_torch_if_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("spectral.py").write_text(SPECTRAL)
+    command = ("compile", "spectral.py", "--input", "x:float32[1,4]", "--backend", "tvm")
+    _, err = run(*command, capsys=capsys, code=4)
+    assert "spectral.py:15" in err
+    assert "Give --fallback eager" in err
+    assert not Path("spectral.dyncc").exists()
+    out, _ = run(*command, "--fallback", "eager", capsys=capsys)
+    assert "(1 run by PyTorch)" in out
+    report = json.loads(Path("spectral.dyncc/manifest.json").read_text())["report"]
+    ((name, reason),) = report["torch"].items()
+    assert reason.startswith("TVM cannot compile it: ")
+    out, _ = run("inspect", "spectral.dyncc", capsys=capsys)
+    (line,) = [line for line in out.splitlines() if line.startswith(f"#   @{name}:")]
+    assert f", run by PyTorch: {reason}" in line
+    assert out.count("run by PyTorch: ") == 1
+    out, _ = run("inspect", "spectral.dyncc", "--json", capsys=capsys)
+    found = json.loads(out)
+    assert found["torch"] == {name: reason}
+    assert {key for key, region in found["regions"].items() if region["torch"]} == {name}
+    out, _ = run("verify", "spectral.dyncc", capsys=capsys)
+    assert "edges 2/2" in out
+
+
 def test_verify_finds_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
     run("compile", "model.py", "--backend", "eager", capsys=capsys)
     Path("model.py").write_text(MODEL.replace("manual_seed(0)", "manual_seed(1)"))
