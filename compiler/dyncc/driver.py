@@ -111,6 +111,7 @@ def compile(
     dims = {place: found for place, (found, _) in shapes.items()}
     program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
     ranged = {key: size.to_json() for key, size in ranges.items()}
+    build: Callable[..., Mapping[str, Any]]
     if pins or backend == AUTO:
         build = functools.partial(
             selection.build,

@@ -54,7 +54,8 @@ class EagerRegions:
         if isinstance(array, torch.Tensor):
             return array.detach()
         if not isinstance(array, numpy.ndarray | numpy.generic):
-            return torch.from_dlpack(array)
+            shared: torch.Tensor = torch.utils.dlpack.from_dlpack(array)
+            return shared
         return torch.from_numpy(numpy.require(array, requirements=["C", "W"]))
 
     @staticmethod

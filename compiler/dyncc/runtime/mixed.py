@@ -52,4 +52,5 @@ class MixedRegions:
 
     def to_numpy(self, tensor: Any) -> numpy.ndarray:
         """A NumPy view of a tensor."""
-        return self._views.get(type(tensor), numpy.from_dlpack)(tensor)
+        view: Callable[[Any], numpy.ndarray] = self._views.get(type(tensor), numpy.from_dlpack)
+        return view(tensor)

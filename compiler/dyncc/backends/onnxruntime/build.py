@@ -109,7 +109,7 @@ def runnable(model: onnx.ModelProto, region: Region) -> bytes:
         shape = [int(extent) for extent in kind.shape]
         graph.initializer.append(_outside(value, shape))
         weights[value.name] = numpy.zeros(shape, DTYPES[kind.dtype])
-    serialised = model.SerializeToString(deterministic=True)
+    serialised: bytes = model.SerializeToString(deterministic=True)
     onnx_library.open_session(serialised, weights, threads=1)
     return serialised
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from onnxscript import ir
-from onnxscript import opset20 as op
+from onnxscript import ir, opset20
 from torch._ops import OpOverload
+
+#: Its types speak of tensors of values, not of what a conversion handles, the graph's values.
+op: Any = opset20
 
 
 def _add(self: Any, other: Any, alpha: Any = 1) -> Any:
