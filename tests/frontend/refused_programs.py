@@ -18,6 +18,7 @@ import functools
 import itertools
 import sys
 import threading
+import warnings
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -932,6 +933,65 @@ def many_questions(self, x):
 
 def tensor_as_key(self, x):
     return {x: 1}
+
+
+def gradient(self, x):
+    x = x.clone().requires_grad_(True)
+    (x**2).sum().backward()
+    return x.grad
+
+
+def packed_weights(self, x):
+    return self.quantised(x)
+
+
+with warnings.catch_warnings():
+    # These are on their way out of torch, and still met.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", UserWarning)
+    MEMBERS["packed_weights"] = {
+        "quantised": torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)))
+    }
+
+
+def attribute_named_by_data(self, x):
+    return getattr(self, f"layer{int(x.argmax())}")(x)
+
+
+def changed_items_of_an_array(self, x):
+    row = x.numpy()[0]
+    row[1] = 5
+    return x
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return x * 2 if bool(x.sum() > 0) else x
+
+
+def function_of_torchscript(self, x):
+    return self.scripted(x)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    MEMBERS["function_of_torchscript"] = {"scripted": torch.jit.script(_doubled)}
+
+
+class Marked(Tensor):
+    pass
+
+
+def marked(self, x):
+    return x.as_subclass(Marked) + 1
+
+
+COUNT = 0
+
+
+def global_count(self, x):
+    global COUNT
+    COUNT += 1
+    return x + COUNT
 
 
 def sparse(self, x):

@@ -56,7 +56,11 @@ outermost first, each with `file`, `line`, `column` and `function`. What is not 
 Codes keep their meaning from release to release; the other texts may change.
 
 What a back end cannot compile, a region, has no code: the error names each region with its place,
-and `--fallback eager` lets PyTorch run these regions.
+and `--fallback eager` lets PyTorch run these regions; the manifest and `dyncc inspect` say which and
+why. It covers regions only, which are pure: they get tensors and give tensors. What the front end
+refuses is not left to PyTorch. Such a call may read or change Python objects that do not exist in a
+compiled program, and without its Python there is nothing to record: its result would have to be
+taken as it was when the network was compiled.
 
 This page is made by `pytest tests/frontend/test_diagnostic_texts.py --update-goldens` from
 `compiler/dyncc/core/explanations.md` and `tests/frontend/refused_programs.py`, where `x` is a

@@ -315,7 +315,10 @@ def is_library_file(file: str) -> bool:
 
 
 def _name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", None) or type(function).__name__)
+    for attribute in ("__qualname__", "__name__"):
+        if isinstance(getattr(function, attribute, None), str):
+            return str(getattr(function, attribute))
+    return type(function).__name__
 
 
 def inline(

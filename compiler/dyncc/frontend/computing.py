@@ -275,12 +275,12 @@ class Computing:
             self.known_size(sizes.origins_of(error.cond))
             raise Unsupported(
                 "DY205",
-                f"a call of `{getattr(function, '__name__', function)}`",
+                _call_of(function),
                 "it decides by the size of a tensor, which depends on data",
                 "Use an operation that works alike for every size, or a mask with torch.where.",
             ) from error
         except _ERRORS as error:
-            problem = _refusal(f"a call of `{getattr(function, '__name__', function)}`", error)
+            problem = _refusal(_call_of(function), error)
             if isinstance(function, torch.nn.Module) or has_symbols((real_args, real_kwargs)):
                 raise problem from error
             zeros = torch.utils._pytree.tree_map(_zeros, (real_args, real_kwargs))
@@ -353,6 +353,11 @@ class Computing:
 _ERRORS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
+def _call_of(function: Any) -> str:
+    """What a diagnostic calls a call."""
+    return f"a call of `{getattr(function, '__name__', type(function).__name__)}`"
+
+
 def _refusal(call: str, error: Exception) -> Unsupported:
     """What to report of a call that raises on tensors without contents."""
     first = str(error).partition("\n")[0]
@@ -362,6 +367,20 @@ def _refusal(call: str, error: Exception) -> Unsupported:
             call,
             "it asks for the content of a tensor",
             "Use tensor operations, or .item() where a number is wanted.",
+        )
+    if "TorchScript interpreter" in first:
+        return Unsupported(
+            "DY202",
+            call,
+            "TorchScript asks for the content of a tensor, and its Python source is not read",
+            "Call the function or module that was scripted.",
+        )
+    if "already associated to a python object" in first:
+        return Unsupported(
+            "DY214",
+            call,
+            "it makes a tensor of a subclass, whose methods are not compiled",
+            "Use plain tensors.",
         )
     if isinstance(error, UnsupportedOperatorException | UnsupportedFakeTensorException):
         return Unsupported(

@@ -49,6 +49,13 @@ def _return(run: Interpreter, instr: Instr) -> None:
 
 @handles("unsupported")
 def _unsupported(run: Interpreter, instr: Instr) -> None:
+    if str(instr.const).startswith("assignment to the global"):
+        raise Unsupported(
+            "DY603",
+            str(instr.const),
+            "the change would have to outlive the call",
+            "Keep such state in a buffer or in an attribute of the module.",
+        )
     raise Unsupported(
         "DY301",
         str(instr.const),

@@ -292,6 +292,8 @@ def _parts(expr: Any) -> tuple[str, tuple[Any, ...]] | None:
     """An operation, and what it combines; None for a size that stands for itself."""
     if isinstance(expr, sympy.core.relational.Relational):
         return _RELATIONS[expr.rel_op], expr.args
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 1:
+        return "mul", (expr.base,) * int(expr.exp)
     name = type(expr).__name__
     op = {"Add": "add", "Mul": "mul", "Max": "max", "Min": "min", "FloorDiv": "floordiv",
           "And": "and", "Or": "or"}.get(name)  # fmt: skip

@@ -116,9 +116,9 @@ class Interpreter(Computing):
                 Unsupported(
                     "DY201",
                     need.what,
-                    "it needs a number that is known when the network is compiled, "
+                    "its value has to be known when the network is compiled, "
                     "and this one comes out of tensor data",
-                    "Use a tensor operation that takes the value as a tensor, or a constant.",
+                    "Branch on it, so that each side has a constant, or compute with tensors.",
                 ),
             )
         except DataDependent:

@@ -24,6 +24,7 @@ from dyncc.frontend.objects import container_of, iterate
 from dyncc.frontend.operations import evaluate, external, library_call, source_text
 from dyncc.frontend.templates import NoTemplate, template_of
 from dyncc.frontend.values import (
+    ArrayObj,
     DictObj,
     DynListObj,
     InstanceObj,
@@ -281,6 +282,13 @@ def _setitem(run: Interpreter, instr: Instr) -> None:
             value = iterate(run, value)
         evaluate(run, operator.setitem, items, _static_slice(run, index), value)
         run.state.heap[owner] = ListObj(tuple(items))
+    elif isinstance(found, ArrayObj):
+        raise Unsupported(
+            "DY704",
+            "assignment to items of an array",
+            "the array and its tensor share memory, and both would change",
+            "Assign to the items of the tensor, before .numpy().",
+        )
     else:
         raise Unsupported(
             "DY603",

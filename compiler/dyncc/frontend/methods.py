@@ -85,12 +85,19 @@ def tensor_method(
         return _to_list(run, owner)
     if name == "numpy":
         return as_array(run, owner)
-    if name in ("backward", "register_hook", "requires_grad_", "data_ptr"):
+    if name in ("backward", "register_hook", "requires_grad_"):
         raise Unsupported(
             "DY213",
             f"`.{name}()` of a tensor",
-            "it leaves the compiled program",
-            "Use torch operations.",
+            "a compiled network computes no gradients",
+            "Write the derivative as tensor operations, or train the network before compiling it.",
+        )
+    if name == "data_ptr":
+        raise Unsupported(
+            "DY213",
+            f"`.{name}()` of a tensor",
+            "tensors have no address before the network runs",
+            "Use tensor operations.",
         )
     if name in _IN_PLACE_VIEWS:
         view = run.native(getattr(torch.Tensor, name.removesuffix("_")), (owner, *args), kwargs)

@@ -228,7 +228,9 @@ def promote(run: Interpreter, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(arg, Sym) or arg.extent is not None:
             promoted.append(arg)
             continue
-        sample = {"bool": True, "int": 1, "float": 1.0, "complex": 1j}[str(arg.value.type)]
+        sample = {"bool": True, "int": 1, "float": 1.0, "complex": 1j}.get(str(arg.value.type))
+        if sample is None:
+            raise NeedsNumber(arg.value.type)
         dtype = torch.result_type(dtypes[0], sample) if dtypes else torch.tensor(sample).dtype
         promoted.append(run.scalar_tensor(arg, short_dtype(dtype)))
     return tuple(promoted)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from dyncc.core.errors import InternalError
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import (
     ViewStep,
@@ -25,7 +24,7 @@ class NeedsNumber(Unsupported):
             "DY201",
             f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind} that comes out of tensor data",
             "this function needs it when the network is compiled",
-            "Pass a constant, or compute with tensors instead of numbers.",
+            "Branch on it, so that each side has a constant, or compute with tensors.",
         )
 
 
@@ -119,4 +118,9 @@ def to_operand(item: Any) -> Operand:
         return Symbolic("layout", str(item).removeprefix("torch."))
     if isinstance(item, list | tuple):
         return tuple(to_operand(part) for part in item)
-    raise InternalError(f"a {type(item).__name__} is no operand of a region")
+    raise Unsupported(
+        "DY215",
+        f"a {type(item).__name__} as an argument of an operation",
+        "regions take tensors and numbers",
+        "Use the module as it was before it was quantised or packed.",
+    )
