@@ -129,6 +129,25 @@ def test_exponentials_keep_the_special_values(tmp_path: Path) -> None:
     compare(cases, tmp_path, rtol=2e-6, atol=1e-37)
 
 
+def test_products_of_activations(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.transpose(-1, -2) * 0.125).softmax(-1) @ v
+
+    cases = {}
+    for heads, queries, keys, width in (
+        ((8,), 32, 48, 16), ((2, 3), 9, 32, 64), ((), 12, 16, 32), ((2,), 3, 16, 16),
+        ((2,), 11, 20, 7),
+    ):  # fmt: skip
+        label = f"{len(heads)}x{queries}x{keys}x{width}"
+        sizes = ((queries, width), (keys, width), (keys, width))
+        cases[label] = Case(attention, [torch.randn(*heads, *size) for size in sizes])
+    cases["broadcast"] = Case(torch.matmul, [torch.randn(2, 9, 5), torch.randn(5, 32)])
+    report = compare(cases, tmp_path, rtol=1e-4, atol=1e-5)
+    assert report["schedules"] == "trust"
+
+
 def test_rows(tmp_path: Path) -> None:
     """Reductions of last axes that are a few, many, no multiple and no sum of vectors long."""
     torch.manual_seed(3)

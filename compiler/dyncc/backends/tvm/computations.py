@@ -5,11 +5,13 @@ from __future__ import annotations
 from tvm import te, tirx, topi
 
 from dyncc.backends.tvm.schedules.shapes import (
+    BATCHED,
     CONV_CHANNELS,
     CONV_ROWS,
     DEPTHWISE,
     MATMUL,
     PAD,
+    PANELS,
     PHASES,
     ConvShape,
     MatmulShape,
@@ -149,5 +151,35 @@ def depthwise(image: te.Tensor, weights: te.Tensor, conv: ConvShape, lanes: int)
     return te.compute(
         (conv.batch, conv.outputs, conv.height, conv.width),
         lambda n, c, h, w: tiles[n, c, (h * pitch + w) // lanes, (h * pitch + w) % lanes],
+        name="unpack",
+    )
+
+
+def batched_product(
+    left: te.Tensor, right: te.Tensor, block: int, *, transposed: bool
+) -> te.Tensor:
+    """Multiply (..., rows, inner) by (..., inner, columns), which is first laid out in panels.
+
+    With `transposed` the second is given as (..., columns, inner). `block` divides the columns.
+    """
+    *batch, rows, inner = left.shape
+    columns = right.shape[-2 if transposed else -1]
+
+    def panel(*at: tirx.Expr) -> tirx.Expr:
+        *b, jo, k, ji = at
+        j = jo * block + ji
+        return right[(*b, j, k)] if transposed else right[(*b, k, j)]
+
+    panels = te.compute((*batch, columns // block, inner, block), panel, name=PANELS)
+    k = te.reduce_axis((0, inner), "k")
+
+    def entry(*at: tirx.Expr) -> tirx.Expr:
+        *b, i, jo, ji = at
+        return te.sum(left[(*b, i, k)] * panels[(*b, jo, k, ji)], axis=k)
+
+    tiles = te.compute((*batch, rows, columns // block, block), entry, name=BATCHED)
+    return te.compute(
+        (*batch, rows, columns),
+        lambda *at: tiles[(*at[:-1], at[-1] // block, at[-1] % block)],
         name="unpack",
     )

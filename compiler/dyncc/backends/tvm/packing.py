@@ -8,74 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import relax, te
 
 from dyncc.backends.tvm.computations import (
+    batched_product,
     convolution_by_channels,
     convolution_by_rows,
     depthwise,
 )
 from dyncc.backends.tvm.computations import product as multiply
+from dyncc.backends.tvm.recipes import Recipe
+from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
 
 #: Kernels of this kind may swallow the elementwise operations after them.
 _OUT_ELEMENTWISE_FUSABLE = 4
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the runtime makes an array from weights.
-
-    Attributes
-    ----------
-    inputs
-        Positions of the weights it reads.
-    steps
-        (operation, argument) pairs that `dyncc.runtime.tvm_library` carries out.
-    shape
-        Shape of the result.
-    dtype
-        Its NumPy dtype.
-    """
-
-    inputs: tuple[int, ...]
-    steps: tuple[tuple[str, Any], ...]
-    shape: tuple[int, ...]
-    dtype: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form kept in the report."""
-        return {"inputs": list(self.inputs), "steps": _listed(self.steps)}
-
-    def then(self, step: str, argument: Any, shape: tuple[int, ...]) -> Recipe:
-        """Return the recipe with one more step."""
-        return Recipe(self.inputs, (*self.steps, (step, argument)), shape, self.dtype)
-
-    def reshape(self, *shape: int) -> Recipe:
-        """Return the recipe followed by a reshape."""
-        return self.then("reshape", shape, shape)
-
-    def transpose(self, *axes: int) -> Recipe:
-        """Return the recipe followed by a transposition."""
-        return self.then("transpose", axes, tuple(self.shape[axis] for axis in axes))
-
-    def pad(self, axis: int, extent: int) -> Recipe:
-        """Return the recipe followed by zeros along `axis`, up to `extent`."""
-        if self.shape[axis] == extent:
-            return self
-        widths = tuple((0, extent - old if i == axis else 0) for i, old in enumerate(self.shape))
-        shape = tuple(extent if i == axis else old for i, old in enumerate(self.shape))
-        return self.then("pad", widths, shape)
-
-
-def _listed(value: Any) -> Any:
-    """Return nested tuples as the lists that JSON has."""
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def static_shape(expression: relax.Expr) -> tuple[int, ...] | None:
@@ -173,6 +124,7 @@ class _Rewrite:
         self._known: dict[relax.Var, Recipe] = {}
         self._made: dict[Recipe, relax.Var] = {}
         self._norms: dict[relax.Var, relax.Call] = {}
+        self._swapped: dict[relax.Var, relax.Expr] = {}
         self._raw: dict[relax.Var, Recipe] = {}
         for index, var in enumerate(weights):
             shape = static_shape(var) or ()
@@ -219,6 +171,8 @@ class _Rewrite:
             return
         source = self._known.get(value.args[0])
         if source is None:
+            if _swaps_last(value):
+                self._swapped[var] = value.args[0]
             return
         if value.op.name == "relax.permute_dims":
             rank = len(source.shape)
@@ -347,6 +301,8 @@ class _Rewrite:
     def _matmul(self, call: relax.Call) -> list[tuple[relax.Var | None, relax.Expr]]:
         left, right = call.args
         recipe, shape = self._known.get(right), static_shape(left)
+        if recipe is None and right not in self._raw:
+            return [(None, self._product(call))]
         if recipe is None or shape is None or len(recipe.shape) != 2 or len(shape) < 2:
             return [(None, call)]
         if {_dtype(left), recipe.dtype, _dtype(call)} != {"float32"} or 0 in (
@@ -373,6 +329,34 @@ class _Rewrite:
             (flat, self._kernel(compute, "matmul", rows_of, weights)),
             (None, relax.op.reshape(flat, (*shape[:-1], product.columns))),
         ]
+
+    def _product(self, call: relax.Call) -> relax.Call:
+        """Return a kernel for a product of two activations, or the call where none fits."""
+        left, right = call.args
+        shape, other = static_shape(left), static_shape(right)
+        if shape is None or other is None or min(len(shape), len(other)) < 2:
+            return call
+        width = panel_width(other[-1], self._cpu)
+        if shape[:-2] != other[:-2] or shape[-2] < LEAST_ROWS or width is None or 0 in shape:
+            return call
+        if {_dtype(left), _dtype(right), _dtype(call)} != {"float32"}:
+            return call
+        source = self._swapped.get(right)
+        return self._kernel(
+            lambda x, y: batched_product(x, y, width, transposed=source is not None),
+            "product",
+            left,
+            right if source is None else source,
+        )
+
+
+def _swaps_last(value: relax.Call) -> bool:
+    """Whether a permutation exchanges the last two axes only."""
+    if value.op.name != "relax.permute_dims" or value.attrs.axes is None:
+        return False
+    rank = len(value.attrs.axes)
+    axes = [int(axis) % rank for axis in value.attrs.axes]
+    return rank > 1 and axes == [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _is_call(value: relax.Expr, *names: str) -> bool:

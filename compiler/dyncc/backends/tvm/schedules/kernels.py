@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tvm import s_tir, tirx
 
-from dyncc.backends.tvm.schedules import depthwise
+from dyncc.backends.tvm.schedules import batched, depthwise
 from dyncc.backends.tvm.schedules.fusion import (
     block_names,
     flops,
@@ -19,6 +19,7 @@ from dyncc.backends.tvm.schedules.fusion import (
     threads,
 )
 from dyncc.backends.tvm.schedules.shapes import (
+    BATCHED,
     CONV_CHANNELS,
     CONV_ROWS,
     DEPTHWISE,
@@ -53,6 +54,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         return _convolution_by_rows(schedule, PAD in names, cpu)
     if CONV_CHANNELS in names:
         return _convolution_by_channels(schedule, PAD in names, cpu)
+    if BATCHED in names:
+        return batched.schedule_batched(schedule, cpu)
     if DEPTHWISE in names:
         return depthwise.schedule_depthwise(schedule, names, cpu)
     if MATMUL in names:

@@ -19,6 +19,8 @@ CONV_ROWS = "dyncc_conv_rows"
 CONV_CHANNELS = "dyncc_conv_channels"
 MATMUL = "dyncc_matmul"
 DEPTHWISE = "dyncc_depthwise"
+BATCHED = "dyncc_batched"
+PANELS = "dyncc_panels"
 PAD = "dyncc_pad"
 PHASES = "dyncc_phases"
 
