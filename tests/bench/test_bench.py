@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,26 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
         record.read(file)
 
 
+class _Balance(HTMLParser):
+    """Fails where a tag is closed that is not the last one open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
 def test_a_page_stands_alone() -> None:
     page = pages.page([measured()])
+    balance = _Balance()
+    balance.feed(page)
+    assert balance.open == []
     assert page.count("<img") == page.count("data:image/svg+xml;base64,") == 4
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "exit 2 of 3" in page

@@ -138,10 +138,11 @@ def conditions(record: Mapping[str, Any]) -> Sequence[str]:
     here, used, settings = record["machine"], record["versions"], record["settings"]
     packages = ", ".join(f"{name} {number}" for name, number in used.items())
     threads = settings["threads"]
+    busy = " It was busy with other work." if here["load"] > here["cpus"] / 2 else ""
     place = (
         f"Measured {record['date']} UTC on {here['cpu']} ({here['architecture']}), "
         f"{here['cpus']} CPUs, {here['memory_bytes'] / 2**30:.0f} GiB, {here['system']}, "
-        f"load {here['load']:g} at the beginning."
+        f"load {here['load']:g} at the beginning.{busy}"
     )
     return (
         place,

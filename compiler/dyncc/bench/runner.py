@@ -16,6 +16,8 @@ from dyncc.timing import times_within
 if TYPE_CHECKING:
     from torch import nn
 
+#: Seconds for threads of the peer before this one to stop looking for work.
+_SETTLE = 0.005
 #: Seconds from which on a call needs no call before it that wakes threads up.
 _LONG = 0.05
 
@@ -102,6 +104,7 @@ class Runner:
             for batch in prepared:
                 answer(batch)
 
+        time.sleep(_SETTLE)
         if item.last < _LONG:
             answer(prepared[0])
         times = [whole / len(prepared) for whole in times_within(answer_all, seconds)]
