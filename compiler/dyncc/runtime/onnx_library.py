@@ -29,8 +29,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as bindings
 from dyncc.core.errors import ArtifactError, InputError
 from dyncc.runtime.threads import thread_count
 
-# The tensors of the bindings, not their wrappers in Python: making one takes 0.5 µs, and calling a
-# session with them a third less time.
+# The tensors of the bindings, not their wrappers in Python. Least times of a call that adds 32
+# numbers: 2.8 µs with these, 5.3 with NumPy arrays, 35 with the wrappers.
 OrtValue = bindings.OrtValue
 
 #: What ONNX Runtime raises; its exceptions have no base of their own.
@@ -180,7 +180,7 @@ class OnnxLibrary:
                 f"region {region!r} takes {entry['weights']} weights, "
                 f"not {len(weights)} with {len(names)} names"
             )
-        # The wrapper in Python checks and wraps each value, for twice the time of a small region.
+        # The wrapper in Python takes and gives other tensors, see `OrtValue`.
         run = self._session(region, weights, names)._sess.run_with_ort_values
         takes = [f"p{index}" for index in range(entry["params"])]
         gives = [f"r{index}" for index in range(entry["results"])]
