@@ -162,6 +162,7 @@ import dyncc
 assert "tvm" not in sys.modules, "importing dyncc loads a library"
 program = dyncc.load({artifact!r})
 mean, steps, ponder = program(numpy.load({given!r}))
+assert "tvm" not in sys.modules, "running loads TVM's compiler"
 numpy.savez({result!r}, mean=mean, steps=steps, ponder=ponder)
 loaded = [name for name in sys.modules if name.startswith((
     "dyncc.frontend", "dyncc.passes", "dyncc.backends", "dyncc.driver", "sklearn",

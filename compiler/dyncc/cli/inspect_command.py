@@ -25,6 +25,7 @@ examples:
   dyncc inspect model.dyncc --html model.html
   dyncc inspect model.dyncc --svg model.svg
   dyncc inspect model.dyncc --json
+  dyncc inspect model.dyncc --host
   dyncc inspect llm.dyncc --program token"""
 
 
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="write a page with a drawing instead")
     parser.add_argument("--svg", metavar="FILE", help="write the drawing alone instead")
     parser.add_argument("--json", action="store_true", help="print sizes and regions as JSON")
+    parser.add_argument(
+        "--host", action="store_true", help="print the Python function that runs on the host"
+    )
     parser.add_argument(
         "--program",
         choices=("token", "logits"),
@@ -58,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     target = target_of(arguments.artifact)
     if arguments.json and (target == "skipopu" or is_spiking(arguments.artifact)):
         raise ConfigError("--json is for artifacts of --target cpu")
+    if arguments.host and (target == "skipopu" or is_spiking(arguments.artifact)):
+        raise ConfigError("--host is for artifacts of --target cpu")
     if target == "skipopu":
         from dyncc.backends.skipopu.artifact import load as load_overlay
         from dyncc.backends.skipopu.describe import describe, program_text
@@ -77,6 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.artifact}: {spiking.load(arguments.artifact).describe()}")
         return 0
     program = load(arguments.artifact)
+    if arguments.host:
+        print(program.host, end="")
+        return 0
     hcfg, by_torch = program.hcfg, in_torch(program)
     # The reference back end runs nothing but PyTorch; only exceptions are worth a mark.
     marked = {} if program.manifest["backend"] == "eager" else by_torch
