@@ -49,7 +49,7 @@ def drop_dead_values(program: Hcfg) -> Hcfg:
     while changed:
         before = len(needed)
         # Against the direction of values, so that one turn does for all but loops.
-        for block in reversed(program.blocks.values()):
+        for block in reversed(list(program.blocks.values())):
             _mark(program, block, needed, acting)
         changed = len(needed) != before
     blocks = {

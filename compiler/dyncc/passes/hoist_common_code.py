@@ -3,13 +3,16 @@
 Only blocks to which nothing but the branch leads give operations away, and only from their start,
 so that every path runs the same operations in the same order as before, with the same effects and
 exceptions. A region call is moved only into a block that calls none: more would be one block more
-on every path.
+on every path. Where both sides are the same from start to end, nothing has to be moved: both ways
+lead to the first.
 
 By itself that saves nothing at run time, since each path ran the operations once before, and their
 results become arguments of an edge. It pays when a block disappears: when a side is left with
-nothing but a jump, which `forward_jumps` then bypasses, or when both sides are the same from start
-to end, and the branch is idle. Each block entered costs about a microsecond, and a condition that
-nobody needs may have a region, which costs ten. So operations are moved in these two cases alone.
+nothing but a jump, which `forward_jumps` then bypasses, or when both sides are the same, so that
+the branch is idle and `drop_idle_branches` takes it. Each block entered costs about a microsecond,
+and a condition that nobody needs may have a region, which costs ten. So operations are moved in
+these two cases alone.
+
 Operations within regions stay where they are: a common start of two regions would be a third region
 to compile, and one call more on both paths.
 """
@@ -19,8 +22,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 
-from dyncc.ir.hcfg import Block, Branch, Hcfg, Jump, RegionCall, Value, jumps
+from dyncc.ir.hcfg import Block, BlockOp, Branch, Hcfg, Jump, RegionCall, Value, jumps
 from dyncc.ir.types import ListType, TensorType, Type
 from dyncc.passes.renaming import (
     fresh_values,
@@ -52,13 +56,10 @@ def _hoist(program: Hcfg) -> Hcfg:
         sides = _Sides(blocks, block, block.terminator)
         if not sides.pays():
             continue
-        block, then, orelse = sides.hoisted(fresh)
-        blocks |= {name: block, then.name: then}
-        if orelse is None:
+        if sides.same:
             del blocks[sides.orelse.name]
-            ways_in[then.name] += 1
-        else:
-            blocks[orelse.name] = orelse
+            ways_in[sides.then.name] += 1
+        blocks |= {changed.name: changed for changed in sides.hoisted(fresh)}
     return replace(program, blocks=blocks)
 
 
@@ -71,10 +72,10 @@ class _Sides:
         What branches.
     then, orelse
         The sides.
-    common
-        How many operations of both are the same.
     same
-        Whether nothing else is in them.
+        Whether they are the same from start to end.
+    common
+        How many operations at the start of both may be moved before the branch.
     """
 
     def __init__(self, blocks: dict[str, Block], block: Block, branch: Branch) -> None:
@@ -83,23 +84,20 @@ class _Sides:
         # Both in terms of the block that branches, and of what the first side computes.
         self._here = dict(zip(self.then.params, branch.then.args, strict=True))
         there = dict(zip(self.orelse.params, branch.orelse.args, strict=True))
-        full = _calls(block)
-        self.common = 0
+        equal = 0
         for left, right in zip(self.then.ops, self.orelse.ops, strict=False):
             if op_identity(left, self._here) != op_identity(right, there):
                 break
-            if (full and isinstance(left, RegionCall)) or not all(
-                _is_static(value.type) for value in left.results
-            ):
-                break
             there |= zip(right.results, left.results, strict=True)
-            self.common += 1
+            equal += 1
         ends = self.then.terminator, self.orelse.terminator
         self.same = (
-            self.common == len(self.then.ops) == len(self.orelse.ops)
+            equal == len(self.then.ops) == len(self.orelse.ops)
             and terminator_identity(ends[0], self._here) == terminator_identity(ends[1], there)
             and [jump.target for jump in jumps(ends[0])] == [jump.target for jump in jumps(ends[1])]
         )
+        full = any(isinstance(op, RegionCall) for op in block.ops)
+        self.common = len(list(takewhile(lambda op: _may_move(op, full), self.then.ops[:equal])))
 
     def pays(self) -> bool:
         """Whether a block disappears."""
@@ -111,24 +109,26 @@ class _Sides:
             )
         )
 
-    def hoisted(self, fresh: Callable[[Value], Value]) -> tuple[Block, Block, Block | None]:
-        """The block that branches and the sides after it; None for one like the other."""
+    def hoisted(self, fresh: Callable[[Value], Value]) -> tuple[Block, ...]:
+        """The block that branches and the sides after it, of which one is left if they are one."""
+        if self.same:
+            idle = replace(self.branch, orelse=self.branch.then)
+            return replace(self.block, terminator=idle), self.then
         moved = tuple(renamed_op(op, self._here) for op in self.then.ops[: self.common])
         results = tuple(value for op in moved for value in op.results)
-        ways = [replace(jump, args=(*jump.args, *results)) for jump in jumps(self.branch)]
-        if self.same:
-            ways[1] = ways[0]
+        then, orelse = (replace(jump, args=(*jump.args, *results)) for jump in jumps(self.branch))
         block = replace(
             self.block,
             ops=(*self.block.ops, *moved),
-            terminator=replace(self.branch, then=ways[0], orelse=ways[1]),
+            terminator=replace(self.branch, then=then, orelse=orelse),
         )
         # The names of the first side's results have moved with them.
-        then = self._rest(self.then, {value: fresh(value) for value in results})
-        if self.same:
-            return block, then, None
         own = [value for op in self.orelse.ops[: self.common] for value in op.results]
-        return block, then, self._rest(self.orelse, {value: value for value in own})
+        return (
+            block,
+            self._rest(self.then, {value: fresh(value) for value in results}),
+            self._rest(self.orelse, {value: value for value in own}),
+        )
 
     def _rest(self, side: Block, given: dict[Value, Value]) -> Block:
         """A side that is given what it computed."""
@@ -140,8 +140,11 @@ class _Sides:
         )
 
 
-def _calls(block: Block) -> bool:
-    return any(isinstance(op, RegionCall) for op in block.ops)
+def _may_move(op: BlockOp, full: bool) -> bool:
+    """Whether an operation fits into a block; a `full` one calls a region."""
+    if full and isinstance(op, RegionCall):
+        return False
+    return all(_is_static(value.type) for value in op.results)
 
 
 def _is_static(kind: Type) -> bool:

@@ -1,0 +1,99 @@
+"""Places stay true while passes change a program, so that `dyncc verify` still sees all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from frontend.differential import network
+from torch import Tensor, nn
+
+from dyncc.backends.eager import EagerRegions
+from dyncc.core.errors import MismatchError
+from dyncc.frontend import capture
+from dyncc.ir.hcfg import Block, Branch, Hcfg, reachable
+from dyncc.ir.places import Either, Places, idle
+from dyncc.ir.settling import settle
+from dyncc.passes import stages
+from dyncc.proof import prove
+from dyncc.runtime.program import Program
+
+
+def settled(
+    module: nn.Module, example: Tensor, damage: Callable[[Hcfg], Hcfg] | None = None
+) -> Program:
+    """A network after all passes, before which its program may be damaged."""
+    captured = capture(module, (example,), {}, "net")
+    program, places = captured.program, captured.places
+    if damage is not None:
+        program = damage(program)
+    for _, after in stages(program):
+        program, places = after, settle(places, program, after)
+    weights = {name: captured.weights[name].numpy() for name in program.weights}
+    return Program(program, EagerRegions(program), weights, {}, places)
+
+
+def sides(self: Any, x: Tensor) -> Tensor:
+    if x.sum() > 0:
+        y = x * 2
+    else:
+        y = x * 3
+    return y + 1
+
+
+def no_difference(self: Any, x: Tensor) -> Tensor:
+    for _ in range(3):
+        if x.sum() > 0:
+            y = x.abs() * 2
+        else:
+            y = x.abs() * 2
+        x = y - 1
+    return x
+
+
+def passed_of(program: Program) -> list[Any]:
+    """Everything that is passed, in blocks and on edges."""
+    places = program.places
+    every = [*(point.passed for point in places.blocks.values()), *places.edges.values()]
+    return [item for passed in every for item in passed]
+
+
+def test_a_branch_without_a_difference_goes_and_is_still_led_both_ways() -> None:
+    program = settled(network(no_difference), torch.ones(4))
+    ends = [block.terminator for block in program.hcfg.blocks.values()]
+    assert [end.text for end in ends if isinstance(end, Branch)] == ["for _ in range(3)"]
+    (decision,) = idle(program.places)
+    assert decision[3] == "x.sum() > 0"
+    proof = prove(network(no_difference), program, [(torch.ones(4),)])
+    assert proof.complete
+
+
+def test_a_wrong_claim_of_no_difference_is_caught() -> None:
+    def one_side(program: Hcfg) -> Hcfg:
+        def lead(block: Block) -> Block:
+            end = block.terminator
+            if isinstance(end, Branch):
+                return replace(block, terminator=replace(end, orelse=end.then))
+            return block
+
+        blocks = {name: lead(block) for name, block in program.blocks.items()}
+        reached = reachable(blocks)
+        return replace(program, blocks={name: blocks[name] for name in blocks if name in reached})
+
+    module = network(sides)
+    program = settled(module, torch.ones(4), one_side)
+    assert idle(program.places)
+    # The one input takes the side that is right.
+    with pytest.raises(MismatchError):
+        prove(module, program, [(torch.ones(4),)])
+
+
+def test_places_are_what_their_json_says() -> None:
+    program = settled(network(no_difference), torch.ones(4))
+    assert any(isinstance(item, Either) for item in passed_of(program))
+    text = json.dumps(program.places.to_json())
+    assert Places.from_json(json.loads(text)) == program.places
