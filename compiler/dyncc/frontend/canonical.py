@@ -350,11 +350,11 @@ class Canonicaliser:
         if isinstance(item, Composite):
             key, parts = self._walk(item.parts, path)
             return ("composite", item.label, *key[1:]), item.rebuilt(parts)
-        # A list of run-time length is needed even if its iterator alone is left.
-        if isinstance(item, IterObj) and (
-            item.owner in self._counted or isinstance(self._old.heap.get(item.owner), DynListObj)
-        ):
-            return self._live_iterator(item, path)
+        if isinstance(item, IterObj) and item.owner is not None:
+            # A list of run-time length is needed even if its iterator alone is left.
+            grown = isinstance(self._old.heap[item.owner], DynListObj)
+            if grown or item.owner in self._counted:
+                return self._live_iterator(item, path)
         if isinstance(item, IterObj):
             item = self._old.look(item)
             key, rest = self._walk(item.items[item.position :], path)
