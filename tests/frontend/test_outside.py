@@ -193,19 +193,15 @@ def test_a_change_of_a_container_is_refused() -> None:
     assert next(counter) == 0
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_attention_draws_nothing_without_dropout(dropout: float) -> None:
+def test_attention_draws_nothing_without_dropout() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         heads = x.reshape(1, 1, 2, 2)
         found: Tensor = nn.functional.scaled_dot_product_attention(
-            heads, heads, heads, dropout_p=dropout
+            heads, heads, heads, dropout_p=0.0
         )
         return found
 
-    if dropout:
-        assert "random numbers are not compiled yet" in refused(forward)
-    else:
-        check(network(forward))
+    check(network(forward))
 
 
 @contextlib.contextmanager
