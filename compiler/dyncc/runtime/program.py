@@ -133,7 +133,7 @@ class Program:
         """
         with self._lock:
             given, arguments = self._arguments.take(args, kwargs)
-            out = self._regions.to_numpy
+            out: Callable[[Any], Any] = self._regions.to_numpy
             torch = sys.modules.get("torch")
             if torch is not None and any(
                 isinstance(value, torch.Tensor | torch.Generator) for value in given
