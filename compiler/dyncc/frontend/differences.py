@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from dyncc.frontend.canonical import Path
 from dyncc.frontend.decisions import Extent
 from dyncc.frontend.labels import EXTENT
+from dyncc.frontend.widening import without_mark
 
 #: Views that work alike for every size.
 _SIZELESS = frozenset(
@@ -15,13 +17,15 @@ _SIZELESS = frozenset(
 )
 
 
-def differences(left: Any, right: Any) -> dict[Path, Extent | None] | None:
+def differences(
+    left: Any, right: Any, kept: Collection[Path] = ()
+) -> dict[Path, Extent | None] | None:
     """Paths at which two keys differ in a way that widening removes, or None if some do not.
 
     A path to a list that must become one of run-time length ends in ``"*"``; one to a size comes
-    with what it is to be widened to.
+    with what it is to be widened to. Places in `kept` are not to be widened.
     """
-    found = _Differences()
+    found = _Differences(kept)
     (points, entries), (other_points, other_entries) = left, right
     if points != other_points or len(entries) != len(other_entries):
         return None
@@ -56,15 +60,22 @@ def _size_label(key: tuple[Any, ...]) -> int | str | None:
 class _Differences:
     """Compares keys; the numbers of heap objects need only correspond, not be equal."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Collection[Path]) -> None:
         self.paths: dict[Path, Extent | None] = {}
+        self._kept = kept
         self._numbers: dict[int, int] = {}
+
+    def _widen(self, path: Path, how: Extent | None = None) -> bool:
+        """Note a place to be widened; return whether it may be."""
+        self.paths[path] = how
+        return without_mark(path) not in self._kept
 
     def _scalar(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
         if a != b:
             pair = _size_label(a), _size_label(b)
             are_sizes = None not in pair and any(isinstance(label, str) for label in pair)
-            self.paths[path] = Extent(pair) if are_sizes else None
+            if not self._widen(path, Extent(pair) if are_sizes else None):
+                return False
         return bool(a[1] == b[1] and (a[0] != b[0] or a[0] == "static" or a[2] == b[2]))
 
     def _storage(self, a: tuple[Any, ...], b: tuple[Any, ...], path: Path) -> bool:
@@ -72,19 +83,17 @@ class _Differences:
         if a[2:] == b[2:] and a[0] == b[0]:
             return True
         if not a[0] == b[0] == "tensor":
-            self.paths[path] = None
-            return True
+            return self._widen(path)
         if a[3:] != b[3:]:
             # That a list holds one of them forbids writes to both, where they meet.
-            self.paths[path] = None
-            return bool(a[2] == b[2] and a[3] is b[3] is None)
+            return self._widen(path) and bool(a[2] == b[2] and a[3] is b[3] is None)
         (dtype, sizes), (other_dtype, other_sizes) = a[2], b[2]
         if dtype != other_dtype or len(sizes) != len(other_sizes):
             return False
-        for axis, pair in enumerate(zip(sizes, other_sizes, strict=True)):
-            if pair[0] != pair[1]:
-                self.paths[*path, (EXTENT, axis)] = Extent(pair)
-        return True
+        return all(
+            pair[0] == pair[1] or self._widen((*path, (EXTENT, axis)), Extent(pair))
+            for axis, pair in enumerate(zip(sizes, other_sizes, strict=True))
+        )
 
     def compare(self, a: Any, b: Any, path: Path) -> bool:
         """Note where two keys differ; return whether widening removes it."""
@@ -97,8 +106,7 @@ class _Differences:
             return self._storage(a, b, path)
         if kinds <= {"list", "dynamic list"} and (a[0] != b[0] or len(a) != len(b)):
             self._numbers[a[1]] = b[1]
-            self.paths[*path, "*"] = None
-            return True
+            return self._widen((*path, "*"))
         if a[0] != b[0] or len(a) != len(b):
             return False
         return self._inside(a, b, path)

@@ -239,14 +239,13 @@ class Machine:
     ) -> bool:
         any_widened = False
         alike = self._variants.get(context, {}).get(shape_of(canonical.key), [])
+        kept = {path for place, path in self.decisions.kept if place == context}
         for earlier in alike:
-            found = differences(earlier.key, canonical.key)
+            found = differences(earlier.key, canonical.key, kept)
             if not found or (not sizes and any(how is not None for how in found.values())):
                 continue
             # In an order of its own, so that the same model always gives the same program.
             paths = sorted(found, key=repr)
-            if any((context, without_mark(path)) in self.decisions.kept for path in paths):
-                continue
             templates = [template_at(path, earlier.state, state) for path in paths]
             if any(template is None for template in templates):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -52,7 +53,12 @@ def locate_in(stack: Sequence[FrameType], functions: Sequence[tuple[str, str]]) 
 
 def _is(frame: FrameType, file: str, name: str) -> bool:
     code = frame.f_code
-    return code.co_qualname == name and Path(code.co_filename).resolve() == Path(file).resolve()
+    return code.co_qualname == name and _resolved(code.co_filename) == _resolved(file)
+
+
+@functools.cache
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
 
 
 def pick(

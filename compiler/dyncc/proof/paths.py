@@ -35,6 +35,9 @@ class Graph:
         self.targets: dict[Edge, str] = {
             (block, way): jump.target for block, way, jump in program.edges()
         }
+        self._into: dict[str, list[Edge]] = {}
+        for edge, target in self.targets.items():
+            self._into.setdefault(target, []).append(edge)
         self.ways: dict[str, int] = {
             name: len(jumps(block.terminator)) for name, block in program.blocks.items()
         }
@@ -59,18 +62,14 @@ class Graph:
 
     def _distances(self, goals: Iterable[str], without: Collection[Edge] = ()) -> dict[str, int]:
         """Edges between each block and the nearest of `goals`."""
-        before: dict[str, list[str]] = {}
-        for edge, target in self.targets.items():
-            if edge not in without:
-                before.setdefault(target, []).append(edge[0])
         found = dict.fromkeys(goals, 0)
         pending = deque(found)
         while pending:
             name = pending.popleft()
-            for source in before.get(name, ()):
-                if source not in found:
-                    found[source] = found[name] + 1
-                    pending.append(source)
+            for edge in self._into.get(name, ()):
+                if edge[0] not in found and edge not in without:
+                    found[edge[0]] = found[name] + 1
+                    pending.append(edge[0])
         return found
 
     def _loops(self) -> list[Loop]:
@@ -114,10 +113,10 @@ class Graph:
         With `chance`, every third decision is a random one.
         """
         rest = set(uncovered)
+        near = self._distances({edge[0] for edge in rest})
         script: Script = []
         name = self.entry
         for _ in range(4 * len(self.targets) + 8):
-            near = self._distances({edge[0] for edge in rest})
             if name not in near or not self.ways[name]:
                 break
             way = 0
@@ -130,7 +129,9 @@ class Graph:
                 if chance is not None and chance.random() < 1 / 3:
                     way = chance.randrange(2)
                 script.append((name, way == 0))
-            rest.discard((name, way))
+            if (name, way) in rest:
+                rest.remove((name, way))
+                near = self._distances({edge[0] for edge in rest})
             name = self.targets[name, way]
         return script
 
