@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 import textwrap
 from collections import defaultdict
@@ -24,6 +25,7 @@ import dyncc.frontend
 from dyncc.backends import skipopu
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.core.explanations import Explanation, explanations
+from dyncc.export import refusals
 from dyncc.frontend import capture
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.machine import Machine
@@ -31,6 +33,7 @@ from dyncc.frontend.machine import Machine
 PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
 FRONTEND = Path(dyncc.frontend.__file__).parent
 SKIPOPU = Path(skipopu.__file__).parent
+EXPORT = Path(refusals.__file__)
 REFUSALS = ("Unsupported", "WriteToShared")
 X = (torch.ones(1, 4),)
 #: File, first and last line of a place that makes a diagnostic.
@@ -56,11 +59,11 @@ outermost first, each with `file`, `line`, `column` and `function`. What is not 
 Codes keep their meaning from release to release; the other texts may change.
 
 What a back end cannot compile, a region, has no code: the error names each region with its place,
-and `--fallback eager` lets PyTorch run these regions; the manifest and `dyncc inspect` say which and
-why. It covers regions only, which are pure: they get tensors and give tensors. What the front end
-refuses is not left to PyTorch. Such a call may read or change Python objects that do not exist in a
-compiled program, and without its Python there is nothing to record: its result would have to be
-taken as it was when the network was compiled.
+and `--fallback eager` lets PyTorch run these regions; the manifest and `dyncc inspect` say which
+and why. It covers regions only, which are pure: they get tensors and give tensors. What the front
+end refuses is not left to PyTorch. Such a call may read or change Python objects that do not
+exist in a compiled program, and without its Python there is nothing to record: its result would
+have to be taken as it was when the network was compiled.
 
 This page is made by `pytest tests/frontend/test_diagnostic_texts.py --update-goldens` from
 `compiler/dyncc/core/explanations.md` and `tests/frontend/refused_programs.py`, where `x` is a
@@ -82,6 +85,7 @@ def made(folder: Path, functions: tuple[str, ...], place: int) -> dict[Site, str
 def test_every_code_is_explained_and_made() -> None:
     sites = made(FRONTEND, REFUSALS, 0) | made(SKIPOPU, ("Diagnostic",), 1)
     codes = {ast.literal_eval(text.partition(":")[0]) for text in sites.values()}
+    codes |= set(re.findall(r'"(DY\d{3})"', EXPORT.read_text(encoding="utf-8")))
     assert codes == explanations().keys()
 
 

@@ -169,7 +169,7 @@ def test_example_arguments_that_do_not_fit(arguments: Any, message: str) -> None
 def test_what_is_no_module_or_no_back_end() -> None:
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module"):
         dyncc.compile(lambda x: x, X)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="backend must be one of tvm, .*eager"):
+    with pytest.raises(ValueError, match=r"backend must be one of tvm, .*eager"):
         dyncc.compile(linear(), X, backend="cuda")
 
 

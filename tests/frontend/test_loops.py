@@ -248,7 +248,7 @@ def test_a_queue_that_data_fills() -> None:
         return total, len(queue)
 
     # There is a first item, and none behind it if it is small.
-    check(network(forward), rows(12), untaken=2)
+    check(network(forward), rows(12))
 
 
 def test_a_dynamic_break_out_of_two_loops() -> None:

@@ -91,10 +91,10 @@ def _expression(op: HostOp) -> str:
         return _shown(name, args)
     if not all(isinstance(kind, ScalarType) for kind in kinds):
         raise Unexportable(f"no C++ is made of {name}")
-    for kind in kinds:
-        if isinstance(kind, ScalarType):
-            type_name(kind)
-    return _scalar(op, [kind for kind in kinds if isinstance(kind, ScalarType)])
+    scalars = [found for found in kinds if isinstance(found, ScalarType)]
+    for found in scalars:
+        type_name(found)
+    return _scalar(op, scalars)
 
 
 def _scalar(op: HostOp, kinds: list[ScalarType]) -> str:
@@ -245,10 +245,10 @@ def _shown(name: str, args: tuple[Operand, ...]) -> str:
     if not isinstance(kind, ScalarType):
         raise Unexportable("the text of a list is made by Python")
     type_name(kind)
-    if name != "format":
-        conversion, spec = name[0], ""
-    else:
-        _, conversion, spec = args  # type: ignore[assignment]
+    conversion: Operand = name[0]
+    spec: Operand = ""
+    if name == "format":
+        _, conversion, spec = args
     if not isinstance(spec, str) or not isinstance(conversion, str):
         raise Unexportable("a format that is not constant is carried out by Python")
     if kind == STR and conversion in ("r", "a"):

@@ -11,7 +11,7 @@ from collections import Counter
 
 from dyncc.backends.tvm.kernels import Kernels
 from dyncc.export import host_ops, regions, returns
-from dyncc.export.literals import dtype, text, type_name, variable
+from dyncc.export.literals import dtype, literal, text, type_name, variable
 from dyncc.export.regions import Shapes
 from dyncc.export.weights import Data
 from dyncc.ir.hcfg import (
@@ -125,7 +125,7 @@ struct dyncc_model {{
                 place = f"dyncc_data + {self._data.weight(slot.name)}"
                 made = regions.tensor_at(place, slot.value.type.dtype, shape, self._shapes)
             else:
-                made = host_ops.literal(slot.initial)
+                made = literal(slot.initial)
             lines.append(f"  state.{_member(index)} = {made};")
         return "\n".join([*lines, "}"])
 

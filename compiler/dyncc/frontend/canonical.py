@@ -99,6 +99,9 @@ class Canonicaliser:
         Of fake tensors; only needed to widen.
     empty
         Labels of sizes that may be 0 in another state with the same key.
+    relaid
+        Places of tensors that another state with the same key may hold in another order of
+        dimensions; see `dyncc.frontend.values.Storage`. Added to.
     """
 
     def __init__(
@@ -111,7 +114,9 @@ class Canonicaliser:
         origin: Any = None,
         mode: FakeTensorMode | None = None,
         empty: Collection[str] = (),
+        relaid: set[Path] | None = None,
     ) -> None:
+        self._relaid = set() if relaid is None else relaid
         self._old = state
         self._widen = widen
         self._fresh = fresh
@@ -401,10 +406,12 @@ class Canonicaliser:
         by_value = path in self._widen
         source = (item.source, before) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
-        relaid = item.relaid or not is_contiguous_or_false(item.fake)
         listed = item.listed or by_value
+        if path not in self._relaid and (item.relaid or not is_contiguous_or_false(item.fake)):
+            self._relaid.add(path)
+        relaid = path in self._relaid
         new = Storage(self._leaf(source, kind, path), fake, owner, listed, relaid=relaid)
-        return ("tensor", label, new.owner, new.listed, new.relaid), new
+        return ("tensor", label, new.owner, new.listed), new
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         before = len(self._places)

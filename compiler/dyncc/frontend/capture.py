@@ -247,7 +247,10 @@ class _Attempt:
         self.shapes.check_used()
         self.state.frames.append(Frame(code, function, 0, registers))
         self._enter_state()
+        relaid = self.decisions.count_relaid()
         self.machine.explore(self.state, tuple(self.params))
+        if self.generators.used and self.decisions.count_relaid() != relaid:
+            self.decisions.changed = True
         self.decisions.call_from(self.machine.sites)
         if self.machine.diagnostics and not self.decisions.changed:
             raise UnsupportedError(self.machine.diagnostics)

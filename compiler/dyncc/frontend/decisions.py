@@ -88,6 +88,9 @@ class Decisions:
         Beginnings of functions whose recursion has a stack, and where they are called from.
     state
         Dotted names of buffers and attributes that a call changes.
+    relaid
+        For each program point, places of tensors that eager PyTorch may hold in another order of
+        dimensions; see `dyncc.frontend.values.Storage`.
     owned_arguments
         Whether tensors of the caller carry their place along, since a call may change one.
     changed
@@ -102,6 +105,7 @@ class Decisions:
     loops: set[Context] = field(default_factory=set)
     recursive: dict[Context, tuple[Any, ...]] = field(default_factory=dict)
     state: set[str] = field(default_factory=set)
+    relaid: dict[Context, set[Path]] = field(default_factory=dict)
     owned_arguments: bool = False
     changed: bool = False
 
@@ -166,6 +170,14 @@ class Decisions:
             if set(found) != set(self.recursive[context]):
                 self.recursive[context] = tuple(found)
                 self.changed = True
+
+    def relaid_at(self, context: Context) -> set[Path]:
+        """The places at a program point that are in `relaid`; may be added to."""
+        return self.relaid.setdefault(context, set())
+
+    def count_relaid(self) -> int:
+        """How many places are in `relaid`; only where random numbers are drawn is more news."""
+        return sum(map(len, self.relaid.values()))
 
     def own_arguments(self) -> bool:
         """Let arguments carry their place from now on; return whether that is news."""

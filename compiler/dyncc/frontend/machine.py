@@ -222,7 +222,10 @@ class Machine:
                 if isinstance(found, ListObj):
                     mark_listed(state, found)
                     packed[path] = pack(found, template, state, builder, read)
-        return Canonicaliser(state, widen, self.fresh, packed, read, context, self.fakes).run()
+        return Canonicaliser(
+            state, widen, self.fresh, packed, read, context, self.fakes,
+            self.decisions.empty.get(context, ()), self.decisions.relaid_at(context),
+        ).run()  # fmt: skip
 
     def _widen_against(self, context: Context, canonical: Canonical, state: State) -> bool:
         """Widen where this state differs from an earlier one at the same place."""

@@ -43,6 +43,8 @@ class Generators:
     def __init__(self, module: nn.Module) -> None:
         self._states: dict[int, torch.Tensor] = {}
         self._alive: list[torch.Generator] = []
+        #: Whether the network draws from any.
+        self.used = False
         #: By name, those that are module state.
         self.of_module: dict[str, torch.Tensor] = {
             DEFAULT_GENERATOR: self.add(torch.default_generator)
@@ -68,12 +70,13 @@ class Generators:
                 "its state would have to outlive the call",
                 "Pass it to forward, or keep it in an attribute of the module.",
             )
+        self.used = True
         return found
 
 
 def _identity(generator: torch.Generator) -> int:
     """The address of a generator: native code makes new Python objects for it."""
-    return int(generator._cdata)
+    return int(generator._cdata)  # type: ignore[attr-defined]
 
 
 def draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
