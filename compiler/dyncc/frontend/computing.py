@@ -227,7 +227,7 @@ class Computing:
         )
         return self.adopt(value)
 
-    def index_tensor(self, sym: Sym, length: int) -> Ref:
+    def index_tensor(self, sym: Sym, length: int | Sym) -> Ref:
         """A dynamic index, checked and made non-negative, as a 1-d tensor of one element."""
         checked = self.host("position", sym, length, types=(INT,))
         tensor = self.scalar_tensor(checked, "i64")

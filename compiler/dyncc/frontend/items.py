@@ -310,7 +310,7 @@ def _set_tensor_item(run: Interpreter, owner: Ref, index: Any, value: Any) -> No
         return
     view, places = _static_part(run, owner, parts)
     shape = run.state.heap[view].fake.shape
-    masks = [run.index_tensor(sym, shape[dim]) for sym, dim in places]
+    masks = [run.index_tensor(sym, run.size(shape[dim])) for sym, dim in places]
     dims = [dim for _, dim in places]
 
     def write(target: torch.Tensor, content: Any, *chosen: torch.Tensor) -> None:
