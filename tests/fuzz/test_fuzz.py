@@ -127,7 +127,11 @@ def test_programs_depend_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_random_programs(tmp_path: Path, record_property: Recorder) -> None:
-    fuzz(tmp_path, record_property, 200, 1, "eager")
+    """Few, and of a seed without outliers, as this runs each time.
+
+    A single program may take minutes: program 16 of seed 1, counted from 0, took over 170 s.
+    """
+    fuzz(tmp_path, record_property, 40, 4, "eager")
 
 
 def test_random_programs_with_tvm(tmp_path: Path, record_property: Recorder) -> None:
