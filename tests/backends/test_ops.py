@@ -260,6 +260,7 @@ def test_reductions(tmp_path: Path, backend: str) -> None:
         "any": Case(
             lambda x: (x.any(), x.any(1), x.all(), x.all(1), x.all(0, True)), [booleans(3, 4)]
         ),
+        "all_of_a_column": Case(lambda x: (x.t()[0].all(), x.t() & True), [booleans(3, 4)]),
         "any_f": Case(lambda x: ((x > 0).any(), (x > 9).all()), [numbers(3, 4)]),
         "topk": Case(lambda x: x.topk(3, 1), [numbers(4, 9)]),
         "topk2": Case(lambda x: x.topk(2, 0, False), [numbers(4, 9)]),

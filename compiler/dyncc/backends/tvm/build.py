@@ -71,7 +71,7 @@ def with_care(compile_with: Callable[[Care], _Result]) -> _Result:
     for care in (Care.TRUST, Care.VERIFY):
         try:
             return compile_with(care)
-        except (RuntimeError, ValueError):
+        except FAILURES:
             # Schedules are an optimisation: code without them must still build.
             continue
     return compile_with(Care.PLAIN)

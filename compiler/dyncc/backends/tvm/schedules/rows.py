@@ -64,6 +64,12 @@ def _along_rows(schedule: s_tir.Schedule, nest: _Nest) -> bool:
     return True
 
 
+def _holds_truths(schedule: s_tir.Schedule, nest: _Nest) -> bool:
+    """Whether it reads or writes booleans, of which TVM stores no vectors."""
+    block = schedule.get(nest.block)
+    return any(str(part.buffer.dtype) == "bool" for part in (*block.reads, *block.writes))
+
+
 def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     """Schedule a function that reduces rows.
 
@@ -77,8 +83,8 @@ def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     Returns
     -------
     Schedule or None
-        None if nothing is reduced, if something is reduced along other axes than the last, or if
-        the reductions do not share their rows.
+        None if nothing is reduced, if something is reduced along other axes than the last, if the
+        reductions do not share their rows, or if something is a boolean.
     """
     schedule = s_tir.Schedule(function)
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
@@ -90,6 +96,8 @@ def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     if any(nest.rows[: len(rows)] != rows for nest in nests):
         return None
     if any(nest.rows != rows or not _along_rows(schedule, nest) for nest in reductions):
+        return None
+    if any(_holds_truths(schedule, nest) for nest in nests):
         return None
 
     work = math.prod(rows) * max(math.prod(nest.reduced) for nest in reductions)
