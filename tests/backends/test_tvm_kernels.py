@@ -165,7 +165,8 @@ def test_rows(tmp_path: Path) -> None:
             f"place{label}": Case(lambda x: (x.argmax(-1), *x.max(-1)), [x.round()]),
         }
     cases["pooled"] = Case(lambda x: F.adaptive_avg_pool2d(x, 1), [torch.randn(2, 9, 8, 12)])
-    report = compare(cases, tmp_path, rtol=2e-5, atol=2e-6)
+    # A mean of a thousand numbers near 3 may be off by a dozen units in its last place.
+    report = compare(cases, tmp_path, rtol=2e-5, atol=1e-5)
     assert report["schedules"] == "trust"
 
 
