@@ -90,7 +90,7 @@ class BlockBuilder:
         self.extents: dict[str, tuple[Value, int]] = {}
         #: Numbers that are known at run time only, as native code knows them.
         self.numbers: dict[Value, Any] = {}
-        self._sized: bool | None = None
+        self._in_torch: bool | None = None
         self._begun = False
         for value in params:
             self._note_extents(value)
@@ -131,23 +131,23 @@ class BlockBuilder:
                 if isinstance(extent, str):
                     self.extents.setdefault(extent, (value, axis))
 
-    def separate(self, sized: bool) -> None:
-        """Keep operations on sizes that depend on data out of the regions of all others.
+    def separate(self, in_torch: bool) -> None:
+        """Keep operations that PyTorch runs out of the regions of all others.
 
         Parameters
         ----------
-        sized
-            Whether the operation to come has such a size.
+        in_torch
+            Whether it runs the operation to come; see `dyncc.ir.hcfg.only_torch`.
         """
-        if self._sized is not None and self._sized != sized and self._begun:
+        if self._in_torch is not None and self._in_torch != in_torch and self._begun:
             raise Late
-        self._sized = sized
+        self._in_torch = in_torch
 
     def begin(self) -> None:
         """Note that another instruction begins."""
         self._begun = bool(self._tensor_ops)
         if not self._begun:
-            self._sized = None
+            self._in_torch = None
 
     def tensor(
         self,

@@ -101,7 +101,7 @@ class Canonicaliser:
         Labels of sizes that may be 0 in another state with the same key.
     relaid
         Places of tensors that another state with the same key may hold in another order of
-        dimensions; see `dyncc.frontend.values.Storage`. Added to.
+        dimensions; see `dyncc.frontend.values.Storage`. Added to; None if no order matters.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Canonicaliser:
         empty: Collection[str] = (),
         relaid: set[Path] | None = None,
     ) -> None:
-        self._relaid = set() if relaid is None else relaid
+        self._relaid = relaid
         self._old = state
         self._widen = widen
         self._fresh = fresh
@@ -317,7 +317,9 @@ class Canonicaliser:
         except Late:
             return found
         fake = _contiguous(found.fake)
-        relaid = base.relaid or not is_contiguous_or_false(found.fake)
+        relaid = self._relaid is not None and (
+            base.relaid or not is_contiguous_or_false(found.fake)
+        )
         storage = self._old.new(Storage(value, fake, None, base.listed, relaid=relaid))
         return TensorObj(storage, (), fake)
 
@@ -407,11 +409,17 @@ class Canonicaliser:
         source = (item.source, before) if isinstance(item.source, str) else item.source
         owner = None if by_value else item.owner
         listed = item.listed or by_value
-        if path not in self._relaid and (item.relaid or not is_contiguous_or_false(item.fake)):
-            self._relaid.add(path)
-        relaid = path in self._relaid
+        relaid = self._notes_order(item.fake, item.relaid, path)
         new = Storage(self._leaf(source, kind, path), fake, owner, listed, relaid=relaid)
         return ("tensor", label, new.owner, new.listed), new
+
+    def _notes_order(self, fake: torch.Tensor, relaid: bool, path: Path) -> bool:
+        """Whether a tensor at this place may be stored in another order than it has here."""
+        if self._relaid is None:
+            return False
+        if relaid or not is_contiguous_or_false(fake):
+            self._relaid.add(path)
+        return path in self._relaid
 
     def _tensor(self, item: TensorObj, path: Path) -> tuple[tuple[Any, ...], TensorObj]:
         before = len(self._places)

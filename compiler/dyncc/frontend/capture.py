@@ -136,9 +136,10 @@ def capture(
         If the source of ``forward`` cannot be read or the arguments do not fit it.
     """
     decisions = Decisions()
+    generators = Generators(module)
     shapes = Shapes(dict(dims or {}), dict(sizes or {}))
     for _ in range(MAX_ATTEMPTS):
-        attempt = _Attempt(module, args, kwargs, decisions, shapes)
+        attempt = _Attempt(module, args, kwargs, decisions, shapes, generators)
         decisions.changed = False
         try:
             with _plain_fakes():
@@ -181,6 +182,7 @@ class _Attempt:
         kwargs: Mapping[str, Any],
         decisions: Decisions,
         shapes: Shapes,
+        generators: Generators,
     ) -> None:
         self.module = module
         self.shapes = shapes
@@ -198,7 +200,7 @@ class _Attempt:
         modules = {id(sub): label for label, sub in reversed(list(module.named_modules()))}
         parameters = frozenset(label for label, _ in module.named_parameters())
         self.fakes = FakeTensorMode(shape_env=Sizes())
-        self.generators = Generators(module)
+        self.generators = generators
         for generator, tensor in self.generators.of_module.items():
             self._names[id(tensor)] = generator
         self.machine = Machine(
@@ -249,7 +251,7 @@ class _Attempt:
         self._enter_state()
         relaid = self.decisions.count_relaid()
         self.machine.explore(self.state, tuple(self.params))
-        if self.generators.used and self.decisions.count_relaid() != relaid:
+        if self.decisions.count_relaid() != relaid:
             self.decisions.changed = True
         self.decisions.call_from(self.machine.sites)
         if self.machine.diagnostics and not self.decisions.changed:

@@ -176,7 +176,7 @@ class Decisions:
         return self.relaid.setdefault(context, set())
 
     def count_relaid(self) -> int:
-        """How many places are in `relaid`; only where random numbers are drawn is more news."""
+        """How many places are in `relaid`."""
         return sum(map(len, self.relaid.values()))
 
     def own_arguments(self) -> bool:

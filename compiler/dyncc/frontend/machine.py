@@ -224,7 +224,8 @@ class Machine:
                     packed[path] = pack(found, template, state, builder, read)
         return Canonicaliser(
             state, widen, self.fresh, packed, read, context, self.fakes,
-            self.decisions.empty.get(context, ()), self.decisions.relaid_at(context),
+            self.decisions.empty.get(context, ()),
+            self.decisions.relaid_at(context) if self.generators.used else None,
         ).run()  # fmt: skip
 
     def _widen_against(self, context: Context, canonical: Canonical, state: State) -> bool:

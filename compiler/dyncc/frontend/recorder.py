@@ -41,6 +41,7 @@ from dyncc.frontend.views import (
     SCATTERS,
     apply_step,
     as_single_view,
+    functional_form,
     is_view,
     step_key,
     to_operand,
@@ -271,7 +272,7 @@ class Recorder(TorchDispatchMode):
             [tensor_type(item) if isinstance(item, torch.Tensor) else None for item in results],
         )
         contents = self._contents(func, args, kwargs, out)
-        relaid = func not in ORDERED and self.is_relaid((args, kwargs))
+        relaid = self.generators.used and func not in ORDERED and self.is_relaid((args, kwargs))
         for item, value, known in zip(results, values, contents, strict=True):
             if value is not None:
                 self.adopt(value, item, known, relaid)
@@ -405,21 +406,18 @@ class Recorder(TorchDispatchMode):
             source = args[1]
             value = self.read(self.ref_of(source))
             return self._cast_and_expand(value, source, kind)
-        name = func._schema.name.removeprefix("aten::")
-        overload = func._overloadname
         if func in (aten.zero_.default, aten.fill_.Scalar):
             content = 0 if func is aten.zero_.default else self.operand(args[1])
             arguments: tuple[Operand, ...] = (self.operand(args[0]), content)
             return self._one("aten.full_like.default", arguments, (), kind)
-        packet = getattr(aten, name.removesuffix("_"), None)
-        if not name.endswith("_") or packet is None or overload not in packet.overloads():
+        pure = functional_form(func)
+        if pure is None:
             raise Unsupported(
                 "DY223",
                 f"`{func}`",
                 "it has no functional form",
                 "Use an operation that returns its result.",
             )
-        pure = getattr(packet, overload)
         # The result of the functional form may be of a wider dtype; in place it is cast back.
         fake_args = torch.utils._pytree.tree_map(self.fake_argument, (args, kwargs))
         with self.fakes:

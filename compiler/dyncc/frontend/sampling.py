@@ -17,18 +17,11 @@ from torch._prims_common import is_contiguous_or_false
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import with_plain_sizes
 from dyncc.frontend.values import tensor_type
+from dyncc.frontend.views import functional_form
 from dyncc.ir.hcfg import DEFAULT_GENERATOR, GENERATOR
 
 if TYPE_CHECKING:
     from dyncc.frontend.recorder import Recorder
-
-aten = torch.ops.aten
-
-#: In-place forms whose functional form has another name.
-_FUNCTIONAL: dict[Any, Any] = {
-    aten.bernoulli_.float: aten.bernoulli.p,
-    aten.normal_.default: aten.normal_functional.default,
-}
 
 
 class Generators:
@@ -43,7 +36,7 @@ class Generators:
     def __init__(self, module: nn.Module) -> None:
         self._states: dict[int, torch.Tensor] = {}
         self._alive: list[torch.Generator] = []
-        #: Whether the network draws from any.
+        #: Whether an attempt to capture the network has met a draw. Only then do orders matter.
         self.used = False
         #: By name, those that are module state.
         self.of_module: dict[str, torch.Tensor] = {
@@ -109,7 +102,7 @@ def draw(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str,
     with recorder.fakes:
         out = func(*fake_args, **fake_kwargs, **({GENERATOR: None} if takes_generator else {}))
     written = [item.alias_info is not None for item in func._schema.arguments]
-    pure = _functional(func) if any(written) else func
+    pure = functional_form(func) if any(written) else func
     tensors = [x for x in torch.utils._pytree.tree_leaves((args, rest, out)) if torch.is_tensor(x)]
     if any(written):
         defaults = [item.default_value for item in func._schema.arguments if not item.kwarg_only]
@@ -147,10 +140,3 @@ def draw(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str,
         return args[0]
     recorder.adopt(value, out)
     return out
-
-
-def _functional(func: Any) -> Any:
-    """The operation that returns what an in-place one writes; None if there is none."""
-    name = func._schema.name.removeprefix("aten::").removesuffix("_")
-    overloads = getattr(aten, name, None)
-    return _FUNCTIONAL.get(func) or getattr(overloads, func._overloadname, None)

@@ -43,6 +43,11 @@ ORDERED = {
     aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default,
     aten.embedding.default, aten.native_layer_norm.default,
 }  # fmt: skip
+#: Functional forms that have another name than their in-place one.
+_FUNCTIONAL: dict[Any, Any] = {
+    aten.bernoulli_.float: aten.bernoulli.p,
+    aten.normal_.default: aten.normal_functional.default,
+}
 IDENTITY = {aten.lift_fresh.default, aten.lift.default}
 PURE_VIEWS = {
     aten.transpose_.default: aten.transpose.int,
@@ -62,6 +67,17 @@ SCATTERS = {
     aten.slice.Tensor: "aten.slice_scatter.default",
     aten.diagonal.default: "aten.diagonal_scatter.default",
 }
+
+
+def functional_form(func: Any) -> Any:
+    """The operation that returns what an in-place one writes; None if there is none."""
+    if func in _FUNCTIONAL:
+        return _FUNCTIONAL[func]
+    name = func._schema.name.removeprefix("aten::")
+    packet = getattr(aten, name.removesuffix("_"), None)
+    if not name.endswith("_") or packet is None or func._overloadname not in packet.overloads():
+        return None
+    return getattr(packet, func._overloadname)
 
 
 def is_view(func: Any) -> bool:
