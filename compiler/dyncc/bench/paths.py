@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dyncc.ir.hcfg import Branch, Hcfg, RegionCall, Return, jumps
+from dyncc.proof.paths import Graph
 
 #: How often each edge was taken in a call, in a fixed order.
 Trace = tuple[tuple[tuple[str, int], int], ...]
@@ -115,7 +116,7 @@ def name_of(program: Hcfg, trace: Trace) -> str:
     if len(early) + last > 1:
         taken = next((i for i, edge in enumerate(early) if counts.get(edge)), len(early))
         parts.append(f"exit {taken + 1} of {len(early) + last}")
-    back = _back_edges(program)
+    back = [edge for loop in Graph(program).loops for edge in loop.back]
     if back:
         turns = sum(counts.get(edge, 0) for edge in back)
         parts.append(f"{turns} {'turn' if turns == 1 else 'turns'}")
@@ -164,27 +165,6 @@ def _returns(program: Hcfg, without: set[tuple[str, int]]) -> bool:
             jump.target for way, jump in enumerate(jumps(terminator)) if (name, way) not in without
         ]
     return False
-
-
-def _back_edges(program: Hcfg) -> set[tuple[str, int]]:
-    """Edges that lead back to a block from which they can be reached, in a walk from the entry."""
-    found: set[tuple[str, int]] = set()
-    state: dict[str, bool] = {}  # True while its successors are being walked
-    stack = [(program.entry.name, 0)]
-    while stack:
-        name, way = stack.pop()
-        state[name] = True
-        targets = jumps(program.blocks[name].terminator)
-        if way == len(targets):
-            state[name] = False
-            continue
-        stack.append((name, way + 1))
-        target = targets[way].target
-        if target not in state:
-            stack.append((target, 0))
-        elif state[target]:
-            found.add((name, way))
-    return found
 
 
 def _branches(program: Hcfg, counts: Mapping[tuple[str, int], int]) -> str:

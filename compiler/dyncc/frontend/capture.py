@@ -62,8 +62,8 @@ from dyncc.ir.hcfg import (
     Struct,
     Tree,
     Value,
-    jumps,
 )
+from dyncc.ir.order import reverse_postorder
 from dyncc.ir.places import Places, Point, decisions
 from dyncc.ir.sizes import Size
 from dyncc.ir.types import SCALARS, Dim, TensorType
@@ -402,6 +402,7 @@ class _Attempt:
         used |= {slot.name for slot in self.slots if slot.name in self.tensors}
         weights = {key: self.tensors[key] for key in self.tensors if key in used}
         types_: dict[str, TensorType] = {key: tensor_type(weights[key]) for key in weights}
+        blocks = self.machine.blocks
         program = self.shapes.named(
             Hcfg(
                 name,
@@ -409,7 +410,7 @@ class _Attempt:
                 tuple(self.optional),
                 tuple(self.slots),
                 types_,
-                _in_reverse_post_order(self.machine.blocks),
+                {name: blocks[name] for name in reverse_postorder(blocks)},
                 self.machine.regions.by_name,
             )
         )
@@ -426,25 +427,6 @@ class _Attempt:
             )
             blocks[name] = replace(point, passed=passed)
         return Places(self.machine.places, blocks)
-
-
-def _in_reverse_post_order(blocks: Mapping[str, Any]) -> dict[str, Any]:
-    order: list[str] = []
-    seen: set[str] = set()
-    entry = next(iter(blocks))
-    stack: list[tuple[str, int]] = [(entry, 0)]
-    seen.add(entry)
-    while stack:
-        name, position = stack.pop()
-        targets = [jump.target for jump in jumps(blocks[name].terminator)][::-1]
-        if position < len(targets):
-            stack.append((name, position + 1))
-            if targets[position] not in seen:
-                seen.add(targets[position])
-                stack.append((targets[position], 0))
-        else:
-            order.append(name)
-    return {name: blocks[name] for name in reversed(order)}
 
 
 def _place(path: tuple[Any, ...]) -> str:

@@ -6,7 +6,7 @@ ways meet, and where loops begin. A head and the blocks within it are a tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dyncc.ir.hcfg import (
@@ -16,6 +16,7 @@ from dyncc.ir.hcfg import (
     operand_values,
     terminator_values,
 )
+from dyncc.ir.order import reverse_postorder
 
 #: A deeper block becomes a head: Python takes no more than 100 levels of indentation.
 MAX_DEPTH = 40
@@ -64,7 +65,7 @@ def flow_of(program: Hcfg, *, parameters: bool = False) -> Flow:
     parameters
         A block needs its parameters, whether it uses them or not.
     """
-    order = _reverse_postorder(program)
+    order = reverse_postorder(program.blocks)
     root = _roots(program, order)
     heads = tuple(name for name in order if root[name] == name)
     index = {name: number for number, name in enumerate(heads)}
@@ -90,26 +91,6 @@ def flow_of(program: Hcfg, *, parameters: bool = False) -> Flow:
                 found |= needed[jump.target]
         needed[name] = frozenset(found)
     return Flow(heads, index, tuple(map(frozenset, exits)), _loops(exits), alias, needed)
-
-
-def _reverse_postorder(program: Hcfg) -> list[str]:
-    def ways(name: str) -> Iterator[str]:
-        # Against their order, so that the first comes first when all is reversed.
-        return reversed([jump.target for jump in jumps(program.blocks[name].terminator)])
-
-    entry = program.entry.name
-    seen, finished = {entry}, []
-    pending = [(entry, iter(ways(entry)))]
-    while pending:
-        name, rest = pending[-1]
-        target = next(rest, None)
-        if target is None:
-            finished.append(name)
-            pending.pop()
-        elif target not in seen:
-            seen.add(target)
-            pending.append((target, iter(ways(target))))
-    return finished[::-1]
 
 
 def _roots(program: Hcfg, order: list[str]) -> dict[str, str]:
