@@ -20,6 +20,7 @@ onnx = pytest.importorskip("onnx")
 from dyncc.backends.onnxruntime import OPSET, build, region_model  # noqa: E402
 from dyncc.core.errors import ArtifactError, InputError, ToolError  # noqa: E402
 from dyncc.ir.hcfg import Region  # noqa: E402
+from dyncc.runtime.alignment import ALIGNMENT  # noqa: E402
 from dyncc.runtime.onnx_library import (  # noqa: E402
     OnnxLibrary,
     OrtValue,
@@ -129,7 +130,7 @@ def test_tensors_of_tvm_and_of_onnx_runtime_share_memory() -> None:
     numpy.testing.assert_array_equal(tvm_library.to_numpy(theirs), numpy.arange(32.0))
     back = from_external(theirs)
     assert isinstance(back, OrtValue)
-    if ours.data_ptr() % tvm_library.ALIGNMENT == 0:
+    if ours.data_ptr() % ALIGNMENT == 0:
         assert back.data_ptr() == ours.data_ptr()
     flags = tvm_library.from_external(from_external(numpy.array([True, False])))
     assert tvm_library.to_numpy(flags).tolist() == [True, False]

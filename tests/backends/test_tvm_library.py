@@ -17,7 +17,8 @@ from dyncc.backends.tvm import LIBRARY, build
 from dyncc.core.errors import ArtifactError, InputError, ToolError
 from dyncc.ir.hcfg import Region, Symbolic, TensorOp, Value
 from dyncc.ir.types import TensorType
-from dyncc.runtime.tvm_library import ALIGNMENT, TvmLibrary, from_external, to_numpy
+from dyncc.runtime.alignment import ALIGNMENT
+from dyncc.runtime.tvm_library import TvmLibrary, from_external, to_numpy
 
 
 def normed(x: Tensor, w: Tensor, g: Tensor, b: Tensor, m: Tensor, v: Tensor) -> Tensor:

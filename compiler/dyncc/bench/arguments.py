@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy
 
+from dyncc.runtime.alignment import aligned
 from dyncc.runtime.structs import is_container, map_parts, parts_of
-
-#: What tensors are aligned to, so that no peer has to copy them.
-ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,6 @@ def to_array(value: Any) -> Any:
     if hasattr(value, "detach"):
         return aligned(value.detach().cpu().numpy())
     return value
-
-
-def aligned(array: numpy.ndarray) -> numpy.ndarray:
-    """A copy of an array that begins at a multiple of `ALIGNMENT` bytes."""
-    room = numpy.empty(array.nbytes + ALIGNMENT, numpy.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def to_tensor(value: Any) -> Any:

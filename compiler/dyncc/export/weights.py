@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy
 
-from dyncc.runtime.tvm_library import ALIGNMENT, pack
+from dyncc.runtime.alignment import ALIGNMENT
+from dyncc.runtime.tvm_library import pack
 
 
 class Data:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy
 
 from dyncc.core.errors import ArtifactError, InputError
+from dyncc.runtime.alignment import ALIGNMENT, aligned
 from dyncc.runtime.threads import thread_count
 
 # TVM reads this once, when it starts; left to itself it has been seen to use one thread.
@@ -51,9 +52,6 @@ def _start_runtime() -> None:
 _start_runtime()
 _item_of_tuple = tvm_ffi.get_global_func("ffi.ArrayGetItem")
 
-#: TVM's kernels may assume this alignment for every argument.
-ALIGNMENT = 64
-
 
 def cpu_features() -> frozenset[str] | None:
     """Return the kernel's names of this CPU's instruction-set features.
@@ -72,15 +70,6 @@ def cpu_features() -> frozenset[str] | None:
         if key.strip() in ("flags", "Features"):
             return frozenset(value.split())
     return None
-
-
-def _aligned(array: numpy.ndarray) -> numpy.ndarray:
-    """Return a contiguous copy that compiled code may use."""
-    memory = numpy.empty(array.nbytes + ALIGNMENT, numpy.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    numpy.copyto(copy, array)
-    return copy
 
 
 def to_numpy(tensor: Any) -> numpy.ndarray:
@@ -125,7 +114,7 @@ def from_external(array: Any) -> Any:
         and array.flags.writeable
         and array.ctypes.data % ALIGNMENT == 0
     )
-    return tvm_ffi.from_dlpack(array if usable else _aligned(array))
+    return tvm_ffi.from_dlpack(array if usable else aligned(array))
 
 
 def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:

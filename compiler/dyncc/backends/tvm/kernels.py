@@ -25,9 +25,7 @@ from dyncc.backends.tvm.target import Cpu
 from dyncc.core.errors import InternalError
 from dyncc.ir.hcfg import Region
 from dyncc.ir.types import ITEMSIZE, SHORT_DTYPES
-
-#: Work buffers begin at multiples of this.
-ALIGNMENT = 64
+from dyncc.runtime.alignment import ALIGNMENT
 
 #: Prefix of a kernel's symbol in the object file, and its calling convention: TVM's packed one.
 SYMBOL = "__tvm_ffi_"
