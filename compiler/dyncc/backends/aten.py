@@ -193,6 +193,20 @@ def _draw(function: OpOverload, args: list[Any], kwargs: dict[str, Any]) -> tupl
         return function(*args, **kwargs), torch.get_rng_state()
 
 
+def example(value: Value) -> Tensor:
+    """A tensor of zeros to trace a region with, for one of its parameters or weights.
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor, or one of its sizes is not known.
+    """
+    kind = value.type
+    if not isinstance(kind, TensorType) or not kind.is_static:
+        raise TypeError(f"a region takes tensors of known sizes only, not {kind}")
+    return torch.zeros([int(e) for e in kind.shape], dtype=getattr(torch, DTYPES[kind.dtype]))
+
+
 class RegionModule(nn.Module):
     """A region as a module without parameters of its own.
 

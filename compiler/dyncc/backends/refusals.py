@@ -1,11 +1,12 @@
-"""What a back end says of regions that it cannot compile."""
+"""Regions that a back end translates, and what it says of those that it cannot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
+from typing import TypeVar
 
 from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, RegionCall, only_torch
+from dyncc.ir.hcfg import Hcfg, Region, RegionCall, only_torch
 
 #: What torch.export, importers and exporters, passes and linkers raise.
 FAILURES = (
@@ -14,6 +15,8 @@ FAILURES = (
 )  # fmt: skip
 
 _LOG_LINES = 25
+
+T = TypeVar("T")
 
 
 def tail(error: BaseException) -> str:
@@ -26,6 +29,40 @@ def open_regions(program: Hcfg) -> dict[str, str]:
     """The regions that no back end compiles, with the reason why PyTorch runs each."""
     reasons = {name: only_torch(region) for name, region in program.regions.items()}
     return {name: why for name, why in reasons.items() if why is not None}
+
+
+def translated(
+    program: Hcfg,
+    left_out: Container[str],
+    progress: Callable[[str, int, int], None],
+    steps: int,
+    translate: Callable[[int, Region], T],
+    raises: tuple[type[BaseException], ...] = FAILURES,
+) -> tuple[dict[str, T], dict[str, BaseException]]:
+    """What a back end makes of each region but some, by name, and why it makes nothing of others.
+
+    Parameters
+    ----------
+    left_out
+        Names of regions that it is not asked for.
+    progress, steps
+        Called before each region with its name, its position, and the number of all steps.
+    translate
+        Is given the position of a region in the program, and the region.
+    raises
+        What `translate` raises of a region that it cannot translate.
+    """
+    found: dict[str, T] = {}
+    failures: dict[str, BaseException] = {}
+    for index, (name, region) in enumerate(program.regions.items()):
+        if name in left_out:
+            continue
+        progress(f"region {name}", index, steps)
+        try:
+            found[name] = translate(index, region)
+        except raises as error:
+            failures[name] = error
+    return found, failures
 
 
 def reason(error: BaseException, library: str) -> str:

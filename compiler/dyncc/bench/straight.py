@@ -32,6 +32,7 @@ from dyncc.ir.hcfg import (
 )
 from dyncc.ir.hostops import SCALAR_FUNCTIONS
 from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
+from dyncc.passes.renaming import renamed_operand
 from dyncc.runtime.hostlist import LIST_FUNCTIONS, HostList
 
 #: List operations that only move elements about, and so may be given `_Known` ones.
@@ -182,8 +183,8 @@ class _Walk:
             self._ops.append(
                 TensorOp(
                     inside.target,
-                    tuple(_renamed(arg, names) for arg in inside.args),
-                    tuple((key, _renamed(arg, names)) for key, arg in inside.kwargs),
+                    tuple(renamed_operand(arg, names) for arg in inside.args),
+                    tuple((key, renamed_operand(arg, names)) for key, arg in inside.kwargs),
                     tuple(None if value is None else names[value] for value in inside.results),
                 )
             )
@@ -254,13 +255,3 @@ def _with_places(name: str, args: list[Any]) -> list[Any]:
     """Arguments of a list operation, places in the list as plain numbers."""
     places = _PLACES.get(name, ())
     return [_real(arg) if index in places else arg for index, arg in enumerate(args)]
-
-
-def _renamed(operand: Operand, names: Mapping[Value, Value]) -> Operand:
-    match operand:
-        case Value():
-            return names[operand]
-        case tuple():
-            return tuple(_renamed(item, names) for item in operand)
-        case _:
-            return operand

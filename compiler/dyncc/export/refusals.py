@@ -17,7 +17,6 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Return,
     argument_leaves,
-    only_torch,
 )
 from dyncc.ir.types import TensorType
 from dyncc.runtime.artifact import Contents
@@ -75,12 +74,8 @@ def _regions(artifact: Contents) -> Iterator[Diagnostic]:
         for op in block.ops:
             if not isinstance(op, RegionCall):
                 continue
-            region = artifact.program.regions[op.region]
             why = "the artifact was compiled with the eager back end" if eager else None
-            if op.region in by_torch:
-                why = by_torch[op.region]
-            elif not eager:
-                why = only_torch(region)
+            why = by_torch.get(op.region, why)
             if why is not None:
                 yield _diagnostic(
                     block, None, _REGION, f"the region @{op.region} runs in PyTorch", why,

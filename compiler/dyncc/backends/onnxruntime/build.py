@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 
 from dyncc.backends.onnxruntime.exporting import OPSET, region_model
-from dyncc.backends.refusals import FAILURES, open_regions, reason, refused
+from dyncc.backends.refusals import FAILURES, open_regions, reason, refused, translated
 from dyncc.ir.cost import region_cost
 from dyncc.ir.hcfg import Hcfg, Region
 from dyncc.ir.types import DTYPES, TensorType
@@ -64,18 +64,18 @@ def build(
         "regions": {},
         "torch": open_regions(program),
     }
-    failures: dict[str, BaseException] = {}
+    models, failures = translated(
+        program, report["torch"], progress, len(program.regions),
+        lambda _, region: runnable(region_model(region), region),
+        (*FAILURES, *onnx_library.FAILURES),
+    )  # fmt: skip
+    if failures and not fallback:
+        raise refused(program, failures, _LIBRARY)
     for index, (name, region) in enumerate(program.regions.items()):
-        if name in report["torch"]:
-            continue
-        progress(f"region {name}", index, len(program.regions))
-        try:
-            model = runnable(region_model(region), region)
-        except (*FAILURES, *onnx_library.FAILURES) as error:
-            failures[name] = error
+        if name not in models:
             continue
         file = f"region_{index}.onnx"
-        (Path(directory) / file).write_bytes(model)
+        (Path(directory) / file).write_bytes(models[name])
         report["regions"][name] = {
             "model": file,
             "params": len(region.params),
@@ -83,8 +83,6 @@ def build(
             "results": len(region.results),
             "parallel": region_cost(region).flops >= PARALLEL_FLOPS,
         }
-    if failures and not fallback:
-        raise refused(program, failures, _LIBRARY)
     report["torch"] |= {name: reason(error, _LIBRARY) for name, error in failures.items()}
     return report
 

@@ -23,10 +23,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.onnx._internal.exporter import _core, _decomp, _fx_passes, _ir_passes
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from dyncc.backends.aten import RegionModule
+from dyncc.backends.aten import RegionModule, example
 from dyncc.backends.onnxruntime.conversions import CONVERSIONS
 from dyncc.ir.hcfg import Operand, Region, Value
-from dyncc.ir.types import DTYPES, TensorType
+from dyncc.ir.types import TensorType
 
 #: Version of the operator set of the models.
 OPSET = 20
@@ -95,7 +95,7 @@ def _program(region: Region) -> torch.export.ExportedProgram:
             raise NotImplementedError(f"{op.target} asserts something, which ONNX cannot say")
         if op.target.split(".")[1] in _UNDEFINED_OF_NOTHING and _is_empty(op.args[0]):
             raise NotImplementedError(f"{op.target} of no elements, of which ONNX Runtime makes 0")
-    examples = [_example(value) for value in (*region.params, *region.weights)]
+    examples = [example(value) for value in (*region.params, *region.weights)]
     # Some decompositions write into tensors of their own.
     module = torch.func.functionalize(RegionModule(region).eval())
     graph = make_fx(module, decomposition_table=_decompositions(), tracing_mode="fake")(*examples)
@@ -122,13 +122,6 @@ def _types(program: torch.export.ExportedProgram) -> dict[str, Any]:
 def _is_empty(operand: Operand) -> bool:
     kind = operand.type if isinstance(operand, Value) else None
     return isinstance(kind, TensorType) and 0 in kind.shape
-
-
-def _example(value: Value) -> Tensor:
-    kind = value.type
-    if not isinstance(kind, TensorType) or not kind.is_static:
-        raise TypeError(f"a region takes tensors of known sizes only, not {kind}")
-    return torch.zeros([int(e) for e in kind.shape], dtype=getattr(torch, DTYPES[kind.dtype]))
 
 
 def _separate_results(graph: ir.Graph) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tvm
 
-from dyncc.backends.refusals import FAILURES, open_regions, reason, refused, tail
+from dyncc.backends.refusals import FAILURES, open_regions, reason, refused, tail, translated
 from dyncc.backends.tvm.importing import import_region
 from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
@@ -129,17 +129,12 @@ def build(
     """
     cpu = Cpu.host()
     steps = len(program.regions) + 1
-    imported: list[Imported] = []
     in_torch = open_regions(program)
-    failures: dict[str, BaseException] = {}
-    for index, (name, region) in enumerate(program.regions.items()):
-        if name in in_torch:
-            continue
-        progress(f"region {name}", index, steps)
-        try:
-            imported.append(import_for_tvm(region, f"region_{index}"))
-        except FAILURES as error:
-            failures[name] = error
+    found, failures = translated(
+        program, in_torch, progress, steps,
+        lambda index, region: import_for_tvm(region, f"region_{index}"),
+    )  # fmt: skip
+    imported = list(found.values())
     if failures and not fallback:
         raise refused(program, failures, _LIBRARY)
     progress("code generation", steps - 1, steps)

@@ -7,51 +7,18 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import tvm
-from torch import Tensor, fx
+from torch import fx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from dyncc.backends.aten import RegionModule
+from dyncc.backends.aten import RegionModule, example
 from dyncc.backends.tvm.converters import CONVERTERS
 from dyncc.backends.tvm.nodes import Converter, check_result
-from dyncc.ir.hcfg import Region, Value
-from dyncc.ir.types import DTYPES, TensorType
-
-#: Extents that stand for symbols while a region is traced; large and odd, so that torch does not
-#: take them for a constant of the program.
-_FIRST_EXTENT = 37
-
-
-def _example(value: Value, extents: dict[str, int]) -> Tensor:
-    kind = value.type
-    if not isinstance(kind, TensorType):
-        raise TypeError(f"a region takes tensors only, not {kind}")
-    shape = [
-        extent
-        if isinstance(extent, int)
-        else extents.setdefault(extent, _FIRST_EXTENT + 2 * len(extents))
-        for extent in kind.shape
-    ]
-    return torch.zeros(shape, dtype=getattr(torch, DTYPES[kind.dtype]))
-
-
-def _dynamic(values: Sequence[Value]) -> Any:
-    """Return torch.export's description of the symbolic extents, or None without any."""
-    kinds = [value.type for value in values if isinstance(value.type, TensorType)]
-    if all(kind.is_static for kind in kinds):
-        return None
-    names = {extent for kind in kinds for extent in kind.shape if isinstance(extent, str)}
-    symbols = {name: torch.export.Dim(name) for name in sorted(names)}
-    return (
-        tuple(
-            {axis: symbols[extent] for axis, extent in enumerate(kind.shape) if extent in symbols}
-            for kind in kinds
-        ),
-    )
+from dyncc.ir.hcfg import Region
 
 
 class _Importer(ExportedProgramImporter):  # type: ignore[misc]
@@ -83,7 +50,7 @@ def import_region(region: Region) -> tvm.IRModule:
     Parameters
     ----------
     region
-        The region.
+        The region; its sizes are known.
 
     Returns
     -------
@@ -91,14 +58,12 @@ def import_region(region: Region) -> tvm.IRModule:
         Its function ``main`` takes ``(*params, *weights)`` and returns a tuple of the region's
         results; kernels that it calls may stand beside it.
     """
-    values = (*region.params, *region.weights)
-    extents: dict[str, int] = {}
-    examples = tuple(_example(value, extents) for value in values)
+    examples = tuple(example(value) for value in (*region.params, *region.weights))
     with torch.no_grad(), warnings.catch_warnings():
         # torch.export uses names of its own that it has deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.export.export(
-            RegionModule(region).eval(), examples, dynamic_shapes=_dynamic(values), strict=False
+            RegionModule(region).eval(), examples, strict=False
         ).run_decompositions()
     return _Importer().from_exported_program(
         program,
