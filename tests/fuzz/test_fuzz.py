@@ -126,12 +126,14 @@ def test_programs_depend_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.M
     assert len(set(first) | set(drawn(2))) > 35
 
 
-def test_random_programs(tmp_path: Path, record_property: Recorder) -> None:
-    """Few, and of a seed without outliers, as this runs each time.
+@pytest.mark.parametrize("seed", [4, 5, 7, 8, 10, 18])
+def test_random_programs(seed: int, tmp_path: Path, record_property: Recorder) -> None:
+    """Of seeds without outliers, as this runs each time.
 
-    A single program may take minutes: program 16 of seed 1, counted from 0, took over 170 s.
+    A single program may take minutes: program 16 of seed 1, counted from 0, took over 170 s, and of
+    537 that seeds 5 to 18 begin with, eight took over 15 s.
     """
-    fuzz(tmp_path, record_property, 40, 4, "eager")
+    fuzz(tmp_path, record_property, 40, seed, "eager")
 
 
 def test_random_programs_with_tvm(tmp_path: Path, record_property: Recorder) -> None:
