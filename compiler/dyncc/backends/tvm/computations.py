@@ -10,6 +10,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     CONV_ROWS,
     DEPTHWISE,
     MATMUL,
+    OPERATOR,
     PAD,
     PANELS,
     PHASES,
@@ -68,6 +69,7 @@ def convolution_by_rows(
             axis=[ic, kh, kw],
         ),
         name=CONV_ROWS,
+        attrs={OPERATOR: conv.operator},
     )
 
 
@@ -86,6 +88,7 @@ def convolution_by_channels(
             axis=[ic, kh, kw],
         ),
         name=CONV_CHANNELS,
+        attrs={OPERATOR: conv.operator},
     )
     return te.compute(
         (conv.batch, conv.outputs, conv.height, conv.width),
@@ -102,6 +105,7 @@ def product(left: te.Tensor, weights: te.Tensor, matmul: MatmulShape, block: int
         (matmul.rows, blocks, block),
         lambda i, jo, ji: te.sum(left[i, k] * weights[jo, k, ji], axis=k),
         name=MATMUL,
+        attrs={OPERATOR: matmul.operator},
     )
     return te.compute(
         (matmul.rows, matmul.columns),

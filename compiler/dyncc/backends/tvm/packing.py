@@ -7,7 +7,7 @@ runtime lays them out once, when a region is bound, by the recipes made here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tvm
@@ -20,10 +20,14 @@ from dyncc.backends.tvm.computations import (
     depthwise,
 )
 from dyncc.backends.tvm.computations import product as multiply
+from dyncc.backends.tvm.knobs import choosing
 from dyncc.backends.tvm.recipes import Recipe
 from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
+
+#: By operator (`ConvShape.operator`), what to choose of its layout; see `dyncc.backends.tvm.knobs`.
+Layouts = Mapping[str, Mapping[str, int]]
 
 #: Kernels of this kind may swallow the elementwise operations after them.
 _OUT_ELEMENTWISE_FUSABLE = 4
@@ -51,10 +55,13 @@ class Packer:
     ----------
     cpu
         The machine to lay out for.
+    layouts
+        Choices of layouts that are not the rule's own, by operator.
     """
 
-    def __init__(self, cpu: Cpu) -> None:
+    def __init__(self, cpu: Cpu, layouts: Layouts | None = None) -> None:
         self._cpu = cpu
+        self._layouts = layouts or {}
         # One builder for all regions: equal kernels are then one function.
         self._builder = relax.BlockBuilder()
         self._entries: dict[str, relax.Function] = {}
@@ -77,7 +84,9 @@ class Packer:
             Recipes of the arrays that the compiled function takes after the parameters.
         """
         function = source["main"]
-        rewrite = _Rewrite(self._builder, self._cpu, source, function.params[params:])
+        rewrite = _Rewrite(
+            self._builder, self._cpu, source, function.params[params:], self._layouts
+        )
         blocks = [rewrite.block(block) for block in function.body.blocks]
         candidates = rewrite.arguments()
         body = relax.SeqExpr(blocks, function.body.body)
@@ -117,10 +126,12 @@ class _Rewrite:
         cpu: Cpu,
         source: tvm.IRModule,
         weights: Sequence[relax.Var],
+        layouts: Layouts,
     ) -> None:
         self._builder = builder
         self._source = source
         self._cpu = cpu
+        self._layouts = layouts
         self._known: dict[relax.Var, Recipe] = {}
         self._made: dict[Recipe, relax.Var] = {}
         self._norms: dict[relax.Var, relax.Call] = {}
@@ -251,11 +262,12 @@ class _Rewrite:
                 self._argument(recipe),
             )
             return [(None, kernel)]
-        block = conv.block(self._cpu)
+        with choosing(self._layouts.get(conv.operator, {})):
+            block, by_rows = conv.block(self._cpu), conv.by_rows(self._cpu)
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])
         weights = self._argument(packed.transpose(0, 2, 3, 4, 1))
-        compute = convolution_by_rows if conv.by_rows(self._cpu) else convolution_by_channels
+        compute = convolution_by_rows if by_rows else convolution_by_channels
         return [
             (
                 None,
@@ -312,7 +324,8 @@ class _Rewrite:
             return [(None, call)]
         rows = math.prod(shape[:-1])
         product = MatmulShape(rows, shape[-1], recipe.shape[1])
-        block = product.block(self._cpu)
+        with choosing(self._layouts.get(product.operator, {})):
+            block = product.block(self._cpu)
         padded = round_up(product.columns, block)
         packed = recipe.pad(1, padded).reshape(product.inner, padded // block, block)
         weights = self._argument(packed.transpose(1, 0, 2))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tvm import s_tir, tirx
 
+from dyncc.backends.tvm.knobs import divisors, pick
 from dyncc.backends.tvm.schedules import batched, depthwise
 from dyncc.backends.tvm.schedules.fusion import (
     block_names,
@@ -29,6 +30,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     accumulators,
     extent,
     largest_divisor,
+    most_accumulators,
 )
 from dyncc.backends.tvm.target import Cpu
 
@@ -63,9 +65,17 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     return None
 
 
-def _bands(height: int, tile: int, limit: int) -> int:
+def _bands(height: int, tile: int, work: int, cpu: Cpu) -> int:
     """Return into how many equal bands of whole tiles the rows go, at most one a thread."""
-    return largest_divisor(height // tile, limit)
+    usual = largest_divisor(height // tile, threads(work, cpu))
+    return pick("bands", usual, divisors(height // tile, cpu.threads))
+
+
+def _order(*loops: s_tir.schedule.LoopRV) -> tuple[s_tir.schedule.LoopRV, ...]:
+    """Order the loops over tiles: the channel outermost, or behind `pick("turn")` others."""
+    channel, *rest = loops
+    turn = pick("turn", 0, range(len(rest) + 1))
+    return (*rest[:turn], channel, *rest[turn:])
 
 
 def _place_padding(
@@ -92,17 +102,22 @@ def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_
     outputs, height, width = (extent(schedule, loop) for loop in (o, h, w))
     vectors = min(2, width // cpu.lanes)
     vectors = largest_divisor(width // cpu.lanes, vectors)
+    vectors = pick("vectors", vectors, divisors(width // cpu.lanes, 4))
+    most = most_accumulators(cpu)
     block = largest_divisor(outputs, accumulators(cpu) // min(2, width // cpu.lanes))
+    block = pick("channels", block, divisors(outputs, most // vectors))
     rows = largest_divisor(height, max(1, accumulators(cpu) // (block * vectors)))
-    bands = _bands(height, rows, threads(work, cpu))
+    rows = pick("rows", rows, divisors(height, max(1, most // (block * vectors))))
+    bands = _bands(height, rows, work, cpu)
 
     # The epilogue owns the outer loops; the kernel is placed below them.
     n, o, h, w = schedule.get_loops(epilogue)
     channel, channel_in = schedule.split(o, [None, block])
     band, row, row_in = schedule.split(h, [bands, None, rows])
     column, column_in = schedule.split(w, [None, vectors * cpu.lanes])
-    schedule.reorder(n, band, channel, row, column, channel_in, row_in, column_in)
-    schedule.compute_at(kernel, column, preserve_unit_loops=True)
+    order = _order(channel, row, column)
+    schedule.reorder(n, band, *order, channel_in, row_in, column_in)
+    schedule.compute_at(kernel, order[-1], preserve_unit_loops=True)
     lane_outer, lane = schedule.split(column_in, [None, cpu.lanes])
     schedule.vectorize(lane)
     for loop in (lane_outer, row_in, channel_in):
@@ -111,7 +126,8 @@ def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_
     kn, ko, kh_out, kw_out, ic, kh, kw = schedule.get_loops(kernel)[5:]
     kw_outer, kw_lane = schedule.split(kw_out, [None, cpu.lanes])
     schedule.reorder(kn, ic, kh, kw, ko, kh_out, kw_outer, kw_lane)
-    return _finish(schedule, kernel, padded, (n, band), ic, kw, (ko, kh_out, kw_outer), kw_lane)
+    unrolled = (ko, kh_out, kw_outer)
+    return _finish(schedule, kernel, padded, (n, band), (ic, kh, kw), unrolled, kw_lane)
 
 
 def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
@@ -123,23 +139,28 @@ def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -
     height, width, block = (extent(schedule, loop) for loop in (h, w, inner))
     limit = accumulators(cpu) if block >= cpu.lanes else accumulators(cpu) // 2
     columns = largest_divisor(width, min(limit, 14))
+    vectors = max(1, block // cpu.lanes)
+    most = most_accumulators(cpu) // vectors
+    columns = pick("columns", columns, divisors(width, most))
     rows = largest_divisor(height, max(1, limit // columns))
-    bands = _bands(height, rows, threads(work, cpu))
+    rows = pick("rows", rows, divisors(height, max(1, most // columns)))
+    bands = _bands(height, rows, work, cpu)
 
     n, o, h, w = schedule.get_loops(epilogue)
     # The last block may be partly padding.
     channel, channel_in = schedule.split(o, [None, block])
     band, row, row_in = schedule.split(h, [bands, None, rows])
     column, column_in = schedule.split(w, [None, columns])
-    schedule.reorder(n, band, channel, row, column, channel_in, row_in, column_in)
-    schedule.compute_at(kernel, column, preserve_unit_loops=True)
+    order = _order(channel, row, column)
+    schedule.reorder(n, band, *order, channel_in, row_in, column_in)
+    schedule.compute_at(kernel, order[-1], preserve_unit_loops=True)
     if columns > 1:
         schedule.vectorize(column_in)
     schedule.unroll(row_in)
 
     kn, kb, kh_out, kw_out, ki, ic, kh, kw = schedule.get_loops(kernel)[5:]
     schedule.reorder(kn, kb, ic, kh, kw, kh_out, kw_out, ki)
-    return _finish(schedule, kernel, padded, (n, band), ic, kw, (kh_out, kw_out), ki)
+    return _finish(schedule, kernel, padded, (n, band), (ic, kh, kw), (kh_out, kw_out), ki)
 
 
 def _finish(
@@ -147,12 +168,12 @@ def _finish(
     kernel: s_tir.schedule.SBlockRV,
     padded: bool,
     outer: tuple[s_tir.schedule.LoopRV, s_tir.schedule.LoopRV],
-    reduction: s_tir.schedule.LoopRV,
-    window: s_tir.schedule.LoopRV,
+    reduced: tuple[s_tir.schedule.LoopRV, ...],
     unrolled: tuple[s_tir.schedule.LoopRV, ...],
     lane: s_tir.schedule.LoopRV,
 ) -> s_tir.Schedule:
     n, band = outer
+    reduction, *window = reduced
     parallel = extent(schedule, n) * extent(schedule, band) > 1
     if padded:
         _place_padding(schedule, band, None)
@@ -161,8 +182,11 @@ def _finish(
     schedule.vectorize(lane)
     for loop in unrolled:
         schedule.unroll(loop)
-    if extent(schedule, window) <= 7:
-        schedule.unroll(window)
+    height, width = (extent(schedule, loop) for loop in window)
+    # How many loops over the window are unrolled, from the inner one on.
+    inner = pick("window", int(width <= 7), range(3 if height * width <= 25 else 2))
+    for loop in window[2 - inner :]:
+        schedule.unroll(loop)
     # After vectorising: a reduction that is split into its start and its update first cannot be
     # vectorised any more.
     schedule.decompose_reduction(kernel, reduction)
@@ -178,6 +202,7 @@ def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     i, blocks, ji, _ = schedule.get_loops(kernel)
     rows, count, block = (extent(schedule, loop) for loop in (i, blocks, ji))
     tile = largest_divisor(rows, max(1, accumulators(cpu) // (block // cpu.lanes)))
+    tile = pick("rows", tile, divisors(rows, max(1, most_accumulators(cpu) * cpu.lanes // block)))
 
     i, j = schedule.get_loops(epilogue)
     columns = extent(schedule, j)
@@ -192,9 +217,10 @@ def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     ki, kb, kj, k = schedule.get_loops(kernel)[2:]
     kj_outer, kj_lane = schedule.split(kj, [None, cpu.lanes])
     schedule.reorder(kb, k, ki, kj_outer, kj_lane)
-    if threads(work, cpu) > 1 and count > 1:
+    several = pick("threads", threads(work, cpu), (1, cpu.threads)) > 1
+    if several and count > 1:
         schedule.parallel(column)
-    elif threads(work, cpu) > 1 and rows > tile:
+    elif several and rows > tile:
         schedule.parallel(row)
     schedule.vectorize(kj_lane)
     schedule.unroll(ki)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tvm import s_tir
 
+from dyncc.backends.tvm.knobs import pick
 from dyncc.backends.tvm.target import Cpu
 
 #: Below this many floating-point operations a second thread costs more than it brings.
@@ -23,6 +24,9 @@ BATCHED = "dyncc_batched"
 PANELS = "dyncc_panels"
 PAD = "dyncc_pad"
 PHASES = "dyncc_phases"
+
+#: Annotation of a kernel's block: the operator that it computes, as `ConvShape.operator` says it.
+OPERATOR = "dyncc_operator"
 
 
 def largest_divisor(number: int, limit: int) -> int:
@@ -75,20 +79,37 @@ class ConvShape:
         """Whether vectors lie along an image row (else along output channels)."""
         # A stride needs the columns apart by their phase, which repays for few input channels.
         near = self.stride[1] == 1 or self.inputs <= 4
-        return near and self.width % cpu.lanes == 0
+        whole = self.width % cpu.lanes == 0
+        return bool(pick("by_rows", int(near and whole), (0, 1) if whole else ()))
 
     def block(self, cpu: Cpu) -> int:
         """Return how many output channels one tile computes."""
+        lanes = cpu.lanes
         if self.by_rows(cpu):
-            vectors = min(2, self.width // cpu.lanes)
+            vectors = min(2, self.width // lanes)
             return largest_divisor(self.outputs, accumulators(cpu) // vectors)
-        half = cpu.lanes // 2
-        return half if self.outputs <= half else cpu.lanes
+        usual = lanes // 2 if self.outputs <= lanes // 2 else lanes
+        return pick("block", usual, (2 * lanes,) if self.outputs > lanes else ())
+
+    @property
+    def operator(self) -> str:
+        """What is computed, by which its layout is found again."""
+        kernel, stride = ("x".join(map(str, pair)) for pair in (self.kernel, self.stride))
+        padding = ",".join(map(str, self.padding))
+        return (
+            f"convolution {kernel} of {self.inputs} to {self.outputs} channels of "
+            f"{self.height}x{self.width}, batch {self.batch}, stride {stride}, padding {padding}"
+        )
 
 
 def accumulators(cpu: Cpu) -> int:
     """Return how many vector registers a tile may accumulate in."""
     return 8 if cpu.registers <= 16 else 16
+
+
+def most_accumulators(cpu: Cpu) -> int:
+    """Return with how many a search may try; some registers are needed for what is read."""
+    return cpu.registers - 4
 
 
 @dataclass(frozen=True)
@@ -106,8 +127,15 @@ class MatmulShape:
             return lanes
         wide = 4 if self.rows == 1 else 2
         # Padding by more than an eighth wastes more than a wider tile saves.
-        for vectors in range(wide, 1, -1):
-            padded = round_up(self.columns, vectors * lanes)
-            if (padded - self.columns) * 8 <= self.columns:
-                return vectors * lanes
-        return lanes
+        fitting = [
+            vectors * lanes
+            for vectors in range(4, 0, -1)
+            if vectors == 1
+            or (round_up(self.columns, vectors * lanes) - self.columns) * 8 <= self.columns
+        ]
+        return pick("block", next(block for block in fitting if block <= wide * lanes), fitting)
+
+    @property
+    def operator(self) -> str:
+        """What is computed, by which its layout is found again."""
+        return f"product {self.rows}x{self.inner} by {self.inner}x{self.columns}"
