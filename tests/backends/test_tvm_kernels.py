@@ -10,7 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from backends.differential import Case, compare
+from backends.tracing import trace
 from torch import Tensor
+from tvm import tirx
+
+from dyncc.backends.tvm.build import import_for_tvm, lowered
+from dyncc.backends.tvm.lowering import Care
+from dyncc.backends.tvm.target import Cpu
 
 #: (height, width), kernel, stride, padding: along rows, along channels, and neither fits.
 GEOMETRIES = (
@@ -175,3 +181,34 @@ def test_units_in_the_last_place(tmp_path: Path) -> None:
     x = torch.cat([torch.linspace(-10, 10, 40_001), torch.randn(20_000) * 1e-3])
     cases = {"all": Case(lambda x: (x.exp(), x.tanh(), x.erf(), x.sigmoid()), [x])}
     compare(cases, tmp_path, rtol=5 * 2**-23, atol=0)
+
+
+def test_each_kind_of_function_gets_a_schedule() -> None:
+    """Code without a schedule is right as well, so that only this shows a rule that never fits."""
+    x, image = torch.randn(3, 64), torch.randn(1, 16, 8, 16)
+    cases = {
+        "softmax": Case(lambda x: x.softmax(-1), [x]),
+        "norm": Case(lambda x, a: F.layer_norm(x, a.shape, a, a), [x], [torch.randn(64)]),
+        "mean": Case(lambda x: x.mean((-1, -2)), [image]),
+        "greatest": Case(lambda x: x.max(-1), [x]),
+        "chain": Case(lambda x: F.relu6(x + 3) * x / 6, [image]),
+        "pool": Case(lambda x: F.max_pool2d(x, 2), [torch.randn(1, 16, 8, 32)]),
+        "linear": Case(F.linear, [x], [torch.randn(32, 64)]),
+        "rows": Case(lambda x, w: F.conv2d(x, w), [image], [torch.randn(16, 16, 1, 1)]),
+        "channels": Case(
+            lambda x, w: F.conv2d(x, w, None, 2), [image], [torch.randn(16, 16, 3, 3)]
+        ),
+        "depthwise": Case(
+            lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 16), [image], [torch.randn(16, 1, 3, 3)]
+        ),
+    }
+    for name, case in cases.items():
+        region = trace(name, case.function, case.params, case.weights)
+        module, _ = lowered([import_for_tvm(region, "entry")], Cpu.host(), Care.TRUST)
+        plain = [
+            found.name_hint
+            for found, function in module.functions_items()
+            if isinstance(function, tirx.PrimFunc)
+            and not (function.attrs and function.attrs.get("tirx.is_scheduled"))
+        ]
+        assert not plain, name

@@ -13,7 +13,7 @@ from dyncc.backends.tvm.schedules import generic, kernels, rows
 from dyncc.backends.tvm.target import Cpu
 
 #: What a schedule raises that does not fit its function.
-_MISFITS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)
+_MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
 
 
 class Care(enum.Enum):

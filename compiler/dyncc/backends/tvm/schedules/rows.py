@@ -67,7 +67,7 @@ def _along_rows(schedule: s_tir.Schedule, nest: _Nest) -> bool:
 def _holds_truths(schedule: s_tir.Schedule, nest: _Nest) -> bool:
     """Whether it reads or writes booleans, of which TVM stores no vectors."""
     block = schedule.get(nest.block)
-    return any(str(part.buffer.dtype) == "bool" for part in (*block.reads, *block.writes))
+    return any(str(part.source.dtype) == "bool" for part in (*block.reads, *block.writes))
 
 
 def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
