@@ -61,7 +61,34 @@ def _region(name: str, target: str) -> Region:
     return Region(name, (a,), (), (TensorOp(target, (a,), (), (b,)),), (b,))
 
 
+def _costly() -> Region:
+    """A region that is worth to be moved for what depends on its first parameter alone."""
+    x, y, total, left = (Value(name, TENSOR) for name in ("x", "y", "total", "left"))
+    column, row = (
+        Value("column", TensorType("f32", (2, 1))),
+        Value("row", TensorType("f32", (1, 2))),
+    )
+    wide, high = (
+        Value("wide", TensorType("f32", (2, 80))),
+        Value("high", TensorType("f32", (80, 2))),
+    )
+    square = Value("square", TensorType("f32", (80, 80)))
+    summed = Value("summed", TensorType("f32", ()))
+    ops = (
+        TensorOp("aten.unsqueeze.default", (x, 1), (), (column,)),
+        TensorOp("aten.expand.default", (column, (2, 80)), (), (wide,)),
+        TensorOp("aten.unsqueeze.default", (x, 0), (), (row,)),
+        TensorOp("aten.expand.default", (row, (80, 2)), (), (high,)),
+        TensorOp("aten.mm.default", (high, wide), (), (square,)),
+        TensorOp("aten.sum.default", (square,), (), (summed,)),
+        TensorOp("aten.mul.Tensor", (x, summed), (), (total,)),
+        TensorOp("aten.add.Tensor", (y, total), (), (left,)),
+    )
+    return Region("costly", (x, y), (), ops, (total, left))
+
+
 REGIONS = {name: _region(name, f"aten.{name}.default") for name in ("neg", "abs")}
+REGIONS["costly"] = _costly()
 
 
 class _Maker:
@@ -94,6 +121,8 @@ class _Maker:
         for block in blocks:
             if isinstance(block.terminator, Branch) and self.chance.random() < 0.3:
                 self.sides(table, block, block.terminator)
+            if isinstance(block.terminator, Jump) and self.chance.random() < 0.15:
+                self.turns(table, block, block.terminator)
         reached = reachable(table)
         table = {name: block for name, block in table.items() if name in reached}
         signature = tuple((name, Leaf(v)) for name, v in zip("xnpq", self.heads[0], strict=True))
@@ -139,6 +168,32 @@ class _Maker:
         end = replace(branch, then=then, orelse=orelse)
         table[block.name] = replace(block, terminator=end)
 
+    def turns(self, table: dict[str, Block], block: Block, onward: Jump) -> None:
+        """Put a loop of two turns, which may change some of what is given, into an edge."""
+        if not onward.args:
+            return
+        params = tuple(self.value(arg.type) for arg in onward.args)
+        count = self.value(INT)
+        start, more, limit, again = (self.value(kind) for kind in (INT, INT, INT, BOOL))
+        known: list[Value] = [*params]
+        ops: list[BlockOp] = []
+        self.call(ops, known)
+        ops += [
+            HostOp("const", (1,), (limit,)),
+            HostOp("lt", (count, limit), (again,)),
+            HostOp("add", (count, limit), (more,)),
+        ]
+        kept = [p if self.chance.random() < 0.7 else self.given(p.type, ops, known) for p in params]
+        head = Jump(f"{block.name}w", (*kept, more))
+        left = tuple(self.given(param.type, ops, known) for param in params)
+        end = Branch(again, head, Jump(onward.target, left), "turn")
+        table[head.target] = Block(head.target, (*params, count), tuple(ops), end, Loc("net.py", 5))
+        table[block.name] = replace(
+            block,
+            ops=(*block.ops, HostOp("const", (0,), (start,))),
+            terminator=Jump(head.target, (*onward.args, start)),
+        )
+
     def copy(self, index: int, params: tuple[Value, ...]) -> Jump | None:
         """An edge for a block that does nothing else, if one fits."""
         for target in range(index + 1, len(self.heads)):
@@ -162,10 +217,7 @@ class _Maker:
         kind = self.chance.choice((*TYPES, STR))
         if kind == TENSOR:
             if not any(isinstance(op, RegionCall) for op in ops):
-                args = (self.given(TENSOR, ops, known),)
-                made = self.value(TENSOR)
-                ops.append(RegionCall(self.chance.choice(sorted(REGIONS)), args, (), (made,)))
-                known.append(made)
+                self.call(ops, known)
             return
         if kind == STR:
             text = self.value(STR)
@@ -173,10 +225,20 @@ class _Maker:
             ops.append(HostOp("print", (text,), ()))
             return
         name, wanted = self.chance.choice(OPERATIONS[kind])
-        args = tuple(self.given(one, ops, known) for one in wanted)
-        made = self.value(kind)
-        ops.append(HostOp(name, args, (made,)))
-        known.append(made)
+        operands = tuple(self.given(one, ops, known) for one in wanted)
+        result = self.value(kind)
+        ops.append(HostOp(name, operands, (result,)))
+        known.append(result)
+
+    def call(self, ops: list[BlockOp], known: list[Value]) -> None:
+        """Call a region, if there is a tensor to give it."""
+        if not any(value.type == TENSOR for value in known):
+            return
+        region = REGIONS[self.chance.choice(sorted(REGIONS))]
+        args = tuple(self.given(TENSOR, ops, known) for _ in region.params)
+        made = tuple(self.value(TENSOR) for _ in region.results)
+        ops.append(RegionCall(region.name, args, (), made))
+        known += made
 
     def jump(self, index: int, ops: list[BlockOp], known: list[Value]) -> Jump:
         """An edge, mostly ahead."""

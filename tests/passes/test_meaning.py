@@ -36,6 +36,7 @@ LEAST = {
     "hoist_common_code": 2,
     "drop_idle_branches": 10,
     "merge_blocks": 20,
+    "hoist_invariants": 2,
     "drop_dead_values": 30,
     "drop_unused": 30,
 }

@@ -97,3 +97,26 @@ def test_places_are_what_their_json_says() -> None:
     assert any(isinstance(item, Either) for item in passed_of(program))
     text = json.dumps(program.places.to_json())
     assert Places.from_json(json.loads(text)) == program.places
+
+
+def mapped_anew(self: Any, x: Tensor) -> Tensor:
+    h = torch.zeros(64)
+    while h.sum() < 100:
+        h = h + self.layer(x).abs().sum(0) + 1
+    return h
+
+
+def test_what_is_before_a_loop_is_compared_as_its_first_turn_was() -> None:
+    module = network(mapped_anew, layer=nn.Linear(64, 64))
+    example = torch.ones(64, 64)
+    program = settled(module, example)
+    (new,) = (block for name, block in program.hcfg.blocks.items() if name.endswith(".0"))
+    (head,) = (
+        block for block in program.hcfg.blocks.values() if isinstance(block.terminator, Branch)
+    )
+    assert new.loc == head.loc
+    assert program.places.blocks[new.name].functions == program.places.blocks[head.name].functions
+    assert [program.places.values[param.name][1] for param in new.params] == ["h", "x"]
+    proof = prove(module, program, [(example,), (-example,)])
+    assert proof.complete
+    assert proof.forced.turns == {head.name: {0, 1, 3}}

@@ -31,7 +31,7 @@ class Cost:
 def region_cost(region: Region) -> Cost:
     """Cost of one call of a region; unknown extents count as one."""
     moved = sum(_bytes(value) for value in (*region.params, *region.weights, *region.results))
-    return Cost(sum(_flops(op) for op in region.ops), moved)
+    return Cost(sum(op_flops(op) for op in region.ops), moved)
 
 
 def _bytes(value: Value) -> int:
@@ -49,7 +49,8 @@ def _size(operand: Operand) -> int:
     return math.prod(_shape(operand)) if isinstance(operand, Value) else 0
 
 
-def _flops(op: TensorOp) -> int:
+def op_flops(op: TensorOp) -> int:
+    """Operations of one tensor operation; 0 for a view, or for numbers that are made up."""
     name = op.target.split(".")[1]
     if name in _FREE:
         return 0

@@ -2,8 +2,8 @@
 
 A pass does not know of places: it is a function from program to program. What it did to a block is
 seen by comparing the program before and after one pass, which does one of these: it joins blocks
-that follow each other, bypasses empty ones, makes a branch a jump, or lets one block
-stand for others that are like it.
+that follow each other, bypasses empty ones, makes a branch a jump, lets one block
+stand for others that are like it, or puts a new one before another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from dyncc.ir.hcfg import Branch, Hcfg, Jump, jumps
+from dyncc.ir.hcfg import Block, Branch, Hcfg, Jump, jumps
 from dyncc.ir.places import (
     Decision,
     Either,
@@ -46,7 +46,11 @@ class _Step:
         """The places afterwards."""
         blocks: dict[str, Point] = {}
         edges: dict[_Edge, tuple[Passed, ...]] = {}
+        values = dict(self._places.values)
         for name, block in self._after.blocks.items():
+            if name not in self._before.blocks:
+                blocks[name] = self._put_before(block, values)
+                continue
             passed, last = self._along(name)
             blocks[name] = replace(self._point(name), passed=tuple(passed))
             if isinstance(block.terminator, Branch):
@@ -54,7 +58,6 @@ class _Step:
                     found = self._edge(last, way, jump, (name, way))
                     if found is not None:
                         edges[name, way] = tuple(found)
-        values = dict(self._places.values)
         for name, twins in self._twins.items():
             self._unite(name, twins, blocks, edges, values)
         kept = {value.name for block in self._after.blocks.values() for value in block.params}
@@ -72,6 +75,15 @@ class _Step:
 
     def _on(self, name: str, way: int) -> tuple[Passed, ...]:
         return self._places.edges.get((name, way), ())
+
+    def _put_before(self, block: Block, values: dict[str, Path]) -> Point:
+        """Where a new block begins: where the one begins that it jumps to with what it is given."""
+        assert isinstance(block.terminator, Jump)
+        target = self._after.blocks[block.terminator.target]
+        for arg, param in zip(block.terminator.args, target.params, strict=True):
+            if arg in block.params and param.name in self._places.values:
+                values[arg.name] = self._places.values[param.name]
+        return replace(self._point(target.name), passed=())
 
     # -- blocks that were joined or bypassed -----------------------------------------------------
 

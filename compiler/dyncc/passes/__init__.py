@@ -12,6 +12,7 @@ from dyncc.passes.drop_unused import drop_unused
 from dyncc.passes.fold_predicates import fold_predicates
 from dyncc.passes.forward_jumps import forward_jumps
 from dyncc.passes.hoist_common_code import hoist_common_code
+from dyncc.passes.hoist_invariants import hoist_invariants
 from dyncc.passes.merge_blocks import merge_blocks
 from dyncc.passes.merge_equal_blocks import merge_equal_blocks
 
@@ -23,6 +24,7 @@ PASSES: tuple[Callable[[Hcfg], Hcfg], ...] = (
     hoist_common_code,
     drop_idle_branches,
     merge_blocks,
+    hoist_invariants,
     drop_dead_values,
     drop_unused,
 )
@@ -31,8 +33,8 @@ PASSES: tuple[Callable[[Hcfg], Hcfg], ...] = (
 def stages(program: Hcfg) -> Iterator[tuple[str, Hcfg]]:
     """Run every pass, again and again until none changes anything.
 
-    What one pass removes lets another find more; each makes the program smaller, so that there is
-    an end.
+    What one pass removes lets another find more; each makes the program smaller, or what is done in
+    its loops, so that there is an end.
 
     Yields
     ------
