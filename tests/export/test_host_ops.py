@@ -12,7 +12,7 @@ from export.exported import agree, ask, export, tensor, written
 from dyncc.runtime.program import Program
 
 #: Operations on arguments i, j (int), x, y (float) and b (bool), by their result types.
-_OPS = {
+OPS = {
     "int": [
         "add(%i, %j)", "sub(%i, %j)", "mul(%i, %j)", "floordiv(%i, %j)", "mod(%i, %j)", "neg(%i)",
         "abs(%i)", "pow(%i, 3)", "lshift(%i, %j)", "rshift(%i, %j)", "and(%i, %j)", "or(%i, %j)",
@@ -41,7 +41,7 @@ _OPS = {
     ],
 }  # fmt: skip
 _LARGE = 2**63 - 1
-_NUMBERS = [
+NUMBERS = [
     (7, 3, 2.5, -1.25), (-7, 3, -2.5, 1.25), (7, -3, 0.5, 3.0), (-7, -3, -0.5, -3.0),
     (0, 5, 0.0, 2.0), (5, 0, 1.0, 0.0), (_LARGE, 2, 1e300, 1e10), (-_LARGE - 1, -1, -1e300, 0.5),
     (2**53 + 1, 1, 2.0**53, 1e-320), (1, 62, math.inf, 2.0), (-1, 63, -math.inf, -2.0),
@@ -53,7 +53,7 @@ _NUMBERS = [
 
 def dispatcher() -> tuple[str, list[str]]:
     """A program that carries out the operation whose number is its first argument."""
-    ops = [(kind, op) for kind, texts in _OPS.items() for op in texts]
+    ops = [(kind, op) for kind, texts in OPS.items() for op in texts]
     names = ("i: int", "j: int", "x: float", "y: float", "b: bool")
     kinds = ["int", *(name.partition(": ")[2] for name in names)]
     lines = ['hcfg 1 "HostOps"']
@@ -104,9 +104,7 @@ def test_numbers(tmp_path: Path) -> None:
     program = written(tmp_path / "ops.dyncc", text)
     library = export(tmp_path / "ops.dyncc")
     calls = [
-        [number, *numbers, number % 2 == 0]
-        for number in range(len(ops) + 1)
-        for numbers in _NUMBERS
+        [number, *numbers, number % 2 == 0] for number in range(len(ops) + 1) for numbers in NUMBERS
     ]
     _, *answers = ask(library, [{"run": arguments} for arguments in calls])
     refused = set()

@@ -21,8 +21,9 @@ from dyncc.ir.hcfg import (
 from dyncc.ir.types import TensorType
 from dyncc.runtime.artifact import Contents
 
-#: Codes of diagnostics: an argument or state, a region, an operation or value of the host.
-_INTERFACE, _REGION, _HOST = "DY911", "DY912", "DY913"
+#: Codes of diagnostics: an argument, result or state; a region; an operation or value of the host;
+#: control flow.
+INTERFACE, REGION, HOST, FLOW = "DY911", "DY912", "DY913", "DY914"
 _RUN_IT = "Run the artifact with dyncc.load instead, or change this place."
 
 
@@ -35,9 +36,10 @@ def refusals(artifact: Contents) -> list[Diagnostic]:
     return list(dict.fromkeys(found))
 
 
-def _diagnostic(
+def diagnostic(
     block: Block, loc: Loc | None, code: str, what: str, why: str, hint: str = _RUN_IT
 ) -> Diagnostic:
+    """A diagnostic about a place in a block, by default where the block begins."""
     place = loc or block.loc
     construct = f"{what} (block ^{block.name})"
     if place is None:
@@ -55,14 +57,14 @@ def _arguments(program: Hcfg) -> Iterator[Diagnostic]:
             fits = str(kind) in ("bool", "int", "float")
         if not fits:
             yield Diagnostic(
-                place, _INTERFACE, f"an argument of type {kind}",
+                place, INTERFACE, f"an argument of type {kind}",
                 "the interface of a library has no such type",
                 "Take a tensor, a bool, an int or a float.",
             )  # fmt: skip
     for slot in program.state:
         if slot.value is not None and isinstance(slot.initial, complex | str):
             yield Diagnostic(
-                slot.name, _INTERFACE, "state that is no number",
+                slot.name, INTERFACE, "state that is no number",
                 "libraries keep tensors and numbers", _RUN_IT,
             )  # fmt: skip
 
@@ -77,8 +79,8 @@ def _regions(artifact: Contents) -> Iterator[Diagnostic]:
             why = "the artifact was compiled with the eager back end" if eager else None
             why = by_torch.get(op.region, why)
             if why is not None:
-                yield _diagnostic(
-                    block, None, _REGION, f"the region @{op.region} runs in PyTorch", why,
+                yield diagnostic(
+                    block, None, REGION, f"the region @{op.region} runs in PyTorch", why,
                     "Give its tensors sizes that do not depend on data, or run the artifact with "
                     "dyncc.load.",
                 )  # fmt: skip
@@ -90,7 +92,7 @@ def _host(block: Block) -> Iterator[Diagnostic]:
             try:
                 host_ops.statements(op)
             except Unexportable as refusal:
-                yield _diagnostic(block, op.loc, _HOST, f"the operation {op.op}", refusal.why)
+                yield diagnostic(block, op.loc, HOST, f"the operation {op.op}", refusal.why)
     values = [*block.params, *(value for op in block.ops for value in op.results)]
     end = block.terminator
     try:
@@ -105,4 +107,4 @@ def _host(block: Block) -> Iterator[Diagnostic]:
                 host_ops.message(args)
     except Unexportable as refusal:
         loc = end.loc if isinstance(end, Return | Raise) else None
-        yield _diagnostic(block, loc, _HOST, "a value", refusal.why)
+        yield diagnostic(block, loc, HOST, "a value", refusal.why)

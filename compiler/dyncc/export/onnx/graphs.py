@@ -1,0 +1,229 @@
+"""Graphs under construction: nodes, names, constants, and the graphs within If and Loop."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import onnx
+from onnx import helper, numpy_helper
+
+from dyncc.export.literals import Unexportable
+from dyncc.ir.types import (
+    BOOL,
+    DTYPES,
+    FLOAT,
+    INT,
+    STR,
+    Dim,
+    ListType,
+    ScalarType,
+    TensorType,
+    Type,
+)
+
+#: Short dtypes of tensors for host scalars.
+SCALARS = {INT: "i64", FLOAT: "f64", BOOL: "bool"}
+
+#: ONNX element types by short dtype.
+ELEMENTS: dict[str, int] = {
+    short: getattr(onnx.TensorProto, {"bf16": "BFLOAT16", "f16": "FLOAT16", "f32": "FLOAT",
+    "f64": "DOUBLE", "c64": "COMPLEX64", "c128": "COMPLEX128"}.get(short, long.upper()))
+    for short, long in DTYPES.items()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What ONNX says of a value.
+
+    Attributes
+    ----------
+    dtype
+        Short name of the element type.
+    shape
+        None: unknown. A size may be unknown, or have a name.
+    sequence
+        Whether it is a sequence of such tensors.
+    """
+
+    dtype: str
+    shape: tuple[Dim | None, ...] | None = None
+    sequence: bool = False
+
+    @property
+    def element(self) -> int:
+        """ONNX's number of the element type."""
+        return ELEMENTS[self.dtype]
+
+    def proto(self) -> onnx.TypeProto:
+        """As ONNX has it; names of sizes are those of the whole model."""
+        tensor = helper.make_tensor_type_proto(self.element, self.shape)
+        return helper.make_sequence_type_proto(tensor) if self.sequence else tensor
+
+    def joined(self, other: Kind | None) -> Kind:
+        """The kind of what may be of either kind."""
+        if other is None or other.shape is None or self.shape is None:
+            return Kind(self.dtype, None, self.sequence)
+        if len(self.shape) != len(other.shape):
+            return Kind(self.dtype, None, self.sequence)
+        pairs = zip(self.shape, other.shape, strict=True)
+        return Kind(self.dtype, tuple(a if a == b else None for a, b in pairs), self.sequence)
+
+
+def kind_of(declared: Type | None) -> Kind:
+    """The kind of values of a type; raises Unexportable.
+
+    Lists of numbers are tensors with one dimension, lists of tensors are sequences.
+    """
+    match declared:
+        case TensorType(dtype, shape):
+            # Symbols of one block are none of another's.
+            return Kind(dtype, tuple(e if isinstance(e, int) else None for e in shape))
+        case ScalarType() if declared in SCALARS:
+            return Kind(SCALARS[declared], ())
+        case ListType(TensorType() as element):
+            inner = kind_of(element)
+            return Kind(inner.dtype, inner.shape, sequence=True)
+        case ListType(ScalarType() as element) if element in SCALARS:
+            return Kind(SCALARS[element], (None,))
+    why = "ONNX Runtime computes with no strings" if declared == STR else "ONNX has no such values"
+    raise Unexportable(f"it is of type {declared}, and {why}")
+
+
+@dataclass(frozen=True)
+class Val:
+    """A value of a graph: its name, what is known of it, and the graph that makes it."""
+
+    name: str
+    kind: Kind
+    graph: Graph = field(compare=False, repr=False)
+
+
+class Names:
+    """Names that are new in the whole model."""
+
+    def __init__(self) -> None:
+        self._numbers: Iterator[int] = itertools.count()
+        self._taken: set[str] = set()
+        self._labels: Counter[str] = Counter()
+
+    def label(self, text: str) -> str:
+        """A name for a node, which no other has."""
+        self._labels[text] += 1
+        return text if self._labels[text] == 1 else f"{text} ({self._labels[text]})"
+
+    def new(self, stem: str) -> str:
+        """A name that begins with `stem`."""
+        name = f"{stem}_{next(self._numbers)}"
+        return name if self.exactly(name) else self.new(stem)
+
+    def exactly(self, name: str) -> bool:
+        """Take a name as it is; False if it is taken."""
+        free = name not in self._taken
+        self._taken.add(name)
+        return free
+
+
+class Graph:
+    """A graph under construction.
+
+    Parameters
+    ----------
+    outer
+        The graph around, whose values it sees; None for the whole model's.
+    """
+
+    def __init__(self, names: Names | None = None, outer: Graph | None = None) -> None:
+        self.outer = outer
+        self.names: Names = outer.names if outer is not None else names or Names()
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.root: Graph = self if outer is None else outer.root
+        #: Whether it holds something that fails where Python raises.
+        self.checks = False
+        self._constants: dict[tuple[Any, ...], Val] = {}
+
+    def fails(self) -> None:
+        """Say that something in here fails where Python raises."""
+        place: Graph | None = self
+        while place is not None:
+            place.checks = True
+            place = place.outer
+
+    def inner(self) -> Graph:
+        """A graph within this one."""
+        return Graph(outer=self)
+
+    def sees(self, value: Val) -> bool:
+        """Whether nodes here may use a value."""
+        place: Graph | None = self
+        while place is not None and place is not value.graph:
+            place = place.outer
+        return place is not None
+
+    def value(self, kind: Kind, name: str | None = None, stem: str = "v") -> Val:
+        """A new value, which a node or an input is to make."""
+        return Val(self.names.new(stem) if name is None else name, kind, self)
+
+    def node(
+        self, op: str, inputs: Sequence[Val | str], outputs: Sequence[Val], *, domain: str = "",
+        label: str = "", **attributes: Any,
+    ) -> None:  # fmt: skip
+        """Add a node."""
+        taken = [item.name if isinstance(item, Val) else item for item in inputs]
+        made = [item.name for item in outputs]
+        name = self.names.label(label) if label else None
+        self.nodes.append(helper.make_node(op, taken, made, name, domain=domain, **attributes))
+
+    def op(
+        self, op: str, *inputs: Val, dtype: str, shape: tuple[Dim | None, ...] | None = (),
+        label: str = "", **attributes: Any,
+    ) -> Val:  # fmt: skip
+        """Add a node with one result, by default a scalar."""
+        result = self.value(Kind(dtype, shape))
+        self.node(op, inputs, [result], label=label, **attributes)
+        return result
+
+    def constant(self, content: Any, dtype: str) -> Val:
+        """A constant of the model, each once."""
+        if self.outer is not None:
+            return self.root.constant(content, dtype)
+        array = numpy.asarray(content, DTYPES[dtype])
+        key = (dtype, array.shape, array.tobytes())
+        if key not in self._constants:
+            value = self.value(Kind(dtype, array.shape), stem="constant")
+            self.initializers.append(numpy_helper.from_array(array, value.name))
+            self._constants[key] = value
+        return self._constants[key]
+
+    def literal(self, content: bool | int | float) -> Val:
+        """A number of Python's."""
+        if isinstance(content, bool):
+            return self.constant(content, "bool")
+        if isinstance(content, int):
+            if not -(2**63) <= content < 2**63:
+                raise Unexportable(f"the number {content} has more than 64 bits")
+            return self.constant(content, "i64")
+        return self.constant(content, "f64")
+
+    def build(self, name: str, inputs: Sequence[Val], outputs: Sequence[Val]) -> onnx.GraphProto:
+        """The graph; each of its outputs gets a value of its own, made here."""
+        made = {item for node in self.nodes for item in node.output}
+        results: list[Val] = []
+        for value in outputs:
+            if value.name not in made or value in results:
+                copy = self.value(value.kind)
+                self.node("Identity", [value], [copy])
+                value = copy
+            results.append(value)
+        takes, gives = map(_info, inputs), map(_info, results)
+        return helper.make_graph(self.nodes, name, list(takes), list(gives), self.initializers)
+
+
+def _info(value: Val) -> onnx.ValueInfoProto:
+    return helper.make_value_info(value.name, value.kind.proto())
