@@ -15,6 +15,8 @@ from dyncc.backends.tvm.importing import import_region
 from dyncc.backends.tvm.lowering import Care, lower
 from dyncc.backends.tvm.packing import Packer
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.tuning.database import Database
+from dyncc.backends.tvm.tuning.reuse import Found, databases
 from dyncc.core.errors import ToolError
 from dyncc.ir.hcfg import Hcfg, Region
 
@@ -38,11 +40,12 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """What TVM made of the regions, and the recipes of each one's weight arguments."""
+    """What TVM made of the regions, the recipes of each one's weight arguments, and its kernels."""
 
     executable: Any
     recipes: list[list[dict[str, Any]]]
     care: Care
+    kernels: list[dict[str, Any]]
 
 
 def import_for_tvm(region: Region, entry: str) -> Imported:
@@ -51,19 +54,23 @@ def import_for_tvm(region: Region, entry: str) -> Imported:
 
 
 def lowered(
-    regions: Sequence[Imported], cpu: Cpu, care: Care
+    regions: Sequence[Imported], cpu: Cpu, care: Care, found: Found | None = None
 ) -> tuple[tvm.IRModule, list[list[dict[str, Any]]]]:
     """Scheduled kernels and the functions that call them, and each region's weight recipes."""
-    packer = Packer(cpu)
+    found = found or Found(cpu)
+    packer = Packer(cpu, found.layouts())
     recipes = [packer.add(item.entry, item.module, item.params) for item in regions]
-    return lower(packer.module(), cpu, care), recipes
+    return lower(packer.module(), cpu, care, found), recipes
 
 
-def _compile(regions: Sequence[Imported], cpu: Cpu, care: Care) -> _Compiled:
-    target = cpu.target()
+def _compile(
+    regions: Sequence[Imported], cpu: Cpu, care: Care, sources: Sequence[Database]
+) -> _Compiled:
+    target, found = cpu.target(), Found(cpu, sources)
     with target, tvm.transform.PassContext(opt_level=3):
-        module, recipes = lowered(regions, cpu, care)
-        return _Compiled(tvm.compile(module, target=target), recipes, care)
+        module, recipes = lowered(regions, cpu, care, found)
+        kernels = [found.report(module, item.entry) for item in regions]
+        return _Compiled(tvm.compile(module, target=target), recipes, care, kernels)
 
 
 def with_care(compile_with: Callable[[Care], _Result]) -> _Result:
@@ -77,8 +84,10 @@ def with_care(compile_with: Callable[[Care], _Result]) -> _Result:
     return compile_with(Care.PLAIN)
 
 
-def _compile_somehow(regions: Sequence[Imported], cpu: Cpu) -> _Compiled:
-    return with_care(lambda care: _compile(regions, cpu, care))
+def _compile_somehow(
+    regions: Sequence[Imported], cpu: Cpu, sources: Sequence[Database]
+) -> _Compiled:
+    return with_care(lambda care: _compile(regions, cpu, care, sources))
 
 
 def _blame(regions: Sequence[Imported], cpu: Cpu) -> dict[str, BaseException]:
@@ -86,7 +95,7 @@ def _blame(regions: Sequence[Imported], cpu: Cpu) -> dict[str, BaseException]:
     found: dict[str, BaseException] = {}
     for item in regions:
         try:
-            _compile([item], cpu, Care.PLAIN)
+            _compile([item], cpu, Care.PLAIN, ())
         except FAILURES as error:
             found[item.name] = error
     return found
@@ -117,8 +126,10 @@ def build(
     dict
         JSON-able. ``library``: file name; ``target``: what the code needs of a machine;
         ``schedules``: how far they were trusted, see `lowering.Care`; ``regions``: by name,
-        ``entry`` (symbol), ``weights`` (how many the region takes) and ``packed`` (a recipe for
-        each weight that the compiled function takes, see `dyncc.runtime.tvm_library`); ``torch``:
+        ``entry`` (symbol), ``weights`` (how many the region takes), ``packed`` (a recipe for
+        each weight that the compiled function takes, see `dyncc.runtime.tvm_library`),
+        ``kernels`` (how many) and ``tuned`` (of which something was found, and where, see
+        `dyncc.backends.tvm.tuning.reuse.Found.report`); ``torch``:
         why PyTorch runs a region, by the names of those that it does: those with sizes that depend
         on data, and with `fallback` those that TVM cannot compile.
 
@@ -126,8 +137,11 @@ def build(
     ------
     ToolError
         If torch.export or TVM fails; names every region that does, and carries the tails of logs.
+    ConfigError
+        If a database of what searches found cannot be used.
     """
     cpu = Cpu.host()
+    sources = databases()
     steps = len(program.regions) + 1
     in_torch = open_regions(program)
     found, failures = translated(
@@ -141,7 +155,7 @@ def build(
     compiled = None
     if imported:
         try:
-            compiled = _compile_somehow(imported, cpu)
+            compiled = _compile_somehow(imported, cpu, sources)
         except FAILURES as error:
             blamed = _blame(imported, cpu)
             if not blamed or not fallback:
@@ -149,7 +163,7 @@ def build(
                 raise refused(program, blamed or names, _LIBRARY) from error
             failures |= blamed
             imported = [item for item in imported if item.name not in blamed]
-            compiled = _compile_somehow(imported, cpu) if imported else None
+            compiled = _compile_somehow(imported, cpu, sources) if imported else None
     in_torch |= {name: reason(error, _LIBRARY) for name, error in failures.items()}
     report: dict[str, Any] = {
         "library": LIBRARY,
@@ -161,11 +175,12 @@ def build(
         return report
     report["schedules"] = compiled.care.name.lower()
     _write(compiled.executable, Path(directory) / LIBRARY)
-    for item, recipes in zip(imported, compiled.recipes, strict=True):
+    for item, recipes, kernels in zip(imported, compiled.recipes, compiled.kernels, strict=True):
         report["regions"][item.name] = {
             "entry": item.entry,
             "weights": len(program.regions[item.name].weights),
             "packed": recipes,
+            **kernels,
         }
     return report
 

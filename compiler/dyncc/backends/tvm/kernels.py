@@ -22,6 +22,7 @@ from dyncc.backends.tvm.build import Imported, import_for_tvm, lowered, with_car
 from dyncc.backends.tvm.lowering import Care
 from dyncc.backends.tvm.packing import static_shape
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.tuning.reuse import Found, databases
 from dyncc.core.errors import InternalError
 from dyncc.ir.hcfg import Region
 from dyncc.ir.types import ITEMSIZE, SHORT_DTYPES
@@ -137,7 +138,7 @@ def _compile(imported: list[Imported], cpu: Cpu, care: Care) -> Kernels:
     ]
     target = cpu.target()
     with target, tvm.transform.PassContext(opt_level=3):
-        module, recipes = lowered(imported, cpu, care)
+        module, recipes = lowered(imported, cpu, care, Found(cpu, databases()))
         module = tvm.transform.Sequential(passes)(module)
         constants: list[numpy.ndarray] = []
         plans = {

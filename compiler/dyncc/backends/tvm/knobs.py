@@ -12,7 +12,7 @@ earlier choice rules it out, is passed over: every outcome is correct code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,20 +28,13 @@ class Choices:
         Numbers to choose, by name.
     made
         Numbers that were chosen.
-    usual
-        Numbers that the rule takes by itself, after the choices before.
     offered
         Those that were possible, in ascending order.
     """
 
     given: Mapping[str, int]
     made: dict[str, int] = field(default_factory=dict)
-    usual: dict[str, int] = field(default_factory=dict)
     offered: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def unusual(self) -> dict[str, int]:
-        """The choices that differ from the rule's own."""
-        return {name: value for name, value in self.made.items() if value != self.usual[name]}
 
 
 _current: ContextVar[Choices | None] = ContextVar("choices", default=None)
@@ -76,9 +69,25 @@ def pick(name: str, usual: int, options: Iterable[int]) -> int:
     offered = tuple(sorted({usual, *options}))
     wanted = choices.given.get(name, usual)
     choices.made[name] = wanted if wanted in offered else usual
-    choices.usual[name] = usual
     choices.offered[name] = offered
     return choices.made[name]
+
+
+def outcomes(rule: Callable[[], object]) -> list[dict[str, int]]:
+    """Return all choices that a cheap rule can make, its own first."""
+    found: list[dict[str, int]] = []
+    waiting: list[dict[str, int]] = [{}]
+    while waiting:
+        with choosing(waiting.pop(0)) as choices:
+            rule()
+        if choices.made not in found:
+            found.append(choices.made)
+            waiting += [
+                {**choices.made, name: value}
+                for name, offered in choices.offered.items()
+                for value in offered
+            ]
+    return found
 
 
 def divisors(number: int, limit: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 
 import tvm
 from tvm import relax, s_tir, tirx
@@ -11,6 +12,7 @@ from tvm import relax, s_tir, tirx
 from dyncc.backends.tvm.mathematics import LEGALIZATIONS
 from dyncc.backends.tvm.schedules import generic, kernels, rows
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.tuning.reuse import Found
 
 #: What a schedule raises that does not fit its function.
 _MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
@@ -27,7 +29,7 @@ class Care(enum.Enum):
     """Schedule nothing."""
 
 
-def lower(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
+def lower(module: tvm.IRModule, cpu: Cpu, care: Care, found: Found) -> tvm.IRModule:
     """Legalise, fuse and schedule.
 
     Parameters
@@ -38,12 +40,20 @@ def lower(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
         The machine to schedule for.
     care
         Which of dyncc's schedules to use; without them code is slow and plain.
+    found
+        What searches found for the kernels of this machine.
 
     Returns
     -------
     IRModule
         Relax functions that call scheduled TIR.
     """
+    fused = fuse(module, care)
+    return fused if care is Care.PLAIN else _schedule_all(fused, cpu, care, found)
+
+
+def fuse(module: tvm.IRModule, care: Care) -> tvm.IRModule:
+    """Legalise and fuse: the kernels that are to be scheduled."""
     transform = relax.transform
     passes = [
         transform.DecomposeOpsForInference(),
@@ -55,16 +65,19 @@ def lower(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
         transform.FuseTIR(),
         transform.DeadCodeElimination(),
     ]
-    lowered = tvm.transform.Sequential(passes)(module)
-    return lowered if care is Care.PLAIN else _schedule_all(lowered, cpu, care)
+    return tvm.transform.Sequential(passes)(module)
 
 
-def _schedule_all(module: tvm.IRModule, cpu: Cpu, care: Care) -> tvm.IRModule:
+def _schedule_all(module: tvm.IRModule, cpu: Cpu, care: Care, known: Found) -> tvm.IRModule:
     result = tvm.IRModule(module.functions, attrs=module.attrs)
     for name, function in module.functions_items():
         if isinstance(function, tirx.PrimFunc):
-            found = _schedule(function.with_attr("global_symbol", "main"), cpu)
-            if found is not None and (care is Care.TRUST or _compiles(found.mod, cpu)):
+            main = function.with_attr("global_symbol", "main")
+            found = known.schedule(name.name_hint, main, partial(schedule_by_rule, main, cpu))
+            if found is not None and care is Care.VERIFY and not _compiles(found.mod, cpu):
+                known.used.pop(name.name_hint, None)
+                found = None
+            if found is not None:
                 body = found.mod["main"].with_attr("tirx.is_scheduled", True)
                 old = function.attrs.get("global_symbol") if function.attrs else None
                 result[name] = (
@@ -83,7 +96,7 @@ def _compiles(module: tvm.IRModule, cpu: Cpu) -> bool:
     return True
 
 
-def _schedule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
+def schedule_by_rule(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     """Return the first schedule that fits, or None: the function then stays as it is."""
     rules: tuple[Callable[[], s_tir.Schedule | None], ...] = (
         lambda: kernels.schedule_kernel(function, cpu),

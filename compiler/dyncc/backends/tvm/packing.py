@@ -62,6 +62,8 @@ class Packer:
     def __init__(self, cpu: Cpu, layouts: Layouts | None = None) -> None:
         self._cpu = cpu
         self._layouts = layouts or {}
+        #: Those whose layout was chosen, as they are named.
+        self.operators: dict[str, ConvShape | MatmulShape] = {}
         # One builder for all regions: equal kernels are then one function.
         self._builder = relax.BlockBuilder()
         self._entries: dict[str, relax.Function] = {}
@@ -85,7 +87,12 @@ class Packer:
         """
         function = source["main"]
         rewrite = _Rewrite(
-            self._builder, self._cpu, source, function.params[params:], self._layouts
+            self._builder,
+            self._cpu,
+            source,
+            function.params[params:],
+            self._layouts,
+            self.operators,
         )
         blocks = [rewrite.block(block) for block in function.body.blocks]
         candidates = rewrite.arguments()
@@ -127,11 +134,13 @@ class _Rewrite:
         source: tvm.IRModule,
         weights: Sequence[relax.Var],
         layouts: Layouts,
+        operators: dict[str, ConvShape | MatmulShape],
     ) -> None:
         self._builder = builder
         self._source = source
         self._cpu = cpu
         self._layouts = layouts
+        self._operators = operators
         self._known: dict[relax.Var, Recipe] = {}
         self._made: dict[Recipe, relax.Var] = {}
         self._norms: dict[relax.Var, relax.Call] = {}
@@ -263,7 +272,8 @@ class _Rewrite:
             )
             return [(None, kernel)]
         with choosing(self._layouts.get(conv.operator, {})):
-            block, by_rows = conv.block(self._cpu), conv.by_rows(self._cpu)
+            by_rows, block = conv.layout(self._cpu)
+        self._operators[conv.operator] = conv
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])
         weights = self._argument(packed.transpose(0, 2, 3, 4, 1))
@@ -325,7 +335,8 @@ class _Rewrite:
         rows = math.prod(shape[:-1])
         product = MatmulShape(rows, shape[-1], recipe.shape[1])
         with choosing(self._layouts.get(product.operator, {})):
-            block = product.block(self._cpu)
+            block = product.layout(self._cpu)
+        self._operators[product.operator] = product
         padded = round_up(product.columns, block)
         packed = recipe.pad(1, padded).reshape(product.inner, padded // block, block)
         weights = self._argument(packed.transpose(1, 0, 2))

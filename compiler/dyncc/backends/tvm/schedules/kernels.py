@@ -6,6 +6,8 @@ operations fused behind the kernel then run on the tile while it is in the cache
 
 from __future__ import annotations
 
+import math
+
 from tvm import s_tir, tirx
 
 from dyncc.backends.tvm.knobs import divisors, pick
@@ -65,10 +67,20 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     return None
 
 
-def _bands(height: int, tile: int, work: int, cpu: Cpu) -> int:
-    """Return into how many equal bands of whole tiles the rows go, at most one a thread."""
-    usual = largest_divisor(height // tile, threads(work, cpu))
-    return pick("bands", usual, divisors(height // tile, cpu.threads))
+def _split(
+    schedule: s_tir.Schedule, channels: int, tiles: int, work: int, cpu: Cpu
+) -> tuple[bool, int]:
+    """Return whether threads share the channels, and else into how many bands of rows they go.
+
+    Bands are equal, of whole tiles, and at most one a thread: each then pads what it reads. By
+    channels each reads a part of the weights only, and the image is padded before.
+    """
+    apart = channels > 1 and PHASES not in block_names(schedule)
+    if pick("by_channel", 0, (0, 1) if apart else ()):
+        return True, 1
+    return False, pick(
+        "bands", largest_divisor(tiles, threads(work, cpu)), divisors(tiles, cpu.threads)
+    )
 
 
 def _order(*loops: s_tir.schedule.LoopRV) -> tuple[s_tir.schedule.LoopRV, ...]:
@@ -78,15 +90,13 @@ def _order(*loops: s_tir.schedule.LoopRV) -> tuple[s_tir.schedule.LoopRV, ...]:
     return (*rest[:turn], channel, *rest[turn:])
 
 
-def _place_padding(
-    schedule: s_tir.Schedule, band: s_tir.schedule.LoopRV, parallel: s_tir.schedule.LoopRV | None
-) -> None:
+def _place_padding(schedule: s_tir.Schedule, band: s_tir.schedule.LoopRV, *, at_once: bool) -> None:
     """Pad inside each band: every thread then makes the rows it reads, in its own cache."""
     if PHASES in block_names(schedule):
         separate_phases(schedule, band)
     pad = schedule.get_sblock(PAD)
     inline_producers(schedule, pad)
-    if parallel is None:
+    if not at_once:
         schedule.compute_at(pad, band, preserve_unit_loops=True)
     columns = schedule.get_loops(pad)[-1]
     if extent(schedule, columns) <= 64:
@@ -108,14 +118,14 @@ def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_
     block = pick("channels", block, divisors(outputs, most // vectors))
     rows = largest_divisor(height, max(1, accumulators(cpu) // (block * vectors)))
     rows = pick("rows", rows, divisors(height, max(1, most // (block * vectors))))
-    bands = _bands(height, rows, work, cpu)
+    split, bands = _split(schedule, outputs // block, height // rows, work, cpu)
 
     # The epilogue owns the outer loops; the kernel is placed below them.
     n, o, h, w = schedule.get_loops(epilogue)
     channel, channel_in = schedule.split(o, [None, block])
     band, row, row_in = schedule.split(h, [bands, None, rows])
     column, column_in = schedule.split(w, [None, vectors * cpu.lanes])
-    order = _order(channel, row, column)
+    order = (channel, row, column) if split else _order(channel, row, column)
     schedule.reorder(n, band, *order, channel_in, row_in, column_in)
     schedule.compute_at(kernel, order[-1], preserve_unit_loops=True)
     lane_outer, lane = schedule.split(column_in, [None, cpu.lanes])
@@ -127,7 +137,8 @@ def _convolution_by_rows(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_
     kw_outer, kw_lane = schedule.split(kw_out, [None, cpu.lanes])
     schedule.reorder(kn, ic, kh, kw, ko, kh_out, kw_outer, kw_lane)
     unrolled = (ko, kh_out, kw_outer)
-    return _finish(schedule, kernel, padded, (n, band), (ic, kh, kw), unrolled, kw_lane)
+    outer = (n, band, channel) if split else (n, band)
+    return _finish(schedule, kernel, padded, outer, (ic, kh, kw), unrolled, kw_lane)
 
 
 def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -> s_tir.Schedule:
@@ -135,7 +146,7 @@ def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -
     work = flops(schedule, kernel)
     epilogue = last_consumer(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
-    _, _, h, w, inner, *_ = schedule.get_loops(kernel)
+    _, blocks, h, w, inner, *_ = schedule.get_loops(kernel)
     height, width, block = (extent(schedule, loop) for loop in (h, w, inner))
     limit = accumulators(cpu) if block >= cpu.lanes else accumulators(cpu) // 2
     columns = largest_divisor(width, min(limit, 14))
@@ -144,14 +155,14 @@ def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -
     columns = pick("columns", columns, divisors(width, most))
     rows = largest_divisor(height, max(1, limit // columns))
     rows = pick("rows", rows, divisors(height, max(1, most // columns)))
-    bands = _bands(height, rows, work, cpu)
+    split, bands = _split(schedule, extent(schedule, blocks), height // rows, work, cpu)
 
     n, o, h, w = schedule.get_loops(epilogue)
     # The last block may be partly padding.
     channel, channel_in = schedule.split(o, [None, block])
     band, row, row_in = schedule.split(h, [bands, None, rows])
     column, column_in = schedule.split(w, [None, columns])
-    order = _order(channel, row, column)
+    order = (channel, row, column) if split else _order(channel, row, column)
     schedule.reorder(n, band, *order, channel_in, row_in, column_in)
     schedule.compute_at(kernel, order[-1], preserve_unit_loops=True)
     if columns > 1:
@@ -160,25 +171,25 @@ def _convolution_by_channels(schedule: s_tir.Schedule, padded: bool, cpu: Cpu) -
 
     kn, kb, kh_out, kw_out, ki, ic, kh, kw = schedule.get_loops(kernel)[5:]
     schedule.reorder(kn, kb, ic, kh, kw, kh_out, kw_out, ki)
-    return _finish(schedule, kernel, padded, (n, band), (ic, kh, kw), (kh_out, kw_out), ki)
+    outer = (n, band, channel) if split else (n, band)
+    return _finish(schedule, kernel, padded, outer, (ic, kh, kw), (kh_out, kw_out), ki)
 
 
 def _finish(
     schedule: s_tir.Schedule,
     kernel: s_tir.schedule.SBlockRV,
     padded: bool,
-    outer: tuple[s_tir.schedule.LoopRV, s_tir.schedule.LoopRV],
+    outer: tuple[s_tir.schedule.LoopRV, ...],
     reduced: tuple[s_tir.schedule.LoopRV, ...],
     unrolled: tuple[s_tir.schedule.LoopRV, ...],
     lane: s_tir.schedule.LoopRV,
 ) -> s_tir.Schedule:
-    n, band = outer
     reduction, *window = reduced
-    parallel = extent(schedule, n) * extent(schedule, band) > 1
+    parallel = math.prod(extent(schedule, loop) for loop in outer) > 1
     if padded:
-        _place_padding(schedule, band, None)
+        _place_padding(schedule, outer[1], at_once=len(outer) > 2)
     if parallel:
-        schedule.parallel(schedule.fuse(n, band))
+        schedule.parallel(schedule.fuse(*outer))
     schedule.vectorize(lane)
     for loop in unrolled:
         schedule.unroll(loop)
