@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from backends.tracing import trace
 from torch import Tensor
 from tvm import tirx
 
+from dyncc.backends.tvm import packing, winograd
 from dyncc.backends.tvm.build import import_for_tvm, lowered
 from dyncc.backends.tvm.lowering import Care
 from dyncc.backends.tvm.target import Cpu
@@ -108,6 +110,51 @@ def test_depthwise_convolutions(tmp_path: Path) -> None:
     assert report["schedules"] == "trust"
 
 
+def with_shortcut(padding: Any) -> Callable[..., Tensor]:
+    """A convolution as in a residual block."""
+
+    def run(x: Tensor, shortcut: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return F.relu(F.conv2d(x, w, b, 1, padding) + shortcut)
+
+    return run
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_convolutions_by_winograd(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles that fit the image, that stick out, that fill vectors and that do not."""
+    torch.manual_seed(6)
+    monkeypatch.setattr(packing, "tile_size", lambda conv, cpu: size)
+    cases = {}
+    for batch, inputs, outputs, height, width, padding in (
+        (1, 16, 32, 16, 16, 1),
+        (2, 5, 24, 7, 7, 1),
+        (1, 8, 7, 9, 35, 0),
+        (3, 16, 16, 3, 20, (2, 0)),
+        (1, 3, 4, 1, 1, 1),
+    ):  # fmt: skip
+        image = torch.randn(batch, inputs, height, width)
+        weights = [torch.randn(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5, torch.randn(outputs)]
+        shortcut = F.conv2d(image, weights[0], None, 1, padding)
+        label = f"{inputs}x{height}x{width}"
+        cases[label] = Case(with_shortcut(padding), [image, torch.randn_like(shortcut)], weights)
+    weight = torch.randn(5, 6, 3, 3) / 8
+    cases["bare"] = Case(lambda x, w: F.conv2d(x, w), [torch.randn(1, 6, 8, 8)], [weight])
+    # Results are near 1; those near 0 are differences of such.
+    report = compare(cases, tmp_path, rtol=1e-5, atol=1e-5)
+    assert report["schedules"] == "trust"
+
+
+def test_transforms_of_winograd_are_exact() -> None:
+    generator = numpy.random.default_rng(7)
+    for size in (2, 4):
+        back, weights, image = winograd.matrices(size)
+        signal, window = generator.standard_normal(size + 2), generator.standard_normal(3)
+        found = back @ ((weights @ window) * (image @ signal))
+        numpy.testing.assert_allclose(found, numpy.correlate(signal, window), rtol=1e-12)
+
+
 def test_products(tmp_path: Path) -> None:
     torch.manual_seed(2)
     cases = {}
@@ -197,6 +244,11 @@ def test_each_kind_of_function_gets_a_schedule() -> None:
         "rows": Case(lambda x, w: F.conv2d(x, w), [image], [torch.randn(16, 16, 1, 1)]),
         "channels": Case(
             lambda x, w: F.conv2d(x, w, None, 2), [image], [torch.randn(16, 16, 3, 3)]
+        ),
+        "tiles": Case(
+            lambda x, w: F.conv2d(x, w, None, 1, 1),
+            [torch.randn(1, 64, 32, 32)],
+            [torch.randn(64, 64, 3, 3)],
         ),
         "depthwise": Case(
             lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 16), [image], [torch.randn(16, 1, 3, 3)]

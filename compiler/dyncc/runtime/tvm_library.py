@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import json
+import math
 import os
 import platform
 import shutil
@@ -140,6 +141,8 @@ def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.n
         elif operation == "bn_shift":
             _, beta, mean, _ = (source.astype("float64") for source in sources)
             value = beta - mean * _bn_scale(argument, sources)
+        elif operation == "windows":
+            value = _transformed_windows(numpy.array(argument), value)
         elif operation == "astype":
             value = value.astype(argument)
         else:
@@ -148,6 +151,16 @@ def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.n
                 hint="Compile the model again with this version of dyncc.",
             )
     return numpy.asarray(value, order="C")  # ascontiguousarray makes 0-d arrays 1-d
+
+
+def _transformed_windows(matrix: numpy.ndarray, weights: numpy.ndarray) -> numpy.ndarray:
+    """Return ``matrix @ window @ matrix.T`` in float64, for windows in the last two of four axes.
+
+    The axes of the result are those of the windows first, then those of which there are many.
+    """
+    places, many = matrix.shape[0], weights.shape[:2]
+    windows = weights.reshape(math.prod(many), -1).T.astype("float64")
+    return (numpy.kron(matrix, matrix) @ windows).reshape(places, places, *many)
 
 
 def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray:

@@ -25,6 +25,7 @@ from dyncc.backends.tvm.recipes import Recipe
 from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.winograd import convolution_by_winograd, layout_of_tiles, tile_size
 
 #: By operator (`ConvShape.operator`), what to choose of its layout; see `dyncc.backends.tvm.knobs`.
 Layouts = Mapping[str, Mapping[str, int]]
@@ -262,8 +263,8 @@ class _Rewrite:
             stride=(int(attrs.strides[0]), int(attrs.strides[1])),
             padding=(top, left, bottom, right),
         )
+        lanes = self._cpu.lanes
         if groups > 1:
-            lanes = self._cpu.lanes
             kernel = self._kernel(
                 lambda x, w: depthwise(x, w, conv, lanes),
                 "depthwise",
@@ -273,7 +274,17 @@ class _Rewrite:
             return [(None, kernel)]
         with choosing(self._layouts.get(conv.operator, {})):
             by_rows, block = conv.layout(self._cpu)
+            size = tile_size(conv, self._cpu)
         self._operators[conv.operator] = conv
+        if size:
+            weights = self._argument(layout_of_tiles(recipe, conv, size, self._cpu))
+            kernel = self._kernel(
+                lambda x, w: convolution_by_winograd(x, w, conv, size, lanes),
+                "convolution",
+                image,
+                weights,
+            )
+            return [(None, kernel)]
         padded = round_up(conv.outputs, block)
         packed = recipe.pad(0, padded).reshape(padded // block, block, *recipe.shape[1:])
         weights = self._argument(packed.transpose(0, 2, 3, 4, 1))

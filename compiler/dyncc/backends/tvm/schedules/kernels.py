@@ -11,7 +11,7 @@ import math
 from tvm import s_tir, tirx
 
 from dyncc.backends.tvm.knobs import divisors, pick
-from dyncc.backends.tvm.schedules import batched, depthwise
+from dyncc.backends.tvm.schedules import batched, depthwise, winograd
 from dyncc.backends.tvm.schedules.fusion import (
     block_names,
     flops,
@@ -29,6 +29,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     MATMUL,
     PAD,
     PHASES,
+    WINOGRAD,
     accumulators,
     extent,
     largest_divisor,
@@ -58,6 +59,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         return _convolution_by_rows(schedule, PAD in names, cpu)
     if CONV_CHANNELS in names:
         return _convolution_by_channels(schedule, PAD in names, cpu)
+    if WINOGRAD in names:
+        return winograd.schedule_winograd(schedule, cpu)
     if BATCHED in names:
         return batched.schedule_batched(schedule, cpu)
     if DEPTHWISE in names:

@@ -24,6 +24,9 @@ BATCHED = "dyncc_batched"
 PANELS = "dyncc_panels"
 PAD = "dyncc_pad"
 PHASES = "dyncc_phases"
+WINOGRAD = "dyncc_winograd"
+#: The transforms before and behind the products of Winograd's convolution, in their order.
+WINOGRAD_STEPS = tuple(f"{WINOGRAD}_{step}" for step in ("columns", "image", "rows", "results"))
 
 #: Annotation of a kernel's block: the operator that it computes, as `ConvShape.operator` says it.
 OPERATOR = "dyncc_operator"
