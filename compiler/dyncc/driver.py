@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dyncc.backends import selection
+from dyncc.backends import selection, variants
 from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.frontend import capture
@@ -43,6 +43,7 @@ def compile(
     sizes: Mapping[str, str] | None = None,
     fallback: str | None = None,
     pins: Mapping[str, str] | None = None,
+    batch: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
@@ -72,6 +73,9 @@ def compile(
     pins
         Back ends of regions, by their names or patterns of them, as in ``{"r1": "tvm"}``. With pins
         the artifact is one of back end ``auto``.
+    batch
+        The most samples that a region takes at once in `dyncc.runtime.program.Program.batch`, where
+        each sample goes its own way; from 2 to 256. By default there are no batches.
     name
         Name of the program, by default the class of the module.
     progress
@@ -103,6 +107,8 @@ def compile(
                 where=f"{pattern}={home}",
             )
     report = progress or (lambda what, step, steps: None)
+    if batch is not None:
+        variants.sizes(batch)
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
@@ -110,6 +116,8 @@ def compile(
     ranges = merged(table for _, table in shapes.values())
     dims = {place: found for place, (found, _) in shapes.items()}
     program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
+    if batch is not None:
+        variants.refuse(program)
     ranged = {key: size.to_json() for key, size in ranges.items()}
     build: Callable[..., Mapping[str, Any]]
     if pins or backend == AUTO:
@@ -123,7 +131,7 @@ def compile(
         build = selection.builder(backend)
 
     def finish(path: Path) -> Program:
-        extra = {
+        extra: dict[str, Any] = {
             "torch": torch.__version__,
             "source": dict(source or {}),
             "seconds": {},
@@ -140,6 +148,9 @@ def compile(
                 "capture": round(captured_at - started, 3),
                 "build": round(now - captured_at, 3),
             }
+            if batch is not None:
+                extra["batch"] = variants.build(program, backend, found, batch, directory, report)
+                extra["seconds"]["batch"] = round(time.perf_counter() - now, 3)
             return found
 
         artifact.write(path, program, weights, backend, build_timed, extra, places)

@@ -22,7 +22,7 @@ from frontend import refused_programs
 from frontend.differential import network
 
 import dyncc.frontend
-from dyncc.backends import skipopu
+from dyncc.backends import skipopu, variants
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.core.explanations import Explanation, explanations
 from dyncc.export import refusals
@@ -34,6 +34,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
 FRONTEND = Path(dyncc.frontend.__file__).parent
 SKIPOPU = Path(skipopu.__file__).parent
 EXPORT = Path(refusals.__file__)
+BATCHES = Path(variants.__file__)
 REFUSALS = ("Unsupported", "WriteToShared")
 X = (torch.ones(1, 4),)
 #: File, first and last line of a place that makes a diagnostic.
@@ -85,7 +86,8 @@ def made(folder: Path, functions: tuple[str, ...], place: int) -> dict[Site, str
 def test_every_code_is_explained_and_made() -> None:
     sites = made(FRONTEND, REFUSALS, 0) | made(SKIPOPU, ("Diagnostic",), 1)
     codes = {ast.literal_eval(text.partition(":")[0]) for text in sites.values()}
-    codes |= set(re.findall(r'"(DY\d{3})"', EXPORT.read_text(encoding="utf-8")))
+    for file in (EXPORT, BATCHES):
+        codes |= set(re.findall(r'"(DY\d{3})"', file.read_text(encoding="utf-8")))
     assert codes == explanations().keys()
 
 

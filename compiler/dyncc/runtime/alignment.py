@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy
 
 #: Compiled code may assume that every argument begins at a multiple of so many bytes.
 ALIGNMENT = 64
 
 
+def aligned_empty(shape: Sequence[int], dtype: numpy.dtype) -> numpy.ndarray:
+    """A contiguous array of no particular content that begins at a multiple of `ALIGNMENT`."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = numpy.empty(size + ALIGNMENT, numpy.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 def aligned(array: numpy.ndarray) -> numpy.ndarray:
     """A contiguous copy of an array that begins at a multiple of `ALIGNMENT`."""
-    memory = numpy.empty(array.nbytes + ALIGNMENT, numpy.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = aligned_empty(array.shape, array.dtype)
     numpy.copyto(copy, array)
     return copy

@@ -8,6 +8,8 @@
     weights.safetensors  every weight once
     regions.so           compiled regions (back end ``tvm``)
     region_0.onnx ...    regions (back end ``onnxruntime``)
+    batch.hcfg           regions for several samples, as text (if compiled for batches)
+    batch_...            these, compiled
 """
 
 from __future__ import annotations
@@ -33,13 +35,18 @@ from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.parser import parse
 from dyncc.ir.places import Places
 from dyncc.ir.text import FORMAT, to_text
-from dyncc.runtime.mixed import MixedRegions
+from dyncc.runtime import batchfile
+from dyncc.runtime.batches import Batching
+from dyncc.runtime.batchfile import read_regions
+from dyncc.runtime.mixed import Home, MixedRegions
 from dyncc.runtime.program import Program
 
 MANIFEST = "manifest.json"
 PROGRAM = "program.hcfg"
 PLACES = "places.json"
 WEIGHTS = "weights.safetensors"
+#: What is in every artifact; the other files are its back end's.
+OWN_FILES = (MANIFEST, PROGRAM, PLACES, WEIGHTS)
 
 
 def write(
@@ -170,8 +177,17 @@ def load(path: str | os.PathLike[str]) -> Program:
         If it is missing, damaged, of another format, or compiled for another machine.
     """
     found = read(path)
-    regions = _regions(Path(path), found.program, found.manifest)
-    return Program(found.program, regions, found.weights, found.manifest, found.places)
+    main, homes = _regions(Path(path), found.program, found.manifest)
+    batching = None
+    if found.manifest.get("batch") is not None:
+        variants = _variants(Path(path), found.manifest["batch"])
+        batching = Batching(
+            found.manifest["batch"], MixedRegions(main, homes | variants), found.weights
+        )
+    regions = (
+        MixedRegions(main, homes) if any(home is not main for home in homes.values()) else main
+    )
+    return Program(found.program, regions, found.weights, found.manifest, found.places, batching)
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -258,18 +274,32 @@ def read_manifest(
     return found
 
 
-def _regions(directory: Path, program: Hcfg, manifest: Mapping[str, Any]) -> Any:
+def _regions(
+    directory: Path, program: Hcfg, manifest: Mapping[str, Any]
+) -> tuple[Home, dict[str, Home]]:
+    """The library of most regions, and that of each region."""
     name, report = manifest["backend"], manifest["report"]
     if name == "eager":
-        return _torch_regions(directory, program)
+        main = _torch_regions(directory, program)
+        return main, dict.fromkeys(program.regions, main)
     parts = report["parts"] if name == "auto" else {name: report}
     libraries = {part: open_library(part, directory, parts[part]) for part in parts}
     homes = {region: libraries[part] for part in parts for region in parts[part]["regions"]}
     if report.get("torch") or not libraries:
         libraries["eager"] = _torch_regions(directory, program)
         homes |= dict.fromkeys(report.get("torch", ()), libraries["eager"])
-    main = libraries[report["main"] if name == "auto" else name]
-    return main if len(libraries) == 1 else MixedRegions(main, homes)
+    return libraries[report["main"] if name == "auto" else name], homes
+
+
+def _variants(directory: Path, report: Mapping[str, Any]) -> dict[str, Home]:
+    """The library of each variant of a region; see `dyncc.backends.variants.build`."""
+    found: dict[str, Home] = {}
+    for name, part in report["parts"].items():
+        found |= dict.fromkeys(part["regions"], open_library(name, directory, part))
+    if report["torch"]:
+        regions = _torch_regions(directory, read_regions(directory / batchfile.FILE))
+        found |= dict.fromkeys(report["torch"], regions)
+    return found
 
 
 def open_library(name: str, directory: Path, report: Mapping[str, Any]) -> Any:

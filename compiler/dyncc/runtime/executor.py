@@ -8,7 +8,7 @@ import linecache
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy
@@ -77,8 +77,9 @@ class _Watch:
 class Executor:
     """A program bound to regions and weights.
 
-    The host program is one Python function (`dyncc.runtime.hostcode`). There is a second one for
-    runs that are counted or observed, written by the same code and bound to the same functions.
+    The host program is one Python function (`dyncc.runtime.hostcode`). There are others for runs
+    that are counted or observed, and for those that stop at region calls, written by the same code
+    and bound to the same functions.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class Executor:
         self._bindings = _bindings(program, regions, weights)
         self.code = write_host(program, self._bindings)
         self._run = self._compiled(self.code)
-        self._watched: Callable[..., Any] | None = None
+        self._functions: dict[tuple[bool, bool], Callable[..., Any]] = {(False, False): self._run}
 
     def run(
         self,
@@ -128,10 +129,37 @@ class Executor:
         if counts is None and observer is None:
             found: tuple[Any, dict[str, Any], tuple[Any, ...]] = self._run(*arguments, out)
             return found
-        if self._watched is None:
-            self._watched = self._compiled(write_host(self._program, self._bindings, watched=True))
-        found = self._watched(*arguments, out, _Watch(counts, observer))
+        found = self._function(watched=True)(*arguments, out, _Watch(counts, observer))
         return found
+
+    def steps(
+        self,
+        arguments: Sequence[Any],
+        out: Callable[[Any], Any],
+        counts: dict[tuple[str, int], int] | None = None,
+        observer: Observer | None = None,
+    ) -> Generator[Any, Any, Any]:
+        """A run that stops at each region call; parameters and what it returns are those of `run`.
+
+        It gives a pair of what `region` gives and a tuple of arguments, and is sent the results. A
+        program that calls no region has no such run.
+        """
+        if counts is None and observer is None:
+            return self._function(stepped=True)(*arguments, out)
+        watch = _Watch(counts, observer)
+        return self._function(watched=True, stepped=True)(*arguments, out, watch)
+
+    def region(self, call: RegionCall) -> Any:
+        """What the back end bound to a region call of the program."""
+        return self._bindings.region(call)
+
+    def _function(self, watched: bool = False, stepped: bool = False) -> Callable[..., Any]:
+        """The host program in one of its forms, written when it is first asked for."""
+        form = watched, stepped
+        if form not in self._functions:
+            code = write_host(self._program, self._bindings, watched=watched, stepped=stepped)
+            self._functions[form] = self._compiled(code)
+        return self._functions[form]
 
     def _compiled(self, code: HostCode) -> Callable[..., Any]:
         """The function of a host program; tracebacks show its text while this object lives."""

@@ -76,7 +76,8 @@ class HostCode:
         makes what the caller gets of a tensor. It returns the result, the new state by name as
         back-end values, and, if the program keeps state, all back-end tensors in the result.
         A watched one also takes ``watch``, which has the methods ``enter(block, arguments)``,
-        ``decide(block, truth)`` and ``took(block, way)``.
+        ``decide(block, truth)`` and ``took(block, way)``. A stepped one is a generator: it gives
+        each region call, as the function and a tuple of its arguments, and takes the results.
     text
         Its source.
     namespace
@@ -88,7 +89,9 @@ class HostCode:
     namespace: dict[str, Any]
 
 
-def write_host(program: Hcfg, bindings: Bindings, *, watched: bool = False) -> HostCode:
+def write_host(
+    program: Hcfg, bindings: Bindings, *, watched: bool = False, stepped: bool = False
+) -> HostCode:
     """Write the host program.
 
     Parameters
@@ -99,15 +102,18 @@ def write_host(program: Hcfg, bindings: Bindings, *, watched: bool = False) -> H
         What its operations are.
     watched
         Tell ``watch`` of every block, branch and edge.
+    stepped
+        Leave region calls to whoever runs it.
     """
-    return _Writer(program, bindings, watched).write()
+    return _Writer(program, bindings, watched, stepped).write()
 
 
 class _Writer:
-    def __init__(self, program: Hcfg, bindings: Bindings, watched: bool) -> None:
+    def __init__(self, program: Hcfg, bindings: Bindings, watched: bool, stepped: bool) -> None:
         self._program = program
         self._bindings = bindings
         self._watched = watched
+        self._stepped = stepped
         self._flow = flow_of(program, parameters=watched)
         self._names = Names(self._flow.alias)
         self._lines: list[str] = []
@@ -278,8 +284,11 @@ class _Writer:
 
     def _region(self, call: RegionCall, depth: int) -> None:
         function = self._names.of(self._bindings.region(call), call.region)
-        args = ", ".join(map(self._names.read, call.args))
-        self._line(depth, f"{self._targets(call.results)}{function}({args})")
+        args = [self._names.read(arg) for arg in call.args]
+        called = f"{function}({', '.join(args)})"
+        if self._stepped:
+            called = f"yield {function}, {tuple_of(args)}"
+        self._line(depth, f"{self._targets(call.results)}{called}")
 
     def _host(self, op: HostOp, depth: int) -> None:
         args = [self._names.read(arg) for arg in op.args if not isinstance(arg, Symbolic)]

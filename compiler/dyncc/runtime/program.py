@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy
 
-from dyncc.core.errors import InputError
+from dyncc.core.errors import ConfigError, InputError
 from dyncc.ir import sizes
 from dyncc.ir.hcfg import ARGUMENT, DEFAULT_GENERATOR, Hcfg, Return
 from dyncc.ir.places import Places
 from dyncc.ir.types import ITEMSIZE, TensorType
 from dyncc.runtime.arguments import Arguments
+from dyncc.runtime.batches import Batches, Batching, Sample
 from dyncc.runtime.executor import Executor, Observer, Regions
 from dyncc.runtime.generators import default_state, is_generator, set_default_state, set_state
 from dyncc.runtime.hostlist import HostList
@@ -50,6 +52,7 @@ class Program:
         weights: Mapping[str, numpy.ndarray],
         manifest: Mapping[str, Any],
         places: Places | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self.hcfg = hcfg
         self.manifest = dict(manifest)
@@ -65,6 +68,8 @@ class Program:
             if slot.value is not None
         }
         self._executor = Executor(hcfg, regions, weights)
+        self._batching = batching
+        self._batches: Batches | None = None
         self._arguments = Arguments(hcfg, self.sizes, regions.from_external)
         self._lock = threading.RLock()
         self.changes_arguments = any(
@@ -111,6 +116,11 @@ class Program:
         return {name: self.to_numpy(value) for name, value in self._state.items()}
 
     @property
+    def regions(self) -> Regions:
+        """What runs its regions."""
+        return self._regions
+
+    @property
     def host(self) -> str:
         """The host program, as Python source."""
         return self._executor.code.text
@@ -133,12 +143,7 @@ class Program:
         """
         with self._lock:
             given, arguments = self._arguments.take(args, kwargs)
-            out: Callable[[Any], Any] = self._regions.to_numpy
-            torch = sys.modules.get("torch")
-            if torch is not None and any(
-                isinstance(value, torch.Tensor | torch.Generator) for value in given
-            ):
-                out = _to_torch(torch)
+            out = self._out(given)
             if not self.hcfg.state and not self.changes_arguments:
                 return self._executor.run(arguments, out, self._counts, self._observer)[0]
             if DEFAULT_GENERATOR in self._state:
@@ -160,6 +165,83 @@ class Program:
             if self.changes_arguments:
                 self._change_arguments(state, dict(zip(self._arguments.places, given, strict=True)))
             return outputs
+
+    @property
+    def batch_limit(self) -> int:
+        """The most samples that a region takes at once; 1 if it was not compiled for batches."""
+        return 1 if self._batching is None else self._batching.limit
+
+    def batch(
+        self,
+        samples: Sequence[Sequence[Any] | Mapping[str, Any]],
+        observers: Sequence[Observer | None] | None = None,
+    ) -> list[Any]:
+        """Run the network on several samples, each of which goes its own way.
+
+        Parameters
+        ----------
+        samples
+            The arguments of a call for each of them: positional ones, or a mapping with all by
+            name. Any number; regions take up to `batch_limit` of them at once.
+        observers
+            For each of them, an observer of its run, or None.
+
+        Returns
+        -------
+        list
+            What a call gives, for each of them in their order. Results may be parts of one
+            larger array.
+
+        Raises
+        ------
+        ConfigError
+            If the network was not compiled for batches.
+        InputError
+            If arguments do not fit; names the sample, the argument, and what was expected.
+        Exception
+            What the first of the samples raises that raise anything; no result is given then.
+        """
+        with self._lock:
+            if self._batching is None:
+                raise ConfigError(
+                    f"{self.hcfg.name} was not compiled for batches",
+                    hint="Compile it with --batch N, or dyncc.compile(..., batch=N).",
+                )
+            if self._batches is None:
+                self._batches = self._batching.bind(self.hcfg)
+            taken = [
+                self._sample(number, sample, observers and observers[number])
+                for number, sample in enumerate(samples)
+            ]
+            return self._batches.run(taken, self._counts)
+
+    def _sample(self, number: int, sample: Any, observer: Observer | None) -> Sample:
+        """The arguments of a sample, checked."""
+        if isinstance(sample, Mapping):
+            args, kwargs = (), sample
+        elif isinstance(sample, tuple | list):
+            args, kwargs = tuple(sample), {}
+        else:
+            raise InputError(
+                f"expected a tuple of arguments, or a dict of them by name, got a "
+                f"{type(sample).__name__}",
+                where=f"sample {number}",
+            )
+        try:
+            given, arguments = self._arguments.take(args, kwargs)
+        except InputError as error:
+            where = f"sample {number}" + (f", {error.where}" if error.where else "")
+            raise InputError(error.message, hint=error.hint, where=where) from error
+        return Sample(arguments, self._out(given), observer)
+
+    def _out(self, given: Sequence[Any]) -> Callable[[Any], Any]:
+        """Makes what a caller that gave this gets of a back-end tensor."""
+        torch = sys.modules.get("torch")
+        if torch is not None and any(
+            isinstance(value, torch.Tensor | torch.Generator) for value in given
+        ):
+            return _to_torch(torch)
+        return self._regions.to_numpy
 
     def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
         for name, value in state.items():
@@ -183,6 +265,7 @@ class Program:
         return self._regions.from_external(numpy.array(self._regions.to_numpy(value)))
 
 
+@functools.cache
 def _to_torch(torch: Any) -> Callable[[Any], Any]:
     """Makes torch tensors; a capsule saves torch questions that only other devices answer."""
     from_dlpack = torch.from_dlpack

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from dyncc.ir.hcfg import Hcfg
 from dyncc.runtime.program import Program, tensor_bytes
 
 
@@ -17,10 +19,16 @@ def in_torch(program: Program) -> dict[str, str]:
 
 def runners(program: Program) -> dict[str, str]:
     """The back end that runs each region, by name of the region."""
-    report = program.manifest["report"]
-    parts = report.get("parts", {program.manifest["backend"]: report})
+    return homes_of(program.manifest["backend"], program.manifest["report"], program.hcfg)
+
+
+def homes_of(backend: str, report: Mapping[str, Any], program: Hcfg) -> dict[str, str]:
+    """The back end that runs each region, given the back end of an artifact and its report."""
+    if backend == "eager":
+        return dict.fromkeys(program.regions, "eager")
+    parts = report.get("parts", {backend: report})
     found = {name: part for part in parts for name in parts[part].get("regions", {})}
-    return found | dict.fromkeys(in_torch(program), "eager")
+    return found | dict.fromkeys(report.get("torch", {}), "eager")
 
 
 def choice(program: Program, region: str) -> dict[str, Any] | None:
@@ -41,6 +49,7 @@ def figures(program: Program) -> dict[str, Any]:
         "weight_bytes": sum(tensor_bytes(kind) for kind in hcfg.weights.values()),
         "seconds": sum(program.manifest.get("seconds", {}).values()),
         "torch": in_torch(program),
+        "batch": program.batch_limit,
     }
 
 
@@ -56,4 +65,5 @@ def summary(program: Program) -> str:
         f"{found['edges']} edges, {found['weight_bytes'] / 1e6:.2f} MB of weights, "
         f"compiled in {found['seconds']:.1f} s for {found['backend']}"
         f"{f' ({parts})' if parts else ''}"
+        f"{f', for batches of up to {limit}' if (limit := found['batch']) > 1 else ''}"
     )
