@@ -12,7 +12,7 @@ earlier choice rules it out, is passed over: every outcome is correct code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -35,6 +35,15 @@ class Choices:
     given: Mapping[str, int]
     made: dict[str, int] = field(default_factory=dict)
     offered: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def neighbours(self) -> list[dict[str, int]]:
+        """What else could be given: one number changed."""
+        return [
+            {**self.made, name: value}
+            for name, options in self.offered.items()
+            for value in options
+            if value != self.made[name]
+        ]
 
 
 _current: ContextVar[Choices | None] = ContextVar("choices", default=None)
@@ -71,23 +80,6 @@ def pick(name: str, usual: int, options: Iterable[int]) -> int:
     choices.made[name] = wanted if wanted in offered else usual
     choices.offered[name] = offered
     return choices.made[name]
-
-
-def outcomes(rule: Callable[[], object]) -> list[dict[str, int]]:
-    """Return all choices that a cheap rule can make, its own first."""
-    found: list[dict[str, int]] = []
-    waiting: list[dict[str, int]] = [{}]
-    while waiting:
-        with choosing(waiting.pop(0)) as choices:
-            rule()
-        if choices.made not in found:
-            found.append(choices.made)
-            waiting += [
-                {**choices.made, name: value}
-                for name, offered in choices.offered.items()
-                for value in offered
-            ]
-    return found
 
 
 def divisors(number: int, limit: int) -> list[int]:

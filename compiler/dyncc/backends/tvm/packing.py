@@ -20,7 +20,7 @@ from dyncc.backends.tvm.computations import (
     depthwise,
 )
 from dyncc.backends.tvm.computations import product as multiply
-from dyncc.backends.tvm.knobs import choosing
+from dyncc.backends.tvm.knobs import Choices, choosing
 from dyncc.backends.tvm.recipes import Recipe
 from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
@@ -63,8 +63,8 @@ class Packer:
     def __init__(self, cpu: Cpu, layouts: Layouts | None = None) -> None:
         self._cpu = cpu
         self._layouts = layouts or {}
-        #: Those whose layout was chosen, as they are named.
-        self.operators: dict[str, ConvShape | MatmulShape] = {}
+        #: What was chosen of the layouts, by operator.
+        self.choices: dict[str, Choices] = {}
         # One builder for all regions: equal kernels are then one function.
         self._builder = relax.BlockBuilder()
         self._entries: dict[str, relax.Function] = {}
@@ -93,7 +93,7 @@ class Packer:
             source,
             function.params[params:],
             self._layouts,
-            self.operators,
+            self.choices,
         )
         blocks = [rewrite.block(block) for block in function.body.blocks]
         candidates = rewrite.arguments()
@@ -135,13 +135,13 @@ class _Rewrite:
         source: tvm.IRModule,
         weights: Sequence[relax.Var],
         layouts: Layouts,
-        operators: dict[str, ConvShape | MatmulShape],
+        choices: dict[str, Choices],
     ) -> None:
         self._builder = builder
         self._source = source
         self._cpu = cpu
         self._layouts = layouts
-        self._operators = operators
+        self._choices = choices
         self._known: dict[relax.Var, Recipe] = {}
         self._made: dict[Recipe, relax.Var] = {}
         self._norms: dict[relax.Var, relax.Call] = {}
@@ -272,10 +272,9 @@ class _Rewrite:
                 self._argument(recipe),
             )
             return [(None, kernel)]
-        with choosing(self._layouts.get(conv.operator, {})):
-            by_rows, block = conv.layout(self._cpu)
+        with choosing(self._layouts.get(conv.operator, {})) as self._choices[conv.operator]:
+            by_rows, block = conv.by_rows(self._cpu), conv.block(self._cpu)
             size = tile_size(conv, self._cpu)
-        self._operators[conv.operator] = conv
         if size:
             weights = self._argument(layout_of_tiles(recipe, conv, size, self._cpu))
             kernel = self._kernel(
@@ -345,9 +344,8 @@ class _Rewrite:
             return [(None, call)]
         rows = math.prod(shape[:-1])
         product = MatmulShape(rows, shape[-1], recipe.shape[1])
-        with choosing(self._layouts.get(product.operator, {})):
-            block = product.layout(self._cpu)
-        self._operators[product.operator] = product
+        with choosing(self._layouts.get(product.operator, {})) as self._choices[product.operator]:
+            block = product.block(self._cpu)
         padded = round_up(product.columns, block)
         packed = recipe.pad(1, padded).reshape(product.inner, padded // block, block)
         weights = self._argument(packed.transpose(1, 0, 2))

@@ -94,10 +94,6 @@ class ConvShape:
         usual = lanes // 2 if self.outputs <= lanes // 2 else lanes
         return pick("block", usual, (2 * lanes,) if self.outputs > lanes else ())
 
-    def layout(self, cpu: Cpu) -> tuple[bool, int]:
-        """Return `by_rows` and `block`, the choices of the layout."""
-        return self.by_rows(cpu), self.block(cpu)
-
     @property
     def operator(self) -> str:
         """What is computed, by which its layout is found again."""
@@ -141,10 +137,6 @@ class MatmulShape:
             or (round_up(self.columns, vectors * lanes) - self.columns) * 8 <= self.columns
         ]
         return pick("block", next(block for block in fitting if block <= wide * lanes), fitting)
-
-    def layout(self, cpu: Cpu) -> int:
-        """Return `block`, the choice of the layout."""
-        return self.block(cpu)
 
     @property
     def operator(self) -> str:

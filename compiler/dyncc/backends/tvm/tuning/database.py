@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dyncc.core.errors import ConfigError
 from dyncc.core.files import write_text
+from dyncc.core.tuning import VARIABLE
 
 FORMAT, VERSION = "dyncc tuning", 1
-
-#: Names a database for all commands; `NONE` is none.
-VARIABLE = "DYNCC_DATABASE"
-NONE = "none"
 
 #: The database that comes with dyncc.
 SHIPPED = Path(__file__).with_name("shipped.json")
@@ -126,34 +121,6 @@ class Database:
             head = json.dumps({"format": FORMAT, "version": VERSION})[:-1]
             write_text(self.path, f'{head}, "records": [\n{lines}\n]}}\n')
             self._added = {}
-
-
-_given: ContextVar[str | None] = ContextVar("database", default=None)
-
-
-@contextmanager
-def using(database: str | None) -> Iterator[None]:
-    """Let all compilations use a database: a file, `NONE`, or None for the user's choice."""
-    token = _given.set(database)
-    try:
-        yield
-    finally:
-        _given.reset(token)
-
-
-def path_in_use() -> Path | None:
-    """The database in use: of `using`, or that which `VARIABLE` names, or the user's own.
-
-    Returns
-    -------
-    Path or None
-        None if what is named is `NONE`.
-    """
-    chosen = _given.get() or os.environ.get(VARIABLE)
-    if chosen:
-        return None if chosen == NONE else Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "dyncc" / "tuning.json"
 
 
 def _read(path: Path) -> dict[tuple[str, str], Record]:

@@ -14,7 +14,7 @@ import tvm
 from tvm import s_tir, te
 
 from dyncc.backends.refusals import FAILURES, tail
-from dyncc.core.errors import ConfigError, ToolError
+from dyncc.core.errors import ToolError
 from dyncc.runtime.tvm_library import from_external, to_numpy
 
 #: Runs a kernel once; its results are the last tensors that it was given.
@@ -95,19 +95,19 @@ class There:
 
     Parameters
     ----------
-    address
-        ``HOST:PORT:KEY`` of the tracker and of the kind of machine.
+    host, port
+        Of the tracker.
+    key
+        Of the kind of machine.
 
     Raises
     ------
-    ConfigError
-        If the address is none.
     ToolError
         If there is no tracker, or it has no machine of that kind.
     """
 
-    def __init__(self, address: str) -> None:
-        host, port, self._key = parse_address(address)
+    def __init__(self, host: str, port: int, key: str) -> None:
+        self._key = key
         self._tracker = f"{host}:{port}"
         self.name = f"{self._key} of the tracker {self._tracker}"
         self._session = self._connect(host, port)
@@ -259,16 +259,6 @@ def is_free(machine: Machine, threads: int, target: tvm.target.Target) -> bool:
             seen.append(machine.burst(kernel, arguments, 3))
     one, all_of_them = (sorted(seen)[len(seen) // 2] for seen in times.values())
     return one > _FREE * threads * all_of_them
-
-
-def parse_address(address: str) -> tuple[str, int, str]:
-    """Host, port and key of ``HOST:PORT:KEY``; raises ConfigError."""
-    parts = address.split(":")
-    if len(parts) != 3 or not all(parts) or not parts[1].isdigit():
-        raise ConfigError(
-            f"--rpc takes HOST:PORT:KEY, not {address!r}", hint="For example 192.168.1.2:9190:rpi4."
-        )
-    return parts[0], int(parts[1]), parts[2]
 
 
 def _cpu_name() -> str:

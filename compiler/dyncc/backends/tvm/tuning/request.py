@@ -17,6 +17,7 @@ from dyncc.backends.tvm.tuning.machines import Here, There
 from dyncc.backends.tvm.tuning.reuse import Found, databases
 from dyncc.backends.tvm.tuning.session import Session
 from dyncc.core.errors import ConfigError
+from dyncc.core.tuning import Tuning
 from dyncc.ir.hcfg import Hcfg
 from dyncc.runtime.threads import thread_count
 
@@ -27,18 +28,15 @@ class Request:
 
     Attributes
     ----------
-    seconds
-        For all of it.
-    rpc
-        ``HOST:PORT:KEY`` of a tracker and of the machines that measure; None for this process.
+    tuning
+        How long, and where.
     weights, sizes
         The network's; see `dyncc.backends.measuring.samples`.
     runs
         Arguments of runs that stand for all; how often they call a region is what it weighs.
     """
 
-    seconds: float
-    rpc: str | None
+    tuning: Tuning
     weights: Mapping[str, numpy.ndarray]
     runs: Sequence[Any]
     sizes: Mapping[str, Any]
@@ -72,22 +70,23 @@ def tune(
     ToolError
         If the machine that measures fails; what was found until then is kept.
     """
-    end = time.perf_counter() + request.seconds
+    seconds = request.tuning.seconds or 0.0
+    end = time.perf_counter() + seconds
     cpu, sources = Cpu.host(), databases()
     if not sources:
         raise ConfigError(
             "tuning needs a database for what it finds",
             hint="Name a file with --database, or none of your own: then it is in your cache.",
         )
-    if request.rpc is None and thread_count() != cpu.threads:
+    if request.tuning.rpc is None and thread_count() != cpu.threads:
         raise ConfigError(
             f"code is made for {cpu.threads} threads, and would be measured in {thread_count()}",
             hint="Unset DYNCC_NUM_THREADS and TVM_NUM_THREADS while tuning.",
         )
-    machine = Here() if request.rpc is None else There(request.rpc)
+    machine = Here() if request.tuning.rpc is None else There(*request.tuning.address())
 
     def importing(what: str, step: int, steps: int) -> None:
-        progress("tuning: the kernels of the program", 0, int(request.seconds))
+        progress("tuning: the kernels of the program", 0, int(seconds))
 
     regions, _ = translated(
         program, open_regions(program), importing, 0,

@@ -13,7 +13,8 @@ from tvm import relax, s_tir, tirx
 from dyncc.backends.tvm.knobs import choosing
 from dyncc.backends.tvm.packing import Layouts
 from dyncc.backends.tvm.target import Cpu
-from dyncc.backends.tvm.tuning.database import SHIPPED, Database, Record, path_in_use
+from dyncc.backends.tvm.tuning.database import SHIPPED, Database, Record
+from dyncc.core.tuning import database_path
 
 #: What applying a trace raises to a kernel that it does not fit.
 _MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
@@ -36,14 +37,14 @@ def kernel_key(function: tirx.PrimFunc) -> str:
 
 
 def databases() -> list[Database]:
-    """The database in use (see `database.path_in_use`) and the one that comes with dyncc.
+    """The one of `dyncc.core.tuning.database_path`, and the one that comes with dyncc.
 
     Raises
     ------
     ConfigError
         If one cannot be used.
     """
-    path = path_in_use()
+    path = database_path()
     return [] if path is None else [Database(path), Database(SHIPPED)]
 
 

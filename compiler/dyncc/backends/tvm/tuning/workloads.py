@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,20 @@ import tvm
 from tvm import relax, s_tir, tirx
 
 from dyncc.backends.measuring import Sample
-from dyncc.backends.tvm.knobs import outcomes
+from dyncc.backends.tvm.knobs import Choices
 from dyncc.backends.tvm.lowering import Care, fuse
 from dyncc.backends.tvm.packing import Layouts, Packer, static_shape
 from dyncc.backends.tvm.schedules.shapes import OPERATOR
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.tuning.reuse import kernel_key
 from dyncc.runtime.tvm_library import pack
 
 if TYPE_CHECKING:
     from dyncc.backends.tvm.build import Imported
+
+
+#: Layouts that are looked at, of each operator, beside the rule's own.
+_LAYOUTS = 8
 
 
 @dataclass
@@ -68,6 +74,13 @@ class Position:
     operator: str | None
     layouts: list[tuple[Mapping[str, int], Workload]] = field(default_factory=list)
 
+    def add(self, made: Mapping[str, int], workload: Workload) -> None:
+        """Add a layout, if the kernel that it makes is another one with the same results."""
+        known = [kernel_key(other.function) for _, other in self.layouts]
+        same = workload.results == self.layouts[0][1].results
+        if same and kernel_key(workload.function) not in known:
+            self.layouts.append((made, workload))
+
 
 #: A call of a kernel: the region's entry and the place among its calls.
 _Site = tuple[str, int]
@@ -89,26 +102,32 @@ def positions(
     weights
         Arrays by name.
     """
-    own, operators = _sites(regions, cpu, {}, samples, weights)
-    choices = {name: outcomes(lambda s=shape: s.layout(cpu)) for name, shape in operators.items()}
+    own, choices = _sites(regions, cpu, {}, samples, weights)
     found: dict[str, Position] = {}
     first: dict[str, _Site] = {}
     for site, (calls, workload) in own.items():
         position = found.get(workload.name)
         if position is None:
             operator = _operator(workload.function)
-            layout = choices[operator][0] if operator in choices else {}
+            layout = choices[operator].made if operator in choices else {}
             position = Position(0, operator, [(layout, workload)])
             found[workload.name], first[workload.name] = position, site
         position.calls += calls
-    for turn in range(1, max(map(len, choices.values()), default=1)):
-        layouts = {name: made[turn] for name, made in choices.items() if turn < len(made)}
-        other, _ = _sites(regions, cpu, layouts, samples, weights)
+    waiting = {name: deque(made.neighbours()) for name, made in choices.items()}
+    tried = {name: [made.made] for name, made in choices.items()}
+    for _ in range(_LAYOUTS):
+        # One other layout of each operator at a time: each turn goes through the whole program.
+        layouts = {name: queue.popleft() for name, queue in waiting.items() if queue}
+        if not layouts:
+            break
+        other, choices = _sites(regions, cpu, layouts, samples, weights)
+        for name in layouts:
+            if choices[name].made not in tried[name]:
+                tried[name].append(choices[name].made)
+                waiting[name] += choices[name].neighbours()
         for name, position in found.items():
             if position.operator in layouts and first[name] in other:
-                workload = other[first[name]][1]
-                if workload.results == position.layouts[0][1].results:
-                    position.layouts.append((layouts[position.operator], workload))
+                position.add(choices[position.operator].made, other[first[name]][1])
     return list(found.values())
 
 
@@ -127,8 +146,8 @@ def _sites(
     layouts: Layouts,
     samples: Mapping[str, Sample],
     weights: Mapping[str, Any],
-) -> tuple[dict[_Site, tuple[int, Workload]], dict[str, Any]]:
-    """Calls of kernels with how often they happen in a run, and the operators by name."""
+) -> tuple[dict[_Site, tuple[int, Workload]], dict[str, Choices]]:
+    """Calls of kernels with how often they happen in a run, and the layouts of operators."""
     packer = Packer(cpu, layouts)
     with cpu.target(), tvm.transform.PassContext(opt_level=3):
         recipes = [packer.add(item.entry, item.module, item.params) for item in regions]
@@ -160,7 +179,7 @@ def _sites(
                     continue
                 known[name] = workload
             found[item.entry, index] = max(sample.calls, 1), known[name]
-    return found, dict(packer.operators)
+    return found, packer.choices
 
 
 def _workload(
