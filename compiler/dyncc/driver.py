@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from dyncc.ir.sizes import Size, merged, parse_shape
 from dyncc.ir.types import Dim
 from dyncc.passes import stages
 from dyncc.passes.share_weights import share_weights
+from dyncc.profiling import Arguments, tune
+from dyncc.profiling import Request as ProfileRequest
 from dyncc.runtime import artifact
 from dyncc.runtime.program import Program
 
@@ -43,6 +45,7 @@ def compile(
     sizes: Mapping[str, str] | None = None,
     fallback: str | None = None,
     pins: Mapping[str, str] | None = None,
+    profile: Sequence[Arguments] | Mapping[str, Arguments] | None = None,
     batch: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
@@ -73,6 +76,11 @@ def compile(
     pins
         Back ends of regions, by their names or patterns of them, as in ``{"r1": "tvm"}``. With pins
         the artifact is one of back end ``auto``.
+    profile
+        Arguments of calls, each as `example_inputs`, that stand for what the network will see; as
+        a mapping by what to call them in messages. The network is run on them, and regions that
+        mostly follow each other are fused where what is measured says that it pays; see
+        `dyncc.profiling`. The manifest has the profile.
     batch
         The most samples that a region takes at once in `dyncc.runtime.program.Program.batch`, where
         each sample goes its own way; from 2 to 256. By default there are no batches.
@@ -125,10 +133,14 @@ def compile(
             selection.build,
             request=selection.Request(backend, pins, weights, example_inputs, ranged),
         )
-        selection.pinned(program, pins)  # a wrong pin is said before anything is compiled
+        # A wrong pin is said before anything is compiled.
+        kept = frozenset(selection.pinned(program, pins))
         backend = AUTO
     else:
-        build = selection.builder(backend)
+        build, kept = selection.builder(backend), frozenset()
+
+    def compiled(program: Hcfg, directory: Path) -> Mapping[str, Any]:
+        return build(program, directory, report, fallback=fallback is not None)
 
     def finish(path: Path) -> Program:
         extra: dict[str, Any] = {
@@ -137,12 +149,15 @@ def compile(
             "seconds": {},
             "sizes": ranged,
         }
+        deliver = functools.partial(compiled, program)
+        if profile is not None:
+            request = ProfileRequest(_named(profile), weights, ranged, backend, kept)
+            tuned = tune(program, places, request, compiled, folder)
+            program, places, deliver = tuned.program, tuned.places, tuned.deliver
+            extra["profile"] = tuned.profile.to_json()
 
         def build_timed(directory: Path) -> Mapping[str, Any]:
-            captured_at = time.perf_counter()
-            found: Mapping[str, Any] = build(
-                program, directory, report, fallback=fallback is not None
-            )
+            found = deliver(directory)
             now = time.perf_counter()
             extra["seconds"] = {
                 "capture": round(captured_at - started, 3),
@@ -153,14 +168,19 @@ def compile(
                 extra["seconds"]["batch"] = round(time.perf_counter() - now, 3)
             return found
 
-        artifact.write(path, program, weights, backend, build_timed, extra, places)
+        bound = {key: weights[key] for key in program.weights}
+        artifact.write(path, program, bound, backend, build_timed, extra, places)
         return artifact.load(path)
 
-    if output is not None:
-        return finish(Path(output))
     with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
         # The library stays mapped after its file is gone.
-        return finish(Path(folder) / "artifact")
+        return finish(Path(output or Path(folder) / "artifact"), Path(folder))
+
+
+def _named(profile: Sequence[Arguments] | Mapping[str, Arguments]) -> Mapping[str, Arguments]:
+    if isinstance(profile, Mapping):
+        return profile
+    return {f"profile[{number}]": given for number, given in enumerate(profile)}
 
 
 def compile_decoder(

@@ -25,6 +25,7 @@ from dyncc.ir.hcfg import (
     TensorOp,
     Terminator,
     Value,
+    jumps,
     reachable,
 )
 from dyncc.ir.types import BOOL, FLOAT, INT, STR, TensorType, Type
@@ -123,6 +124,8 @@ class _Maker:
                 self.sides(table, block, block.terminator)
             if isinstance(block.terminator, Jump) and self.chance.random() < 0.15:
                 self.turns(table, block, block.terminator)
+            elif self.chance.random() < 0.3:
+                self.calls(table, block)
         reached = reachable(table)
         table = {name: block for name, block in table.items() if name in reached}
         signature = tuple((name, Leaf(v)) for name, v in zip("xnpq", self.heads[0], strict=True))
@@ -193,6 +196,30 @@ class _Maker:
             ops=(*block.ops, HostOp("const", (0,), (start,))),
             terminator=Jump(head.target, (*onward.args, start)),
         )
+
+    def calls(self, table: dict[str, Block], block: Block) -> None:
+        """Call a region before the first edge of a block, and another one on it."""
+        block = table[block.name]
+        ways = jumps(block.terminator)
+        known, ops = [*block.params], list(block.ops)
+        for op in ops:
+            known += op.results
+        if not ways or any(isinstance(op, RegionCall) for op in ops):
+            return
+        self.call(ops, known)
+        params = tuple(self.value(arg.type) for arg in (*ways[0].args, *known))
+        more: list[BlockOp] = []
+        self.call(more, [*params])
+        after = f"{block.name}n"
+        args = params[: len(ways[0].args)]
+        table[after] = Block(
+            after, params, tuple(more), replace(ways[0], args=args), Loc("net.py", 6)
+        )
+        first = Jump(after, (*ways[0].args, *known))
+        end: Terminator = first
+        if isinstance(block.terminator, Branch):
+            end = replace(block.terminator, then=first)
+        table[block.name] = replace(block, ops=tuple(ops), terminator=end)
 
     def copy(self, index: int, params: tuple[Value, ...]) -> Jump | None:
         """An edge for a block that does nothing else, if one fits."""

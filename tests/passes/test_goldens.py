@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from passes.profiled import fuse_paths
 
 from dyncc.ir.parser import parse
 from dyncc.ir.text import to_text
 from dyncc.ir.verifier import verify
 from dyncc.passes import PASSES
 
+#: All that are one function of a program.
+RUNS = (*PASSES, fuse_paths)
 GOLDENS = Path(__file__).parent / "goldens"
 BEFORE = sorted(GOLDENS.glob("*.before.hcfg"))
 #: Programs that their pass leaves as they are.
@@ -25,7 +28,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("before", BEFORE, ids=name_of)
 def test_expected_text_after_a_pass(before: Path, request: pytest.FixtureRequest) -> None:
     name = name_of(before)
-    run = next(run for run in PASSES if name.startswith(run.__name__))
+    run = next(run for run in RUNS if name.startswith(run.__name__))
     text = before.read_text(encoding="utf-8")
     program = parse(text)
     verify(program)
@@ -41,4 +44,4 @@ def test_expected_text_after_a_pass(before: Path, request: pytest.FixtureRequest
 
 
 def test_each_pass_has_a_golden() -> None:
-    assert {run.__name__ for run in PASSES} <= {name_of(path) for path in BEFORE}
+    assert {run.__name__ for run in RUNS} <= {name_of(path) for path in BEFORE}

@@ -14,6 +14,7 @@ import numpy
 import pytest
 import torch
 from hypothesis import given, settings
+from passes.profiled import fuse_paths
 from passes.random_programs import programs
 
 from dyncc.backends.eager import EagerRegions
@@ -37,6 +38,7 @@ LEAST = {
     "drop_idle_branches": 10,
     "merge_blocks": 20,
     "hoist_invariants": 2,
+    "fuse_paths": 5,
     "drop_dead_values": 30,
     "drop_unused": 30,
 }
@@ -73,7 +75,7 @@ def outcomes(program: Hcfg) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("run", [*PASSES, run_passes], ids=lambda run: run.__name__)
+@pytest.mark.parametrize("run", [*PASSES, fuse_paths, run_passes], ids=lambda run: run.__name__)
 def test_meaning_is_kept(run: Callable[[Hcfg], Hcfg]) -> None:
     changed: Counter[bool] = Counter()
 

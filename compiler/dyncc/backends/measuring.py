@@ -46,7 +46,7 @@ class Sample:
     calls: int
 
 
-class _Recording(EagerRegions):
+class Recording(EagerRegions):
     """The reference back end, which notes the first arguments of each region."""
 
     def __init__(self, program: Hcfg) -> None:
@@ -56,6 +56,7 @@ class _Recording(EagerRegions):
     def bind(
         self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
     ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """A region with the weights of one call site, whose calls are noted."""
         function = super().bind(region, weights, names)
 
         def call(*params: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -91,7 +92,7 @@ def samples(
         By region. Those that the run does not reach get arguments that no operation refuses:
         normally distributed numbers, and zeros of other types, which are indices of anything.
     """
-    recording = _Recording(program)
+    recording = Recording(program)
     network = Program(program, recording, weights, {"sizes": dict(sizes)})
     # A network may print, draw random numbers, and raise; none of it is to be seen here.
     with (
@@ -104,6 +105,11 @@ def samples(
             network(**given)
         else:
             network(*given)
+    return samples_of(program, recording)
+
+
+def samples_of(program: Hcfg, recording: Recording) -> dict[str, Sample]:
+    """What `samples` gives, after runs that have been recorded."""
     named = {
         op.region: op.weights
         for block in program.blocks.values()

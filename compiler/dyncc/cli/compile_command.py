@@ -35,6 +35,7 @@ examples:
   dyncc compile model.py:Net --input x:float32[1,3,32,32] --backend eager
   dyncc compile model.py --input "x:float32[1..8,3,H,W]" -o model.dyncc
   dyncc compile model.py --backend auto --pin r0=tvm -o model.dyncc
+  dyncc compile model.py --profile inputs/ -o model.dyncc
   dyncc compile model.py --json
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
@@ -80,6 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REGION=BACKEND",
         help="the back end of a region, or of those that a pattern such as 'r*' fits (repeat; the "
         "last that fits counts); `dyncc inspect` lists regions, and what was measured",
+    )
+    parser.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="NPZ",
+        help="inputs such as the network will see: a file as `dyncc run` takes it, or a "
+        "folder of such files (repeat for more); the network is run on them, and regions that "
+        "mostly follow each other become one where what is measured says that it pays",
     )
     parser.add_argument(
         "--fallback",
@@ -147,8 +157,9 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.cli.progress import progress
     from dyncc.core.errors import ConfigError
 
-    if arguments.json and arguments.target != "cpu":
-        raise ConfigError("--json is for --target cpu")
+    for option in ("json", "profile"):
+        if getattr(arguments, option) and arguments.target != "cpu":
+            raise ConfigError(f"--{option} is for --target cpu")
     if arguments.target == "neurocorex":
         return _spiking(arguments)
     if arguments.target == "skipopu":
@@ -171,6 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
             sizes=inputs.shapes,
             fallback=arguments.fallback,
             pins=_pins(arguments.pin),
+            profile=_profile(arguments.profile),
             name=type(model.module).__name__,
             progress=report,
             source={"model": f"{model.path.resolve()}:{model.name}"},
@@ -195,6 +207,22 @@ def _pins(options: list[str]) -> dict[str, str]:
         found.pop(region, None)  # the last counts
         found[region] = backend
     return found
+
+
+def _profile(paths: list[str]) -> dict[str, Any] | None:
+    """The arrays of each file, by its path."""
+    from pathlib import Path
+
+    from dyncc.cli.run_command import read_arrays
+    from dyncc.core.errors import InputError
+
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"there is no .npz file in {path}", hint="Make some with numpy.savez.")
+        files += found
+    return {str(file): read_arrays(str(file)) for file in files} or None
 
 
 def _examples(model: ModelFile) -> Any:

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.core.errors import ConfigError
     from dyncc.core.files import write_text
     from dyncc.ir.drawing import quantity, to_html, to_svg
+    from dyncc.ir.profile import described
     from dyncc.ir.text import to_text
     from dyncc.runtime.artifact import load
     from dyncc.runtime.summary import figures, in_torch, summary
@@ -97,7 +98,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.json:
         regions = {name: _region(program, name) for name in hcfg.regions}
-        found = {**figures(program), "regions": regions}
+        found = {
+            **figures(program),
+            "regions": regions,
+            "profile": program.manifest.get("profile"),
+        }
         print(
             json.dumps({**found, "sizes": {k: str(v) for k, v in program.sizes.items()}}, indent=2)
         )
@@ -106,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# {hcfg.name}: {summary(program)}")
     for size, extents in program.sizes.items():
         print(f"#   size {size}: {extents}")
+    for line in described(program.manifest.get("profile"), hcfg):
+        print(f"#   {line}")
     for name in hcfg.regions:
         region = _region(program, name)
         called = f"called from {region['calls']} block{'s' if region['calls'] != 1 else ''}"

@@ -121,6 +121,11 @@ class Program:
         return self._regions
 
     @property
+    def regions(self) -> Regions:
+        """What runs its regions."""
+        return self._regions
+
+    @property
     def host(self) -> str:
         """The host program, as Python source."""
         return self._executor.code.text
