@@ -17,7 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz-seed",
         type=int,
-        help="the first of ten seeds for the slow run of random programs; without it, any",
+        default=0,
+        help="the first of the seeds for the slow run of random programs; 0 if not given",
     )
 
 

@@ -92,6 +92,26 @@ def pairs(self: Any, x: Tensor) -> tuple[Tensor, int]:
     return x, count
 
 
+def growing(self: Any, x: Tensor) -> tuple[Tensor, Tensor, int]:
+    kept: list[Tensor] = []
+    y = x * 0.5
+    for _, layer in enumerate(self.layers):
+        y = layer(y)
+        for _ in range(3):
+            kept.extend([x, x + 1.0])
+            turn, grown = 0, x
+            while turn < 5 and x.sum() > 0.1:
+                turn += 1
+                grown = torch.cat([grown, x * 0.5])
+                if grown.sum() > 3:
+                    break
+            y = y + grown.mean()
+            if len(kept) > 2:
+                kept = kept[-2:]
+            x = y * 0.5
+    return x, kept[0], len(kept)
+
+
 class Effort:
     """What a capture did."""
 
@@ -149,6 +169,13 @@ def test_loops_over_modules_in_each_other_are_unrolled(
     assert effort.attempts <= 2
 
 
-def test_what_is_spared_is_not_missing() -> None:
-    module = network(pairs, layers=linears(3)).eval()
+def test_a_tensor_that_starts_as_another_grows_alone(effort: Effort) -> None:
+    module = network(growing, layers=linears(3)).eval()
+    capture.capture(module, rows()[0], {}, "network")
+    assert effort.blocks < 200
+
+
+@pytest.mark.parametrize("forward", [pairs, growing])
+def test_what_is_spared_is_not_missing(forward: Any) -> None:
+    module = network(forward, layers=linears(3)).eval()
     compare(module, dyncc.compile(module, rows()[0], backend="eager"), rows(6))

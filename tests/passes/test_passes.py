@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import islice
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.parser import parse
 from dyncc.ir.text import to_text
 from dyncc.ir.verifier import verify
-from dyncc.passes import PASSES, run_passes
+from dyncc.passes import PASSES, run_passes, stages
 from dyncc.passes.drop_dead_values import drop_dead_values
 from dyncc.passes.forward_jumps import forward_jumps
 from dyncc.passes.merge_blocks import merge_blocks
@@ -138,3 +139,34 @@ block ^b3(%q: f32[4], %j: int) {
     text = to_text(after)
     assert "%z: f32[4] = call @r0(%x)" in text
     assert "%k: int = add(%one, 1)\n  jump ^b3(%z, %k)" in text
+
+
+def test_a_constant_on_both_sides_is_not_moved_to_and_fro() -> None:
+    program = parse(
+        """\
+hcfg 1 "p"
+input n = %n: int
+block ^b0(%n: int) {
+  %p: bool = gt(%n, 0)
+  branch %p then ^b1() else ^b2(%n) ""
+}
+block ^b1() {
+  %a: int = const(1)
+  jump ^b3(%a, %a)
+}
+block ^b2(%m: int) {
+  %b: int = const(1)
+  %c: int = add(%m, 1)
+  jump ^b3(%b, %c)
+}
+block ^b3(%d: int, %e: int) {
+  %s: int = add(%d, %e)
+  %q: bool = lt(%s, 10)
+  branch %q then ^b3(%s, %e) else ^b4(%s) ""
+}
+block ^b4(%f: int) {
+  return %f
+}
+"""
+    )
+    assert len(list(islice(stages(program), 20))) < 20

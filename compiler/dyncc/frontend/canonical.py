@@ -69,6 +69,8 @@ class Canonical:
         Path of each leaf.
     positive
         For each label of a size in the key, whether the size is at least 1.
+    aliases
+        Path of each storage that several places lead to: the other places.
     """
 
     key: Any
@@ -77,6 +79,7 @@ class Canonical:
     params: list[Value]
     places: list[Path]
     positive: list[bool]
+    aliases: dict[Path, set[Path]]
 
 
 class Canonicaliser:
@@ -127,6 +130,8 @@ class Canonicaliser:
         self._labels = Labels(widen, origin, mode, empty)
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
+        self._met: dict[Ref, Path] = {}
+        self._again: list[tuple[Ref, Path]] = []
         self._leaves: list[Any] = []
         self._params: list[Value] = []
         self._places: list[Path] = []
@@ -184,8 +189,21 @@ class Canonicaliser:
             entries.append((("masks",), ("constant", self._labels.masks())))
         key = (points, tuple(entries))
         return Canonical(
-            key, self._leaves, self._new, self._params, self._places, self._labels.positive
-        )
+            key, self._leaves, self._new, self._params, self._places, self._labels.positive,
+            self._aliases(),
+        )  # fmt: skip
+
+    def _aliases(self) -> dict[Path, set[Path]]:
+        found: dict[Path, set[Path]] = {}
+        for ref, path in self._again:
+            item = self._old.heap[ref]
+            if isinstance(item, TensorObj):
+                # A view that was met as a tensor of its own has a storage of its own.
+                first = self._met.get(item.storage, (*self._met[ref], "storage"))
+                found.setdefault(first, set()).add((*path, "storage"))
+            elif isinstance(item, Storage):
+                found.setdefault(self._met[ref], set()).add(path)
+        return found
 
     def _registers(self) -> list[tuple[int, str]]:
         """Depth and name of the live registers, lists last.
@@ -296,7 +314,9 @@ class Canonicaliser:
     def _reference(self, ref: Ref, path: Path) -> tuple[Any, Ref]:
         known = self._numbers.get(ref)
         if known is not None:
+            self._again.append((ref, path))
             return ("again", known.number), known
+        self._met[ref] = path
         new = self._new.new(None)
         self._numbers[ref] = new
         key, item = self._object(self._flat(ref), path)

@@ -10,6 +10,7 @@ unrolled.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,9 @@ class Decisions:
         Beginnings of functions whose recursion has a stack, and where they are called from.
     state
         Dotted names of buffers and attributes that a call changes.
+    aliased
+        For each program point and each storage there with a size that varies: the other places that
+        lead to it while it does.
     relaid
         For each program point, places of tensors that eager PyTorch may hold in another order of
         dimensions; see `dyncc.frontend.values.Storage`.
@@ -105,6 +109,7 @@ class Decisions:
     loops: set[Context] = field(default_factory=set)
     recursive: dict[Context, tuple[Any, ...]] = field(default_factory=dict)
     state: set[str] = field(default_factory=set)
+    aliased: dict[Context, dict[Path, set[Path]]] = field(default_factory=dict)
     relaid: dict[Context, set[Path]] = field(default_factory=dict)
     owned_arguments: bool = False
     changed: bool = False
@@ -119,6 +124,28 @@ class Decisions:
                 return
         known[path] = how
         self.changed = True
+
+    def alias(self, context: Context, storage: Path, others: set[Path]) -> None:
+        """Note the other places that lead to a storage while a size of it varies."""
+        known = self.aliased.setdefault(context, {}).setdefault(storage, set())
+        self.changed |= not others <= known
+        known |= others
+
+    def varying(
+        self, context: Context, aliases: Mapping[Path, set[Path]]
+    ) -> dict[Path, Template | Extent | None]:
+        """What is widened at a program point, for a state with these aliases.
+
+        A tensor that grows in a loop may start as another, which does not grow. As long as both are
+        one, it has the size that they had.
+        """
+        known = self.aliased.get(context, {})
+        return {
+            path: how
+            for path, how in self.widened.get(context, {}).items()
+            if not isinstance(path[-1], tuple)
+            or aliases.get(path[:-1], set()) <= known.get(path[:-1], set())
+        }
 
     def keep(self, origins: frozenset[Any]) -> bool:
         """Take widenings back, for good; return whether there are any left to be taken back."""

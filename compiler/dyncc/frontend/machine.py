@@ -8,7 +8,7 @@ block, which is what joins paths and closes loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import STACK, Instr
-from dyncc.frontend.decisions import Context, Decisions, Restart, Unsupported
+from dyncc.frontend.decisions import Context, Decisions, Extent, Restart, Unsupported
 from dyncc.frontend.differences import differences, shape_of
 from dyncc.frontend.sampling import Generators
 from dyncc.frontend.templates import Template
@@ -214,6 +214,18 @@ class Machine:
         read: Callable[[State, Ref], Value],
     ) -> Canonical:
         widen = self.decisions.widened.get(context, {})
+        found = self._walk(state, context, widen, builder, read)
+        varying = self.decisions.varying(context, found.aliases)
+        return found if varying == widen else self._walk(state, context, varying, builder, read)
+
+    def _walk(
+        self,
+        state: State,
+        context: Context,
+        widen: Mapping[Path, Template | Extent | None],
+        builder: BlockBuilder,
+        read: Callable[[State, Ref], Value],
+    ) -> Canonical:
         # Packing copies tensors into a list, so mark them before the walk reads their storages.
         packed: dict[Path, tuple[Value, ...]] = {}
         for path, template in widen.items():
@@ -256,6 +268,10 @@ class Machine:
             reason = frozenset((context, without_mark(path)) for path in paths)
             for path, template in zip(paths, templates, strict=True):
                 assert template is not None
+                if isinstance(path[-1], tuple):
+                    self.decisions.alias(
+                        context, path[:-1], canonical.aliases.get(path[:-1], set())
+                    )
                 self.decisions.widen(context, without_mark(path), found[path] or template[0])
                 self.decisions.explain((context, without_mark(path)), reason)
             any_widened = True

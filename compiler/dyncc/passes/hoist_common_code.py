@@ -11,7 +11,8 @@ results become arguments of an edge. It pays when a block disappears: when a sid
 nothing but a jump, which `forward_jumps` then bypasses, or when both sides are the same, so that
 the branch is idle and `drop_idle_branches` takes it. Each block entered costs about a microsecond,
 and a condition that nobody needs may have a region, which costs ten. So operations are moved in
-these two cases alone.
+these two cases alone. A side that makes a constant is never left with nothing: `fold_predicates`
+would put the constant back where it is needed, and both passes would go on for ever.
 
 Operations within regions stay where they are: a common start of two regions would be a third region
 to compile, and one call more on both paths.
@@ -24,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
-from dyncc.ir.hcfg import Block, BlockOp, Branch, Hcfg, Jump, RegionCall, Value, jumps
+from dyncc.ir.hcfg import Block, BlockOp, Branch, Hcfg, HostOp, Jump, RegionCall, Value, jumps
 from dyncc.ir.types import ListType, TensorType, Type
 from dyncc.passes.renaming import (
     fresh_values,
@@ -104,7 +105,9 @@ class _Sides:
         return self.same or (
             self.common > 0
             and any(
-                self.common == len(side.ops) and isinstance(side.terminator, Jump)
+                self.common == len(side.ops)
+                and isinstance(side.terminator, Jump)
+                and not any(isinstance(op, HostOp) and op.op == "const" for op in side.ops)
                 for side in (self.then, self.orelse)
             )
         )
