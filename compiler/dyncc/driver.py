@@ -142,7 +142,9 @@ def compile(
     def compiled(program: Hcfg, directory: Path) -> Mapping[str, Any]:
         return build(program, directory, report, fallback=fallback is not None)
 
-    def finish(path: Path) -> Program:
+    def finish(path: Path, folder: Path) -> Program:
+        nonlocal program, places
+        captured_at = time.perf_counter()
         extra: dict[str, Any] = {
             "torch": torch.__version__,
             "source": dict(source or {}),
