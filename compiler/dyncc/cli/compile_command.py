@@ -36,6 +36,7 @@ examples:
   dyncc compile model.py --input "x:float32[1..8,3,H,W]" -o model.dyncc
   dyncc compile model.py --backend auto --pin r0=tvm -o model.dyncc
   dyncc compile model.py --profile inputs/ -o model.dyncc
+  dyncc compile model.py --batch 8
   dyncc compile model.py --json
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
@@ -99,6 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "refused)",
     )
     parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="also compile regions for up to N samples at once, each of which goes its own way; "
+        "see docs/batching.md",
+    )
+    parser.add_argument(
         "--target", default="cpu", choices=("cpu", "neurocorex", "skipopu"), help="default: cpu"
     )
     parser.add_argument(
@@ -157,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.cli.progress import progress
     from dyncc.core.errors import ConfigError
 
-    for option in ("json", "profile"):
+    for option in ("json", "batch", "profile"):
         if getattr(arguments, option) and arguments.target != "cpu":
             raise ConfigError(f"--{option} is for --target cpu")
     if arguments.target == "neurocorex":
@@ -182,6 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
             sizes=inputs.shapes,
             fallback=arguments.fallback,
             pins=_pins(arguments.pin),
+            batch=arguments.batch,
             profile=_profile(arguments.profile),
             name=type(model.module).__name__,
             progress=report,

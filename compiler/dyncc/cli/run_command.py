@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 
 HELP = "run an artifact on arrays from a file"
 DESCRIPTION = """\
-Run an artifact once.
+Run an artifact once, or with --batch once for each sample.
 
 The input file holds an array for each argument by its name. The output file gets out0, out1, ...
-in the order of the result; fields of a dict keep their names."""
+in the order of the result; fields of a dict keep their names.
+
+With --batch each array has the samples along its first dimension, which is that of size 1 if the
+network was compiled for batches of one. Each sample goes its own way. Outputs are stacked
+likewise; where samples differ in shape, or in what they give, sample 3 of out0 is out0.3."""
 EPILOG = """\
 engines of a spiking network:
   twin               the integer model (the default)
@@ -23,6 +27,7 @@ engines of a spiking network:
 
 examples:
   dyncc run model.dyncc --input in.npz --output out.npz
+  dyncc run model.dyncc --batch --input images.npz --output out.npz
   dyncc run net.dyncc --input in.npz --output out.npz --plot raster.svg
   dyncc run net.dyncc --input in.npz --output out.npz --engine serial:/dev/ttyUSB0"""
 
@@ -32,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="DIR")
     parser.add_argument("--input", required=True, metavar="FILE.npz")
     parser.add_argument("--output", required=True, metavar="FILE.npz")
+    parser.add_argument(
+        "--batch", action="store_true", help="the input has several samples (compile --batch)"
+    )
     parser.add_argument("--engine", help="what runs a spiking network, see below")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw spikes, or potentials of a readout: .svg, .png, .pdf"
@@ -50,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     refuse_overlay(arguments.artifact)
     inputs = read_arrays(arguments.input)
+    if arguments.batch and is_spiking(arguments.artifact):
+        raise ConfigError("--batch is for artifacts of --target cpu")
     if is_spiking(arguments.artifact):
         from dyncc import spiking
         from dyncc.cli.progress import progress
@@ -63,6 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"{arguments.artifact} holds no spiking network, and --engine and --plot are for those"
         )
+    elif arguments.batch:
+        from dyncc.runtime.samples import split, stacked
+
+        network = load(arguments.artifact)
+        results = network.batch(split(network.hcfg, inputs))
+        arrays = stacked([name_outputs(result) for result in results])
     else:
         arrays = name_outputs(load(arguments.artifact)(**inputs))
     output = Path(arguments.output)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dyncc.proof import Proof, Runs
+    from dyncc.proof import BatchRuns, Proof, Runs
     from dyncc.runtime.program import Program
 
 HELP = "prove every path of an artifact against its source"
@@ -17,7 +17,9 @@ and module state.
 
 First on inputs as they come: the given files, else coverage_inputs() of the model file, else random
 arrays; where sizes may differ, random arrays of several sizes in any case. Then both are led: every
-branch both ways, every loop not at all, once and several times.
+branch both ways, every loop not at all, once and several times. Of an artifact that was compiled
+with --batch, samples are then run in batches, some as they come and others led at random, and each
+is compared with what it gives alone, also at every block boundary.
 Exit code 5 at the first difference, with its block, source line, variable and values."""
 EPILOG = """\
 examples:
@@ -44,13 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    import dataclasses
     import json
 
     from dyncc.cli.progress import progress
     from dyncc.cli.run_command import refuse_overlay
     from dyncc.core.errors import ConfigError
     from dyncc.modelfile import load_model
-    from dyncc.proof import prove
+    from dyncc.proof import compare_batches, prove
     from dyncc.runtime.artifact import load
 
     refuse_overlay(arguments.artifact)
@@ -72,10 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
             wander=arguments.paths,
             progress=report,
         )
+    batches = None
+    if program.batch_limit > 1:
+        batches = compare_batches(program, inputs, arguments.seed)
     if arguments.json:
-        print(json.dumps(_figures(program, proof, what), indent=2))
+        found = {
+            **_figures(program, proof, what),
+            "batches": None if batches is None else dataclasses.asdict(batches),
+        }
+        print(json.dumps(found, indent=2))
     else:
         _print(program, proof, what)
+        if batches is not None:
+            print(_batches(batches))
     return 5 if arguments.complete and not proof.complete else 0
 
 
@@ -142,6 +154,17 @@ def _print(program: Program, proof: Proof, what: str) -> None:
             print(f"  {number} {text}")
     for text in _missing(program, proof):
         print(f"  {text}")
+
+
+def _batches(found: BatchRuns) -> str:
+    """What batches were compared, in a line."""
+    return (
+        f"batches: {found.samples - found.raised} samples in {found.batches} batches, "
+        f"{found.forced} of {found.samples} led at random, {found.elements} elements equal to "
+        f"those of single calls, max abs error {found.worst:.1g}"
+        + (f", {found.raised} samples raise alone" if found.raised else "")
+        + (f", {found.ties} predicates differ by rounding alone" if found.ties else "")
+    )
 
 
 def _covered(proof: Proof, runs: Runs) -> str:

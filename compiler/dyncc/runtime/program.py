@@ -22,6 +22,7 @@ from dyncc.runtime.batches import Batches, Batching, Sample
 from dyncc.runtime.executor import Executor, Observer, Regions
 from dyncc.runtime.generators import default_state, is_generator, set_default_state, set_state
 from dyncc.runtime.hostlist import HostList
+from dyncc.runtime.stacks import Row
 
 
 class Program:
@@ -121,11 +122,6 @@ class Program:
         return self._regions
 
     @property
-    def regions(self) -> Regions:
-        """What runs its regions."""
-        return self._regions
-
-    @property
     def host(self) -> str:
         """The host program, as Python source."""
         return self._executor.code.text
@@ -136,6 +132,8 @@ class Program:
             return [self.to_numpy(part) for part in value]
         if value is None or isinstance(value, bool | int | float | complex | str | numpy.ndarray):
             return value
+        if isinstance(value, Row):
+            return value.seen(self._regions.to_numpy)
         return self._regions.to_numpy(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
