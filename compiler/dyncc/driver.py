@@ -15,6 +15,7 @@ from torch import nn
 from dyncc.backends import selection, variants
 from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
 from dyncc.core.errors import ConfigError, ModelError
+from dyncc.core.tuning import Tuning, using
 from dyncc.frontend import capture
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places
@@ -47,6 +48,7 @@ def compile(
     pins: Mapping[str, str] | None = None,
     profile: Sequence[Arguments] | Mapping[str, Arguments] | None = None,
     batch: int | None = None,
+    tuning: Tuning | None = None,
     name: str | None = None,
     progress: Progress | None = None,
     source: Mapping[str, str] | None = None,
@@ -84,6 +86,10 @@ def compile(
     batch
         The most samples that a region takes at once in `dyncc.runtime.program.Program.batch`, where
         each sample goes its own way; from 2 to 256. By default there are no batches.
+    tuning
+        Whether to search for faster code of the kernels that TVM makes, before all else, and where
+        to keep what is found; see `dyncc.core.tuning`. The manifest says what was done. What was
+        found before for the same kernels on such a machine is used without this.
     name
         Name of the program, by default the class of the module.
     progress
@@ -114,6 +120,8 @@ def compile(
                 f"a region can be pinned to {', '.join(PACKAGES)}, not to {home!r}",
                 where=f"{pattern}={home}",
             )
+    if tuning is not None and tuning.seconds is not None and backend not in ("tvm", AUTO):
+        raise ConfigError(f"tuning is for what TVM compiles, and the back end is {backend}")
     report = progress or (lambda what, step, steps: None)
     if batch is not None:
         variants.sizes(batch)
@@ -151,6 +159,9 @@ def compile(
             "seconds": {},
             "sizes": ranged,
         }
+        if tuning is not None and tuning.seconds is not None:
+            runs = [example_inputs] if profile is None else list(_named(profile).values())
+            extra["tuning"] = _search(program, tuning, weights, runs, ranged, report)
         deliver = functools.partial(compiled, program)
         if profile is not None:
             request = ProfileRequest(_named(profile), weights, ranged, backend, kept)
@@ -174,9 +185,24 @@ def compile(
         artifact.write(path, program, bound, backend, build_timed, extra, places)
         return artifact.load(path)
 
-    with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
+    with tempfile.TemporaryDirectory(prefix="dyncc.") as folder, using(tuning):
         # The library stays mapped after its file is gone.
         return finish(Path(output or Path(folder) / "artifact"), Path(folder))
+
+
+def _search(
+    program: Hcfg,
+    tuning: Tuning,
+    weights: Mapping[str, Any],
+    runs: Sequence[Any],
+    sizes: Mapping[str, Any],
+    report: Progress,
+) -> dict[str, Any]:
+    """Tune the kernels of a program; returns what the manifest says of that."""
+    # Other back ends do without TVM.
+    from dyncc.backends.tvm.tuning.request import Request, tune
+
+    return tune(program, Request(tuning, weights, runs, sizes), report)
 
 
 def _named(profile: Sequence[Arguments] | Mapping[str, Arguments]) -> Mapping[str, Arguments]:

@@ -37,6 +37,7 @@ examples:
   dyncc compile model.py --backend auto --pin r0=tvm -o model.dyncc
   dyncc compile model.py --profile inputs/ -o model.dyncc
   dyncc compile model.py --batch 8
+  dyncc compile model.py --tune 120 -o model.dyncc
   dyncc compile model.py --json
   dyncc compile net.nir --target neurocorex --dt 1e-4 -o net.dyncc
   dyncc compile net.json --target neurocorex --dt 1e-3 --lanes 4 --sparse
@@ -106,6 +107,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also compile regions for up to N samples at once, each of which goes its own way; "
         "see docs/batching.md",
     )
+    tuning = parser.add_argument_group("tuning (docs/tuning.md)")
+    tuning.add_argument(
+        "--tune",
+        type=float,
+        metavar="SECONDS",
+        help="first search for faster code of the kernels in which the network spends its time, "
+        "for so long; what is found is kept, and later compilations use it",
+    )
+    tuning.add_argument(
+        "--database",
+        metavar="FILE",
+        help="keeps what was found (default: that of DYNCC_DATABASE, or one in your cache folder); "
+        "'none': use nothing that was found",
+    )
+    tuning.add_argument(
+        "--rpc",
+        metavar="HOST:PORT:KEY",
+        help="measure on machines like this one that TVM's RPC tracker has under KEY",
+    )
     parser.add_argument(
         "--target", default="cpu", choices=("cpu", "neurocorex", "skipopu"), help="default: cpu"
     )
@@ -164,8 +184,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dyncc.cli.progress import progress
     from dyncc.core.errors import ConfigError
+    from dyncc.core.tuning import Tuning
 
-    for option in ("json", "batch", "profile"):
+    for option in ("json", "batch", "profile", "tune", "database", "rpc"):
         if getattr(arguments, option) and arguments.target != "cpu":
             raise ConfigError(f"--{option} is for --target cpu")
     if arguments.target == "neurocorex":
@@ -177,6 +198,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.modelfile import load_model, parse_inputs
     from dyncc.runtime.summary import figures, summary
 
+    tuning = Tuning(arguments.tune, arguments.database, arguments.rpc)
     inputs = parse_inputs(arguments.input)
     model = load_model(arguments.model)
     example = inputs.examples or _examples(model)
@@ -192,6 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
             pins=_pins(arguments.pin),
             batch=arguments.batch,
             profile=_profile(arguments.profile),
+            tuning=tuning,
             name=type(model.module).__name__,
             progress=report,
             source={"model": f"{model.path.resolve()}:{model.name}"},
@@ -200,7 +223,28 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"ok": True, "artifact": str(output), **figures(program)}, indent=2))
     else:
         print(f"{output}: {summary(program)}")
+        for line in _tuned(program.manifest.get("tuning")):
+            print(f"  {line}")
     return 0
+
+
+def _tuned(outcome: dict[str, Any] | None) -> list[str]:
+    """What a search found, in lines of text."""
+    if outcome is None:
+        return []
+    gain = outcome["before"] / outcome["after"] if outcome["after"] else 1.0
+    found = f"tuned {outcome['tuned']} of {outcome['kernels']} kernels"
+    lines = [f"{found} in {outcome['trials']} trials: all together {gain:.2f} times as fast"]
+    if outcome["tuned"]:
+        lines.append(f"kept in {outcome['database']}")
+    if outcome["refused"]:
+        lines.append(f"{outcome['refused']} candidates computed something else, and were dropped")
+    if not outcome["free"]:
+        lines.append(
+            "other processes use this machine: all was measured in one thread, and how threads "
+            "share a kernel was not tried"
+        )
+    return lines
 
 
 def _pins(options: list[str]) -> dict[str, str]:

@@ -102,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             **figures(program),
             "regions": regions,
             "profile": program.manifest.get("profile"),
+            "tuning": program.manifest.get("tuning"),
         }
         print(
             json.dumps({**found, "sizes": {k: str(v) for k, v in program.sizes.items()}}, indent=2)
@@ -122,6 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{f', run by PyTorch: {marked[name]}' if name in marked else ''}"
             f"{_measured(region)}"
         )
+        for line in _tuned(region):
+            print(f"#     {line}")
     return 0
 
 
@@ -135,11 +138,20 @@ def _measured(region: dict[str, Any]) -> str:
     return f"; {'pinned to ' if choice['pinned'] else ''}{choice['backend']} ({times})"
 
 
+def _tuned(region: dict[str, Any]) -> list[str]:
+    """A line for each kernel of a region that runs as a search found it."""
+    return [
+        f"{name} ({region['kernels']} kernels in all): {found['untuned'] / found['seconds']:.2f} "
+        f"times as fast when it was tuned, on {found['machine']}; from {found['from']}"
+        for name, found in region["tuned"].items()
+    ]
+
+
 def _region(program: Program, name: str) -> dict[str, Any]:
     """What there is to say of a region."""
     from dyncc.ir.cost import region_cost
     from dyncc.ir.hcfg import RegionCall
-    from dyncc.runtime.summary import choice, in_torch
+    from dyncc.runtime.summary import choice, in_torch, kernels
 
     hcfg = program.hcfg
     ops = (op for block in hcfg.blocks.values() for op in block.ops)
@@ -151,4 +163,5 @@ def _region(program: Program, name: str) -> dict[str, Any]:
         "calls": sum(isinstance(op, RegionCall) and op.region == name for op in ops),
         "torch": in_torch(program).get(name),
         "choice": choice(program, name),
+        **kernels(program, name),
     }

@@ -37,6 +37,21 @@ def choice(program: Program, region: str) -> dict[str, Any] | None:
     return found
 
 
+def kernels(program: Program, region: str) -> dict[str, Any]:
+    """What TVM made of a region.
+
+    Returns
+    -------
+    dict
+        ``kernels``: how many, 0 if another back end runs it; ``tuned``: by name, what a search
+        found for some of them, where and when, see `dyncc.backends.tvm.tuning.reuse.Found.report`.
+    """
+    report = program.manifest["report"]
+    part = report.get("parts", {program.manifest["backend"]: report}).get("tvm", {})
+    entry = part.get("regions", {}).get(region, {})
+    return {"kernels": entry.get("kernels", 0), "tuned": entry.get("tuned", {})}
+
+
 def figures(program: Program) -> dict[str, Any]:
     """Blocks, regions, edges, bytes of weights, seconds, and what PyTorch runs, JSON-able."""
     hcfg = program.hcfg

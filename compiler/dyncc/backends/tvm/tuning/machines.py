@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ from dyncc.runtime.tvm_library import from_external, to_numpy
 
 #: Runs a kernel once; its results are the last tensors that it was given.
 Kernel = Callable[..., Any]
+
+#: Seconds within which a tracker has to answer.
+_ANSWER = 5.0
 
 #: Seconds that a machine of the tracker's is waited for while others have all of them.
 _PATIENCE = 20.0
@@ -118,6 +122,8 @@ class There:
         from tvm import rpc
 
         try:
+            # TVM would try for a minute.
+            socket.create_connection((host, port), timeout=_ANSWER).close()
             tracker = rpc.TrackerSession((host, port))
         except FAILURES as error:
             raise ToolError(

@@ -26,6 +26,9 @@ SHARING = frozenset({"bands", "by_channel", "threads"})
 #: Schedules that MetaSchedule makes at a time, and of how many it chooses them.
 _BATCH, _POPULATION = 8, 32
 
+#: Annotation of a block by TVM's operators: the rule that is to schedule it.
+_HINT = "schedule_rule"
+
 #: What schedules raise that do not fit.
 MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
 
@@ -144,7 +147,7 @@ class MetaScheduleSearch:
     """
 
     def __init__(self, function: tirx.PrimFunc, target: tvm.target.Target, random: Random) -> None:
-        self._module = tvm.IRModule({"main": function})
+        self._module = _without_hints(function)
         self._target = target
         self._seed = random.randrange(1, 2**31 - 1)
         self._context: Any = None
@@ -228,6 +231,15 @@ def _meta_schedule() -> Any:
     return import_module("tvm.s_tir.meta_schedule")
 
 
+def _without_hints(function: tirx.PrimFunc) -> tvm.IRModule:
+    """Return a module without requests for rules that TVM has for GPUs only, and warns of."""
+    schedule = s_tir.Schedule(function)
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if _HINT in schedule.get(block).annotations:
+            schedule.unannotate(block, _HINT)
+    return schedule.mod
+
+
 def _quiet() -> logging.Logger:
     logger = logging.getLogger("dyncc.tuning")
     logger.setLevel(logging.CRITICAL)
@@ -236,7 +248,8 @@ def _quiet() -> logging.Logger:
 
 
 def _plain(value: Any) -> Any:
-    """Return TVM's arrays and boxes as JSON has them."""
+    """Return TVM's arrays, boxes and constants as JSON has them."""
+    value = getattr(value, "value", value)
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, float):
