@@ -120,3 +120,25 @@ def test_what_is_before_a_loop_is_compared_as_its_first_turn_was() -> None:
     proof = prove(module, program, [(example,), (-example,)])
     assert proof.complete
     assert proof.forced.turns == {head.name: {0, 1, 3}}
+
+
+def twice(self: Any, x: Tensor) -> Tensor:
+    h = torch.zeros(64)
+    while h.sum() < 100:
+        y = self.layer(x)
+        if h.sum() > 50:
+            h = h + 1
+        h = h + self.layer(y).abs().sum(0) + 1
+    return h
+
+
+def test_all_blocks_before_a_loop_are_compared() -> None:
+    module = network(twice, layer=nn.Linear(64, 64))
+    example = torch.ones(64, 64)
+    program = settled(module, example)
+    new = [block for name, block in program.hcfg.blocks.items() if "." in name]
+    assert len(new) == 2
+    for block in new:
+        assert program.places.blocks[block.name].functions
+        assert "h" in [program.places.values.get(p.name, (0, ""))[1] for p in block.params]
+    assert prove(module, program, [(example,)]).complete

@@ -77,13 +77,18 @@ class _Step:
         return self._places.edges.get((name, way), ())
 
     def _put_before(self, block: Block, values: dict[str, Path]) -> Point:
-        """Where a new block begins: where the one begins that it jumps to with what it is given."""
-        assert isinstance(block.terminator, Jump)
-        target = self._after.blocks[block.terminator.target]
-        for arg, param in zip(block.terminator.args, target.params, strict=True):
-            if arg in block.params and param.name in self._places.values:
-                values[arg.name] = self._places.values[param.name]
-        return replace(self._point(target.name), passed=())
+        """Where a new block begins: where the one does to which it hands on what it is given."""
+        given = {param: param for param in block.params}
+        while block.name not in self._before.blocks:
+            assert isinstance(block.terminator, Jump)
+            after = self._after.blocks[block.terminator.target]
+            handed = zip(block.terminator.args, after.params, strict=True)
+            given = {param: given[arg] for arg, param in handed if arg in given}
+            block = after
+        for param, first in given.items():
+            if param.name in self._places.values:
+                values[first.name] = self._places.values[param.name]
+        return replace(self._point(block.name), passed=())
 
     # -- blocks that were joined or bypassed -----------------------------------------------------
 
