@@ -122,8 +122,9 @@ class Choice:
         trap = None
         if not targets:
             trap = self._slot([ending.trap for ending in self._endings])
-        elif not self._results and any(graph.checks for graph in self._graphs):
-            self._slot([self._graph.literal(False)] * 2)  # nobody reads it, but it is run
+        checks = any(graph.checks for graph in self._graphs)
+        if checks and not any(value.kind == Kind("bool", ()) for value in self._results):
+            self._choose([self._graph.literal(False)] * 2)  # which rests on the checks
         if self._results:
             branches = [
                 graph.build(name, [], outputs)
@@ -137,6 +138,8 @@ class Choice:
                 "If", [self._flag.value], self._results,
                 then_branch=branches[0], else_branch=branches[1],
             )  # fmt: skip
+            if checks:
+                self._graph.check(*self._results)
         return Ending(ways, flags, trap)
 
     def _way(self, target: str, kept: Sequence[Val] | None) -> Way:
@@ -178,8 +181,9 @@ class Choice:
     def _slot(self, pair: Sequence[Val | None]) -> Val:
         """A value that is one of two; None stands for one that nobody reads."""
         first, second = pair
-        if first is not None and first == second:
-            return first
+        return first if first is not None and first == second else self._choose(pair)
+
+    def _choose(self, pair: Sequence[Val | None]) -> Val:
         known = [value for value in pair if value is not None]
         kind = known[0].kind.joined(known[-1].kind if len(known) == 2 else None)
         for outputs, value, graph, ending in zip(

@@ -135,15 +135,14 @@ class Flow:
         return self._settle(ending, self._structure.within.get(name, ()), graph, truth)
 
     def _host(self, block: Block, op: HostOp, graph: Graph) -> None:
-        nothing = [_nothing(graph)] * len(op.results)
-        if any(self._read(value, graph) == nothing for value in operand_values(op.args)):
-            found = nothing
-        else:
+        nothing = _nothing(graph)
+        found = [nothing] * len(op.results)
+        known = all(self._read(value, graph) != nothing for value in operand_values(op.args))
+        if known or op.op in EFFECTS:
             try:
                 found = emit_host(op, graph, lambda operand: self._read(operand, graph))
             except Unexportable as refusal:
                 self.problems.append(_problem(block, op, refusal.why))
-                found = nothing
         self._values.update(zip(op.results, found, strict=True))
 
     def _settle(
@@ -290,6 +289,8 @@ class _Turns:
             "turn", [turn, condition, *self._carried], [onward, *self._following]
         )
         self._graph.node("Loop", ["", "", *self._initial], self._results, body=body)
+        if self._body.checks:
+            self._graph.check(*self._results)
 
 
 def _nothing(graph: Graph) -> Val:
@@ -308,7 +309,7 @@ def _raised(block: Block, graph: Graph, truth: Flag | None) -> Ending:
         return Ending()  # whatever the inputs are
     shown = ", ".join(arg if isinstance(arg, str) else "..." for arg in end.args)
     text = f"{end.exception}: {shown}" if shown else end.exception
-    graph.fails()
     index = graph.op("Cast", truth.read(graph), dtype="i64", to=Kind("i64").element)
     trap = graph.op("Gather", graph.constant([0], "i64"), index, dtype="i64", label=text)
+    graph.check(trap)
     return Ending(trap=trap)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,16 +144,18 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.root: Graph = self if outer is None else outer.root
-        #: Whether it holds something that fails where Python raises.
-        self.checks = False
+        #: Values of which one of each group has to be computed, since that may fail.
+        self._checks: list[Sequence[Val]] = []
         self._constants: dict[tuple[Any, ...], Val] = {}
 
-    def fails(self) -> None:
-        """Say that something in here fails where Python raises."""
-        place: Graph | None = self
-        while place is not None:
-            place.checks = True
-            place = place.outer
+    @property
+    def checks(self) -> bool:
+        """Whether something in here fails where Python raises."""
+        return bool(self._checks)
+
+    def check(self, *values: Val) -> None:
+        """Have the node that makes these values run, though nobody may read them."""
+        self._checks.append(values)
 
     def inner(self) -> Graph:
         """A graph within this one."""
@@ -171,14 +173,14 @@ class Graph:
         return Val(self.names.new(stem) if name is None else name, kind, self)
 
     def node(
-        self, op: str, inputs: Sequence[Val | str], outputs: Sequence[Val], *, domain: str = "",
+        self, op: str, inputs: Sequence[Val | str], outputs: Sequence[Val], *,
         label: str = "", **attributes: Any,
     ) -> None:  # fmt: skip
         """Add a node."""
         taken = [item.name if isinstance(item, Val) else item for item in inputs]
         made = [item.name for item in outputs]
         name = self.names.label(label) if label else None
-        self.nodes.append(helper.make_node(op, taken, made, name, domain=domain, **attributes))
+        self.nodes.append(helper.make_node(op, taken, made, name, **attributes))
 
     def op(
         self, op: str, *inputs: Val, dtype: str, shape: tuple[Dim | None, ...] | None = (),
@@ -201,6 +203,14 @@ class Graph:
             self._constants[key] = value
         return self._constants[key]
 
+    def initializer(self, tensor: onnx.TensorProto) -> str:
+        """The name of a constant that is given as ONNX has it."""
+        name = self.names.new("constant")
+        self.initializers.append(onnx.TensorProto())
+        self.initializers[-1].CopyFrom(tensor)
+        self.initializers[-1].name = name
+        return name
+
     def literal(self, content: bool | int | float) -> Val:
         """A number of Python's."""
         if isinstance(content, bool):
@@ -213,6 +223,7 @@ class Graph:
 
     def build(self, name: str, inputs: Sequence[Val], outputs: Sequence[Val]) -> onnx.GraphProto:
         """The graph; each of its outputs gets a value of its own, made here."""
+        outputs = self._tied(outputs)
         made = {item for node in self.nodes for item in node.output}
         results: list[Val] = []
         for value in outputs:
@@ -223,6 +234,67 @@ class Graph:
             results.append(value)
         takes, gives = map(_info, inputs), map(_info, results)
         return helper.make_graph(self.nodes, name, list(takes), list(gives), self.initializers)
+
+    def _tied(self, outputs: Sequence[Val]) -> list[Val]:
+        """The outputs, one of which rests on the checks that no output rests on yet.
+
+        ONNX Runtime leaves out nodes that nobody reads.
+        """
+        makers = {name: node for node in self.nodes for name in node.output}
+        live: set[str] = set()
+
+        def mark(names: Iterable[str]) -> None:
+            pending = list(names)
+            while pending:
+                name = pending.pop()
+                if name not in live:
+                    live.add(name)
+                    pending += _reads(makers[name]) if name in makers else ()
+
+        mark(value.name for value in outputs)
+        results = list(outputs)
+        for group in reversed(self._checks):
+            if any(value.name in live for value in group):
+                continue
+            value = min(group, key=_size)
+            mark([value.name])
+            place = min(range(len(results)), key=lambda index: _size(results[index]))
+            results[place] = self._after(value, results[place])
+        return results
+
+    def _after(self, check: Val, value: Val) -> Val:
+        """A value as it is, computed after another one."""
+        if check.kind.sequence:
+            check = self.op("SequenceLength", check, dtype="i64")
+        elif check.kind.shape != ():
+            check = self.op("Size", check, dtype="i64")
+        bool_ = Kind("bool", ())
+        some = self.op("Cast", check, dtype="bool", to=bool_.element)
+        never = self.op("And", some, self.op("Not", some, dtype="bool"), dtype="bool")
+        if value.kind == bool_:
+            return self.op("Or", value, never, dtype="bool")
+        row = self.value(Kind(value.kind.dtype))
+        self.node("Unsqueeze", [value, self.constant([0], "i64")], [row])
+        place = self.op("Cast", never, dtype="i64", to=Kind("i64").element)
+        result = self.value(value.kind)
+        self.node("Gather", [row, place], [result])
+        return result
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, also in the graphs within."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for item in inner.node:
+                yield from _reads(item)
+
+
+def _size(value: Val) -> tuple[bool, bool, int, str]:
+    """Orders values by how much there may be to copy."""
+    kind = value.kind
+    shape = kind.shape or ()
+    return kind.sequence, kind.shape is None, len(shape), "" if kind.dtype == "bool" else kind.dtype
 
 
 def _info(value: Val) -> onnx.ValueInfoProto:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dyncc.export.literals import Unexportable
 from dyncc.export.onnx.graphs import Graph, Kind, Val, kind_of
 from dyncc.export.onnx.scalars import LARGE, Reader, as_tensor, cast, checked, position
@@ -9,6 +11,8 @@ from dyncc.ir.hcfg import HostOp, Symbolic, Value
 from dyncc.ir.types import BOOL, INT, ListType, TensorType
 from dyncc.runtime.hostlist import MAX_STACK
 
+#: Operations that fail for some lists and places.
+_MAY_FAIL = {"list.get", "list.set", "list.pop", "list.min", "list.max", "list.stack", "list.cat"}
 #: Bounds of a slice that are beyond all lists.
 _FAR = 2**62
 
@@ -33,7 +37,10 @@ def emit_list(op: HostOp, graph: Graph, read: Reader) -> list[Val]:
     if method is None:
         raise Unexportable(f"no ONNX is made of {op.op} on a list<{element.element}>")
     found = method()
-    return found if isinstance(found, list) else [found]
+    results = found if isinstance(found, list) else [found]
+    if op.op in _MAY_FAIL:
+        graph.check(*results)
+    return results
 
 
 class _List:
@@ -46,7 +53,7 @@ class _List:
         self.read = read
         self.args = [read(arg) for arg in op.args if isinstance(arg, Value | bool | int | float)]
 
-    def make(self, operator: str, *inputs: Val, kind: Kind | None = None, **attributes: int) -> Val:
+    def make(self, operator: str, *inputs: Val, kind: Kind | None = None, **attributes: Any) -> Val:
         """Add a node with one result, by default that of the operation."""
         result = self.graph.value(kind or self.kinds[0])
         self.graph.node(operator, inputs, [result], **attributes)
@@ -65,7 +72,6 @@ class _List:
         full = self.graph.op(
             "GreaterOrEqual", self.len_(), self.graph.literal(MAX_STACK), dtype="bool"
         )
-        # Nobody reads it, but it is run.
         checked(self.graph, self.graph.literal(0), full, "RecursionError")
         return self.append_()
 
@@ -154,7 +160,6 @@ class _Row(_List):
         full = self.graph.op(
             "Concat", numbers, *self._rows([first]), dtype="i64", shape=(None,), axis=0
         )
-        self.graph.fails()
         return cast(
             self.graph, self.graph.op(operator, full, dtype="i64", keepdims=0), self.kinds[0].dtype
         )

@@ -13,10 +13,10 @@ from dyncc.backends.onnxruntime import OPSET, region_model
 from dyncc.backends.refusals import FAILURES, open_regions, reason
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.export.literals import Unexportable
-from dyncc.export.onnx import regions
 from dyncc.export.onnx.flow import Flow
-from dyncc.export.onnx.graphs import Graph, Kind, Names, Val
+from dyncc.export.onnx.graphs import Graph, Kind, Names, Val, kind_of
 from dyncc.export.onnx.interface import input_kind, inputs, output_kinds, outputs, structure
+from dyncc.export.onnx.regions import RegionNodes
 from dyncc.export.onnx.structure import IrreducibleError, structure_of
 from dyncc.export.refusals import FLOW, INTERFACE, REGION, diagnostic
 from dyncc.ir.hcfg import ARGUMENT, Block, Hcfg, RegionCall, Return
@@ -61,15 +61,20 @@ class _Export:
         self._names = Names()
         self._graph = Graph(self._names)
         self._weights: dict[str, Val] = {}
+        self._regions: dict[str, RegionNodes] = {}
 
     def run(self) -> onnx.ModelProto:
         program, graph = self._program, self._graph
         problems = list(_interface(program))
-        functions = self._functions(problems)
+        comparable = not problems
+        problems += self._translate()
         ends = [end.result for _, end in _returns(program)]
         for place, _ in (*inputs(program), *(leaf for end in ends for leaf in outputs(end))):
             self._names.exactly(place)
         given = [graph.value(kind, name) for name, kind in _inputs(program, problems)]
+        # State is a problem, and what is made of it may be another.
+        state = [slot.value for slot in program.state if slot.value is not None]
+        given += [graph.value(kind_of(value.type)) for value in state]
         try:
             shape = structure_of(program)
         except IrreducibleError as error:
@@ -80,7 +85,10 @@ class _Export:
                 )
             )  # fmt: skip
             raise UnsupportedError(problems) from error
-        flow = Flow(program, shape, self._call, lambda tree: [item for _, item in outputs(tree)])
+        flow = Flow(
+            program, shape, self._call,
+            lambda tree: [item for _, item in outputs(tree)] if comparable else [],
+        )  # fmt: skip
         found = flow.write(graph, given)
         problems += flow.problems
         if problems:
@@ -92,15 +100,17 @@ class _Export:
         graph.initializers += [self._weight(name, val.name) for name, val in self._weights.items()]
         return helper.make_model(
             graph.build(program.name, given, results),
-            functions=functions,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(regions.DOMAIN, 1)],
+            opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="dyncc",
             producer_version=dyncc.__version__,
         )
 
     def _call(self, graph: Graph, op: RegionCall, args: Sequence[Val]) -> list[Val]:
-        return regions.call(graph, op, args, [self._bound(name) for name in op.weights])
+        if op.region not in self._regions:  # a problem
+            return [graph.value(kind_of(value.type)) for value in op.results]
+        weights = [self._bound(name) for name in op.weights]
+        return self._regions[op.region].call(graph, op, args, weights)
 
     def _bound(self, weight: str) -> Val:
         if weight not in self._weights:
@@ -109,18 +119,19 @@ class _Export:
             self._weights[weight] = self._graph.value(Kind(kind.dtype, kind.shape), name)
         return self._weights[weight]
 
-    def _functions(self, problems: list[Diagnostic]) -> list[onnx.FunctionProto]:
-        program, found = self._program, []
+    def _translate(self) -> list[Diagnostic]:
+        """Translate the regions; gives the problems of those that have no ONNX graph."""
+        program = self._program
         reasons = open_regions(program)
         for index, (name, region) in enumerate(program.regions.items()):
             self._progress(f"region {name}", index, len(program.regions) + 1)
             if name in reasons:
                 continue
             try:
-                found.append(regions.function(name, region_model(region)))
+                self._regions[name] = RegionNodes(region_model(region))
             except FAILURES as error:
                 reasons[name] = reason(error, "ONNX")
-        problems += [
+        return [
             diagnostic(
                 block, None, REGION, f"the region @{op.region} has no ONNX graph",
                 reasons[op.region], _RUN_IT,
@@ -129,7 +140,6 @@ class _Export:
             for op in block.ops
             if isinstance(op, RegionCall) and op.region in reasons
         ]  # fmt: skip
-        return found
 
 
 def _returns(program: Hcfg) -> list[tuple[Block, Return]]:

@@ -27,10 +27,11 @@ def cast(graph: Graph, value: Val, dtype: str) -> Val:
 
 def checked(graph: Graph, value: Val, bad: Val, text: str) -> Val:
     """A scalar as it is; where `bad`, a node called `text` fails."""
-    graph.fails()
     dtype = value.kind.dtype
     row = graph.op("Unsqueeze", value, graph.constant([0], "i64"), dtype=dtype, shape=(1,))
-    return graph.op("Gather", row, cast(graph, bad, "i64"), dtype=dtype, label=text)
+    found = graph.op("Gather", row, cast(graph, bad, "i64"), dtype=dtype, label=text)
+    graph.check(found)
+    return found
 
 
 def chosen(graph: Graph, test: Val, yes: Val, no: Val) -> Val:

@@ -86,6 +86,8 @@ class _Shaping:
         self._seen: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> Structure:
+        if self._entry not in self._blocks:
+            return Structure({}, {}, {}, {}, frozenset(), {}, {})
         graph = networkx.DiGraph(self._edges())
         graph.add_nodes_from(self._blocks)
         dominators = dict(networkx.immediate_dominators(graph, self._entry))
