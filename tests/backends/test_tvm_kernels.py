@@ -131,7 +131,7 @@ def test_convolutions_by_winograd(
         (1, 16, 32, 16, 16, 1),
         (2, 5, 24, 7, 7, 1),
         (1, 8, 7, 9, 35, 0),
-        (3, 16, 16, 3, 20, (2, 0)),
+        (3, 16, 16, 3, 40, (2, 0)),
         (1, 3, 4, 1, 1, 1),
     ):  # fmt: skip
         image = torch.randn(batch, inputs, height, width)
