@@ -23,13 +23,15 @@ from typing import Any
 import numpy
 import torch
 import tvm_ffi
+from onnxruntime.capi import onnxruntime_pybind11_state as bindings
 from safetensors.numpy import load_file
 
 import dyncc
-from dyncc.backends.tvm import LIBRARY, build
+from dyncc.backends import onnxruntime, tvm
 from dyncc.bench.record import machine
 from dyncc.ir.parser import parse
 from dyncc.ir.verifier import verify
+from dyncc.runtime.onnx_library import OnnxLibrary
 from dyncc.runtime.program import Program
 from dyncc.runtime.tvm_library import TvmLibrary
 
@@ -67,8 +69,9 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         program = parse(_HEAD.format(inputs="") + _EMPTY)
-        report = build(program, folder, lambda *_: None)
-        self.library = TvmLibrary(folder / LIBRARY, report)
+        report = tvm.build(program, folder, lambda *_: None)
+        self.library = TvmLibrary(folder / tvm.LIBRARY, report)
+        self.onnx = OnnxLibrary(folder, onnxruntime.build(program, folder, lambda *_: None))
         self.tensor = torch.full((1,), 0.75)
         self.function = self.library._machine[report["regions"]["r"]["entry"]]
 
@@ -99,9 +102,24 @@ class Bench:
         program = self.program(inputs, f"{text}block ^b{TIMES}({last}) {{\n  return 0\n}}\n")
         return lambda: program(self.tensor, True, 1)
 
+    def in_place(self, tensor: Any) -> Callable[[], Any]:
+        """The region in ONNX Runtime with both its ends bound anew, as planned buffers would be."""
+        (session,) = self.onnx._sessions.values()
+        binding = bindings.SessionIOBinding(session._sess)
+        result = self.onnx.from_external(numpy.zeros(1, "float32"))
+        options = bindings.RunOptions()
+
+        def call() -> None:
+            binding.bind_ortvalue_input("p0", tensor)
+            binding.bind_ortvalue_output("r0", result)
+            session._sess.run_with_iobinding(binding, options)
+
+        return call
+
     def rows(self) -> list[Row]:
         """What is measured."""
         x = self.tensor
+        onnx, there = self.onnx.bind("r", [], []), self.onnx.from_external(x)
         inner, region = self.library.from_external(x), self.library.bind("r", [], [])
         inputs = [f"%x{n}: f32[1]" for n in range(TIMES)]
         names = ", ".join(f"%x{n}" for n in range(TIMES))
@@ -139,6 +157,12 @@ class Bench:
             ),
             Row("TVM's machine running a region", _repeated(lambda: self.function(inner)), idle),
             Row("the same with its results unpacked", _repeated(lambda: region(inner)), idle),
+            Row("ONNX Runtime running a region", _repeated(lambda: onnx(there)), idle),
+            Row(
+                "the same with its result written to memory that stays",
+                _repeated(self.in_place(there)),
+                idle,
+            ),
             Row("**a block with a region**", self.blocks(call, passed="%y{n}"), nothing),
             Row(
                 "**a block with a region that decides its branch**",

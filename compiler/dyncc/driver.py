@@ -162,7 +162,7 @@ def compile(
         if tuning is not None and tuning.seconds is not None:
             runs = [example_inputs] if profile is None else list(_named(profile).values())
             extra["tuning"] = _search(program, tuning, weights, runs, ranged, report)
-        deliver = functools.partial(compiled, program)
+        deliver: Callable[[Path], Mapping[str, Any]] = functools.partial(compiled, program)
         if profile is not None:
             request = ProfileRequest(_named(profile), weights, ranged, backend, kept)
             tuned = tune(program, places, request, compiled, folder)

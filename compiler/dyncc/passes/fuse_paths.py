@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from dyncc.ir.hcfg import (
     Block,
+    BlockOp,
     Hcfg,
     Jump,
     Region,
@@ -152,7 +153,7 @@ class _Pair:
                 used.update(operand_values(op.args))
         wanted = tuple(value for value in both.results if value in used)
         regions = dict(program.regions)
-        ops = []
+        ops: list[BlockOp] = []
         name = None
         for op in block.ops:
             if not isinstance(op, RegionCall):
@@ -220,14 +221,12 @@ def _spelled(region: Region, call: RegionCall, prefix: str) -> _Spelled:
         values[value] = Value(f"weight {name}", value.type)
         weights[values[value]] = name
     values |= zip(region.results, call.results, strict=True)
-    for op in region.ops:
-        for value in op.results:
-            if value is not None:
-                values.setdefault(value, Value(f"{prefix}{value.name}", value.type))
+    for made in (value for op in region.ops for value in op.results if value is not None):
+        values.setdefault(made, Value(f"{prefix}{made.name}", made.type))
     ops = []
     for op in region.ops:
         args = tuple(renamed_operand(arg, values) for arg in op.args)
         kwargs = tuple((name, renamed_operand(arg, values)) for name, arg in op.kwargs)
-        made = tuple(None if value is None else values[value] for value in op.results)
-        ops.append(TensorOp(op.target, args, kwargs, made))
+        results = tuple(None if value is None else values[value] for value in op.results)
+        ops.append(TensorOp(op.target, args, kwargs, results))
     return _Spelled(tuple(ops), weights)
