@@ -17,6 +17,7 @@ from bench import broken_peers, networks
 from dyncc.bench import pages, record, tables
 from dyncc.bench.peers import named, ours
 from dyncc.bench.processes import Child, Failed
+from dyncc.bench.pages import parts
 from dyncc.bench.results import batches_of, summary
 from dyncc.bench.session import FEWEST, Session, Settings
 from dyncc.cli import main
@@ -30,7 +31,7 @@ SETTINGS = Settings(threads=1, seconds=0.0)
 def measured() -> dict[str, Any]:
     """The record of a network, measured once for all tests."""
     names = ("eager", "export", "onnxruntime")
-    peers = [ours("eager"), *(peer for name in names for peer in named(name))]
+    peers = [ours("eager", 8), *(peer for name in names for peer in named(name))]
     found = record.begin("networks", "dyncc bench networks.py", SETTINGS)
     session = Session(peers, SETTINGS, lambda what, step, steps: None)
     with session.running():
@@ -65,6 +66,12 @@ def test_peers_that_run_have_all_figures(name: str) -> None:
     assert peer["first_call_seconds"] > 0
     assert peer["max_abs_error"] < 1e-4
     assert (peer["artifact_bytes"] > 0) == (name != "eager")
+
+
+def test_batches_are_run_together_where_the_network_allows_it() -> None:
+    (subject,) = measured()["subjects"]
+    assert _peer(subject, "dyncc eager")["notes"]["batch"] == 8
+    assert "samples of a batch together" in "".join(part.text for part in parts([measured()]))
 
 
 def test_a_graph_without_control_flow_holds_only_the_blocks_of_its_path() -> None:

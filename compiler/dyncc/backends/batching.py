@@ -56,6 +56,7 @@ def batched(region: Region, size: int, name: str) -> Region:
     RuntimeError, ValueError, TypeError, NotImplementedError
         If torch cannot carry an operation out for several samples at once.
     """
+    region = _needed(region)
     params = [_stacked(value, size) for value in region.params]
     examples = [example(value) for value in (*params, *region.weights)]
     with torch.no_grad(), warnings.catch_warnings():
@@ -65,6 +66,18 @@ def batched(region: Region, size: int, name: str) -> Region:
         graph = trace(*examples).graph
     graph.eliminate_dead_code()
     return _region_of(graph, name, params, region)
+
+
+def _needed(region: Region) -> Region:
+    """A region without the names of results that nothing uses: rules need not keep those."""
+    used = set(region.results)
+    for op in region.ops:
+        used.update(operand_values((*op.args, *(operand for _, operand in op.kwargs))))
+    ops = (
+        replace(op, results=tuple(value if value in used else None for value in op.results))
+        for op in region.ops
+    )
+    return replace(region, ops=tuple(ops))
 
 
 def _stacked(value: Value, size: int) -> Value:
@@ -233,14 +246,7 @@ def _region_of(graph: fx.Graph, name: str, params: list[Value], region: Region) 
             ops.append(TensorOp(str(node.target), args, kwargs, tuple(parts)))
         else:
             raise ValueError(f"{node.op} {node.target} is no operation of a region")
-    used = set(results)
-    for op in ops:
-        used.update(operand_values((*op.args, *(operand for _, operand in op.kwargs))))
-    kept = (
-        replace(op, results=tuple(value if value in used else None for value in op.results))
-        for op in ops
-    )
-    return Region(name, tuple(params), region.weights, tuple(kept), results)
+    return _needed(Region(name, tuple(params), region.weights, tuple(ops), results))
 
 
 def _operand(argument: Any, values: dict[fx.Node, Any]) -> Operand:

@@ -40,6 +40,11 @@ is told by the bench which graph to take: nobody can deploy that, it is what sta
 reach. For batches, samples decide for themselves: peers answer them one after the other, unless
 they can do better."""
 
+_BATCHES = """\
+Here dyncc runs those samples of a batch together that are at the same block (`--batch`), where the
+network allows it: its compile time and artifact are those of a network that was compiled for
+that."""
+
 _MEMORY = """\
 Memory is the greatest resident set of the process that loads and runs the network, libraries
 included. *Compile time* is what is done once before: for torch.compile, which compiles while it
@@ -80,6 +85,12 @@ def parts(records: Sequence[Record]) -> Iterator[Part]:
 def _networks(record: Record) -> Iterator[Part]:
     yield Part("Networks", 2)
     yield Part(_PEERS)
+    if any(
+        peer["notes"].get("batch", 1) > 1
+        for subject in record["subjects"]
+        for peer in running(subject)
+    ):
+        yield Part(_BATCHES)
     yield from _conditions(record)
     if not tables.our_names(record):
         yield Part(table=tables.failures(record))

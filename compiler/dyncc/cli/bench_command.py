@@ -196,7 +196,9 @@ def _peers(arguments: argparse.Namespace, reference: str) -> list[Peer]:
     if arguments.operators is not None:
         # Without control flow a static path is all there is to a graph.
         others = [peer for peer in others if peer.for_operators]
-    return [*map(ours, backends), *others]
+    # An operation makes no decisions in which samples could differ.
+    largest = max(arguments.batch) if arguments.operators is None else 1
+    return [*(ours(name, largest) for name in backends), *others]
 
 
 def _subjects(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:

@@ -23,11 +23,11 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def ours(backend: str) -> Peer:
-    """Dyncc itself, with one of its back ends."""
+def ours(backend: str, batch: int = 1) -> Peer:
+    """Dyncc itself, with one of its back ends, for batches of up to a size."""
     from dyncc.bench.peers.compiled import Compiled
 
-    return Compiled(backend)
+    return Compiled(backend, batch)
 
 
 def named(name: str) -> list[Peer]:
