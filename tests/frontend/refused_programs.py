@@ -94,6 +94,19 @@ def double_star(self, x):
 GENERATOR = torch.Generator()
 
 
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.noise = torch.rand(4)
+
+    def forward(self, x):
+        return x + self.noise
+
+
+def random_module(self, x):
+    return Noisy()(x)
+
+
 def random_numbers(self, x):
     return x + torch.rand(1, 4, generator=GENERATOR)
 
@@ -407,8 +420,7 @@ def iterated_object(self, x):
 
 
 def no_value(self, x):
-    if x.sum() > 0:
-        y = x
+    y = y + x
     return y
 
 

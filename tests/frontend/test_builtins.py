@@ -41,7 +41,7 @@ def test_iterators_of_run_time_length() -> None:
         return total + sum(items), [n for n in numbers if n > 0], list(enumerate(numbers))
 
     # Of two lists of one length, the second never ends first.
-    check(network(forward), untaken=4)
+    check(network(forward), untaken=2)
 
 
 def test_map_over_several_lists() -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from frontend.differential import check, linear, network, rows
 from torch import Tensor, nn
 
+import dyncc
 from dyncc.core.errors import InputError, UnsupportedError
 
 
@@ -265,5 +266,97 @@ def test_functions_with_gradients_of_their_own() -> None:
         up, down = Split.apply(clipped * 2)
         up += 1
         return clipped, up, down
+
+    check(network(forward))
+
+
+class Scaled(nn.Module):
+    """A module that forward makes around another."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        result: Tensor = self.inner(x) * self.scale
+        return result
+
+
+def test_modules_that_forward_makes() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, int]:
+        scaled, other = Scaled(self.inner), Scaled(self.inner)
+        scaled.calls = other.calls = 0
+        if x.sum() > 0:
+            scaled.scale = 2.0
+        for _ in range(3):
+            if x.max() > 4:
+                scaled.scale = scaled.scale + 1
+            x = scaled(x)
+        return other(x), scaled.calls + other.calls
+
+    check(network(forward, inner=linear()))
+
+
+def test_a_module_that_forward_makes_with_random_weights_is_refused() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        result: Tensor = Scaled(Random())(x)
+        return result
+
+    before = torch.get_rng_state()
+    with pytest.raises(UnsupportedError, match="it draws random numbers") as caught:
+        dyncc.compile(network(forward), (torch.ones(1, 4),), backend="eager")
+    assert caught.value.diagnostics[0].code == "DY601"
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Random(nn.Module):
+    """A module with a weight that is drawn when it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class Base:
+    """Says what it is called with."""
+
+    def __init__(self, start: Tensor, **options: float) -> None:
+        self.start, self.options = start, options
+
+    @classmethod
+    def names(cls) -> set[str]:
+        return {"base"}
+
+
+class Derived(Base):
+    """Calls its base as was usual in Python 2."""
+
+    def __init__(self, start: Tensor, **options: float) -> None:
+        super(Derived, self).__init__(start + 1, **options)  # noqa: UP008
+
+    @classmethod
+    def names(cls) -> set[str]:
+        return super(Derived, cls).names() | {"derived"}  # noqa: UP008
+
+
+def test_super_with_arguments() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        made = Derived(x, scale=2.0)
+        if x.sum() > 0 and "derived" in made.names():
+            return made.start * made.options["scale"]
+        return made.start * len(Derived.names())
+
+    check(network(forward))
+
+
+def test_a_tensor_of_one_integer_is_a_number_where_one_is_wanted() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        count = (x > 0).sum()
+        return torch.topk(x, count).values, x.repeat(count, 1)
 
     check(network(forward))

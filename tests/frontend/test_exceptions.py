@@ -526,3 +526,23 @@ def test_tvm_takes_every_edge_of_the_highway() -> None:
     program = dyncc.compile(module, rows()[0])
     found = compare(module, program, rows(200))
     assert not found.untaken(program.hcfg)
+
+
+def test_a_name_without_a_value_for_some_data() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        for turn in range(int(x[0, 0])):
+            if turn == 0:
+                y = x
+            y = y + turn
+        if x.sum() > 8:
+            del y
+        return y
+
+    module, once, twice = network(forward), torch.ones(1, 4), torch.full((1, 4), 2.0)
+    program = dyncc.compile(module, (once,), backend="eager")
+    for x in (once, twice):
+        assert torch.equal(program(x), module(x))
+    for x in (torch.zeros(1, 4), torch.full((1, 4), 3.0)):
+        for run in (module, program):
+            with pytest.raises(UnboundLocalError, match="cannot access local variable 'y'"):
+                run(x)

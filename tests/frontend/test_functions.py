@@ -228,5 +228,5 @@ def test_a_name_that_was_deleted() -> None:
         del y
         return y  # noqa: F821
 
-    with pytest.raises(UnsupportedError, match="it has no value on a path that leads here"):
+    with pytest.raises(UnsupportedError, match="nothing gives it a value before"):
         check(network(forward))

@@ -272,3 +272,38 @@ def test_generators_that_leave_the_network_are_refused() -> None:
 
     with pytest.raises(UnsupportedError, match="a result of type generator"):
         check(network(returning))
+
+
+def test_what_is_only_needed_behind_a_loop_over_a_generator() -> None:
+    def halves(x: Tensor) -> Any:
+        while x.abs().sum() > 1:
+            x = x / 2
+            yield x
+
+    def inner(x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x - 1
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        last = x
+        for item in halves(x):
+            last = x + 1
+            last = inner(last + item)
+        return last
+
+    check(network(forward))
+
+
+def test_a_register_of_a_caller_with_the_name_of_a_result() -> None:
+    def inner(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            steps = [x, x + 1]
+            y = helper(steps[0])
+            return y + helper(steps[1])
+
+    def helper(x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x - 1
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return inner(inner(x) + helper(x))
+
+    check(network(forward))

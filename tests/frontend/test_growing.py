@@ -147,3 +147,19 @@ def test_ends_of_what_grows() -> None:
         return y
 
     check(network(forward))
+
+
+def test_a_vector_of_no_elements_is_skipped_by_cat() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        rows = torch.tensor([])
+        if x.sum() > 0:
+            rows = torch.cat([rows, x])
+        return torch.cat([rows, torch.tensor([]), x])
+
+    program = check(network(forward))
+    joined = [
+        op for r in program.hcfg.regions.values() for op in r.ops if op.target == "aten.cat.default"
+    ]
+    # No back end is asked to join tensors of several numbers of dimensions.
+    assert joined
+    assert all(len({len(v.type.shape) for v in op.args[0]}) == 1 for op in joined)

@@ -130,8 +130,9 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if isinstance(function, nn.Module):
         _module(run, function, args, kwargs)
         return
-    if function is super and not args:
-        run.done(_zero_argument_super(run))
+    if function is super and len(args) in (0, 2):
+        kind, first = args or _class_and_first(run)
+        run.done(Super(kind, first) if isinstance(first, Ref) else super(kind, first))
         return
     try:
         known = KNOWN.get(function)
@@ -207,7 +208,7 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
             "Use the torch function on the tensor.",
         )
     if is_static(run.state, everything) and not is_torch(function):
-        run.done(external_copy(run, evaluate(run, lambda: function(*args, **kwargs))))
+        run.done(external_copy(run, _evaluated(run, function, args, kwargs)))
         return
     try:
         found = library_call(run, function, args, kwargs, f"a call of `{_name(function)}`")
@@ -227,6 +228,25 @@ def native(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[
                 "it asks for the content of a tensor and has no Python source",
                 "Do in Python what it does, or use tensor operations.",
             ) from None
+
+
+def _evaluated(
+    run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """What library code, or the constructor of a module, makes of static values."""
+    before = torch.get_rng_state()
+    found = evaluate(run, lambda: function(*args, **kwargs))
+    if not torch.equal(torch.get_rng_state(), before):
+        torch.set_rng_state(before)
+        raise Unsupported(
+            "DY601",
+            f"a call of `{_name(function)}`",
+            "it draws random numbers, and compiled code would draw them once, at compile time",
+            "Call it in __init__ and keep what it makes.",
+        )
+    if isinstance(found, nn.Module):
+        run.machine.adopt(found)
+    return found
 
 
 def external_copy(run: Interpreter, value: Any) -> Any:
@@ -377,7 +397,8 @@ def is_torch_wrapper(function: Any) -> bool:
     return code is not None and code.co_filename.endswith("torch/utils/_contextlib.py")
 
 
-def _zero_argument_super(run: Interpreter) -> Any:
+def _class_and_first(run: Interpreter) -> tuple[Any, Any]:
+    """What ``super()`` means without arguments."""
     function = run.frame.function
     if "__class__" not in function.__code__.co_freevars or run.frame.code is not code_of(function):
         raise Unsupported(
@@ -387,7 +408,4 @@ def _zero_argument_super(run: Interpreter) -> Any:
             "Call super() in the method and use its result.",
         )
     cell = function.__closure__[function.__code__.co_freevars.index("__class__")]
-    first = run.frame.registers[function.__code__.co_varnames[0]]
-    if isinstance(first, Ref):
-        return Super(cell.cell_contents, first)
-    return super(cell.cell_contents, first)
+    return cell.cell_contents, run.frame.registers[function.__code__.co_varnames[0]]

@@ -139,10 +139,8 @@ class Canonicaliser:
 
     def run(self) -> Canonical:
         """Key, leaves and the new state."""
-        for frame in self._old.frames:
-            live = frame.code.live[frame.pc]
-            for name in live & frame.registers.keys():
-                self._count_views(frame.registers[name])
+        for depth, name in self._registers():
+            self._count_views(self._old.frames[depth].registers[name])
         for value in self._old.attributes.values():
             self._count_views(value)
         self._new.frames = [
@@ -212,10 +210,13 @@ class Canonicaliser:
         list is widened.
         """
         found = []
-        for depth, frame in enumerate(self._old.frames):
-            for name in frame.code.live[frame.pc] & frame.registers.keys():
-                if name == frame.result and depth + 1 < len(self._old.frames):
-                    continue
+        frames = self._old.frames
+        for depth, frame in enumerate(frames):
+            if frame is frames[-1]:
+                live = frame.code.live[frame.pc]
+            else:  # the result that it waits for is not there yet
+                live = frame.code.live_while_waiting(frame.pc) - {frames[depth + 1].result}
+            for name in live & frame.registers.keys():
                 item = frame.registers[name]
                 is_list = isinstance(item, Ref) and isinstance(
                     self._old.heap[item], ListObj | DynListObj | IterObj

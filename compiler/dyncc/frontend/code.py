@@ -179,3 +179,14 @@ class Code:
                     live[index] = before
                     changed = True
         return [found | {STACK, SHARED, SITE} for found in live]
+
+    def live_while_waiting(self, index: int) -> frozenset[str]:
+        """Registers that are live while the instruction before `index` waits for another frame.
+
+        It may go on elsewhere: a loop over a generator where that ends, ``try`` at its handler.
+        """
+        instr = self.instrs[index - 1]
+        found = self.live[index].union(*(self.live[point] for point in instr.targets))
+        if instr.handler is not None:
+            found |= self.live[instr.handler.target] - {instr.handler.register}
+        return found

@@ -17,8 +17,16 @@ from dyncc.frontend.views import apply_step
 
 #: Larger contents decide nothing, and would be computed for nothing.
 MAX_ELEMENTS = 4096
-#: Operations whose results hold what was in memory.
-_UNDEFINED = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize"}
+aten = torch.ops.aten
+#: Operations whose results hold what was in memory, and what is recorded for them: that holds the
+#: same at each run, so that a proof can compare it where it was written in part.
+DEFINED = {
+    aten.empty.memory_format: aten.zeros.default,
+    aten.empty_like.default: aten.zeros_like.default,
+    aten.new_empty.default: aten.new_zeros.default,
+}
+#: Others of these.
+_UNDEFINED = {"empty", "empty_strided", "new_empty_strided", "resize"}
 
 
 def small(tensor: torch.Tensor) -> bool:

@@ -13,6 +13,7 @@ from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.outside import check_outside
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
+    MADE,
     DictObj,
     DynListObj,
     InstanceObj,
@@ -31,6 +32,8 @@ def leave(run: Interpreter, result: Any) -> Return:
     tree = tree_of(run, result)
     updates: dict[str, Tree] = {}
     for (label, name), (value,) in run.state.attributes.items():
+        if label.startswith(MADE):
+            continue
         updates[f"{label}.{name}" if label else name] = tree_of(run, value)
     for ref in run.state.externals.values():
         owner = run.state.heap[run.state.heap[ref].storage].owner

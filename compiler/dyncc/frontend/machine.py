@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.core.errors import Call, Diagnostic, UnsupportedError
@@ -24,6 +25,7 @@ from dyncc.frontend.differences import differences, shape_of
 from dyncc.frontend.sampling import Generators
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
+    MADE,
     Frame,
     ListObj,
     Ref,
@@ -74,7 +76,9 @@ class Machine:
         self.decisions = decisions
         self.fakes = fakes
         self.name_of = name_of
-        self.module_names = module_names
+        #: Those of the network, and labels of modules that forward makes.
+        self.module_names = dict(module_names)
+        self._made: list[nn.Module] = []
         self.parameter_names = parameter_names
         self.generators = generators
         self.blocks: dict[str, Block] = {}
@@ -106,6 +110,12 @@ class Machine:
             found = self.fakes.from_tensor(tensor.detach(), static_shapes=True)
             self._weights[id(tensor)] = found
         return found
+
+    def adopt(self, module: nn.Module) -> None:
+        """Keep a module that forward made: what is written to it belongs to the path."""
+        for name, part in module.named_modules(prefix=f"{MADE}{len(self._made)}"):
+            self.module_names.setdefault(id(part), name)
+        self._made.append(module)
 
     def outside_name(self, item: object) -> str:
         """The same name at each call for an object that existed before the capture."""

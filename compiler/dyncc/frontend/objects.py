@@ -26,6 +26,7 @@ from dyncc.frontend.instances import (
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.operations import evaluate, external
 from dyncc.frontend.values import (
+    MADE,
     Bound,
     DictObj,
     InstanceObj,
@@ -154,7 +155,8 @@ def set_attribute(run: Interpreter, owner: Any, name: str, value: Any) -> Any:
 
         inline(run, descriptor.fset, (owner, value), {})
         return ENTERED
-    run.decisions.add_state(f"{label}.{name}" if label else name)
+    if not label.startswith(MADE):
+        run.decisions.add_state(f"{label}.{name}" if label else name)
     # In a tuple, so that a stored None differs from an attribute that was never written.
     run.state.attributes[label, name] = (value,)
     return None

@@ -71,12 +71,16 @@ def _const(run: Interpreter, instr: Instr) -> None:
 def _load(run: Interpreter, instr: Instr) -> None:
     name = instr.uses[0]
     if name not in run.frame.registers:
-        raise Unsupported(
+        problem = Unsupported(
             "DY103",
             f"`{instr.const}`",
-            "it has no value on a path that leads here",
-            "Give it a value before the branch or the loop.",
+            "nothing gives it a value before",
+            "Give it a value first, or correct the name.",
         )
+        variable = f"local variable '{instr.const}'"
+        text = f"cannot access {variable} where it is not associated with a value"
+        # Where only some data lead here, it may be that they never come.
+        raise PythonError(UnboundLocalError, (text,), None if run.state.forks else problem)
     run.done(run.frame.registers[name])
 
 
@@ -242,13 +246,40 @@ def library_call(
     """Library code, which may take numbers that are known at run time only.
 
     Such a number is a tensor to it if that will do; else it is made known, if it was known before
-    a loop was rolled; else it is an operand in a region.
+    a loop was rolled; else it is an operand in a region. A tensor without dimensions that holds an
+    integer is such a number where the code asks for its content, as torch does for a size.
 
     Raises
     ------
     DataDependent
-        If it asks for the content of a tensor.
+        If it asks for the content of another tensor.
     """
+    mark = run.builder.mark()
+    try:
+        return _with_numbers(run, function, args, kwargs, what)
+    except DataDependent:
+        run.builder.rollback(mark)
+        integers = tuple(_integer(run, arg) for arg in args)
+        named = {name: _integer(run, arg) for name, arg in kwargs.items()}
+        if (integers, named) == (args, kwargs):
+            raise
+    return _with_numbers(run, function, integers, named, what)
+
+
+def _integer(run: Interpreter, value: Any) -> Any:
+    """The number in a tensor of one integer, also in a tuple; else the value."""
+    if type(value) is tuple:
+        return tuple(_integer(run, item) for item in value)
+    if run.is_tensor(value):
+        fake = run.state.heap[value].fake
+        if fake.dim() == 0 and short_dtype(fake.dtype) in ("i64", "i32", "i16", "i8", "u8"):
+            return run.item(value)
+    return value
+
+
+def _with_numbers(
+    run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str
+) -> Any:
     everything = (*args, *kwargs.values())
     dynamic = [sym for arg in everything for sym in scalars_in(run.state, arg)]
     if all(sym.extent is not None for sym in dynamic):

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dyncc.frontend.builder import BlockBuilder
-from dyncc.frontend.contents import computed, content, small
+from dyncc.frontend.contents import DEFINED, computed, content, small
 from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.extents import has_symbols, region_size, with_plain_sizes
 from dyncc.frontend.sampling import Generators, draw, draws
@@ -208,6 +208,11 @@ class Recorder(TorchDispatchMode):
             return func(known)
         if func in IDENTITY:
             return args[0]
+        if func is aten.cat.default:
+            args = (_joined(args[0]), *args[1:])
+        if func in DEFINED and kwargs.get("memory_format") is None:
+            func = DEFINED[func]
+            kwargs = {name: item for name, item in kwargs.items() if name != "memory_format"}
         if draws(func, args, kwargs):
             return draw(self, func, args, kwargs)
         if torch.Tag.inplace_view in func.tags:
@@ -507,3 +512,11 @@ class Recorder(TorchDispatchMode):
             "it has no inverse here",
             "Write to the tensor itself by an index, or compute a new tensor.",
         )
+
+
+def _joined(parts: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What ``cat`` joins: beside tensors of more dimensions, torch skips vectors of no elements."""
+    rest = [part for part in parts if part.dim() > 1]
+    skipped = [part for part in parts if part.dim() == 1]
+    known = all(isinstance(part.shape[0], int) and part.shape[0] == 0 for part in skipped)
+    return rest if rest and known and len({part.dtype for part in parts}) == 1 else parts

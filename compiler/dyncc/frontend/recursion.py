@@ -220,7 +220,12 @@ class _Save:
     def frame(self, item: Frame, innermost: bool) -> Waiting:
         """What is kept of an activation; its live values become leaves."""
         gets = self._frame.result if innermost else None
-        names = item.code.live[item.pc] & item.registers.keys() - {STACK, SHARED, SITE, gets}
+        names = item.code.live_while_waiting(item.pc) & item.registers.keys() - {
+            STACK,
+            SHARED,
+            SITE,
+            gets,
+        }
         # What an activation between two calls gets as a result is not there yet.
         found = tuple((name, self._value(item.registers[name])) for name in sorted(names))
         return Waiting(item.code, item.function, item.pc, item.result, found)

@@ -331,7 +331,9 @@ class GeneratorObj:
     def _names(self) -> list[str]:
         if self.frame is None:
             return []
-        return sorted(self.frame.code.live[self.frame.pc] & self.frame.registers.keys())
+        return sorted(
+            self.frame.code.live_while_waiting(self.frame.pc) & self.frame.registers.keys()
+        )
 
     @property
     def label(self) -> Any:
@@ -378,6 +380,10 @@ class ArrayObj:
 
 #: Heap objects that are walked by their ``parts``.
 Composite = CellObj | ClosureObj | GeneratorObj | ArrayObj
+
+
+#: What labels of modules begin with that forward makes; the names of those of the network do not.
+MADE = ".made"
 
 
 @dataclass

@@ -21,6 +21,7 @@ from dyncc.proof.exchange import asking
 from dyncc.proof.findings import Proof, Runs
 from dyncc.proof.hooks import Impossible, Stop
 from dyncc.proof.locate import module_state
+from dyncc.proof.memory import Cleared
 from dyncc.proof.paths import SEVERAL, Edge, Graph, Script, branches
 from dyncc.proof.replay import Replay
 from dyncc.proof.source import Asked
@@ -149,7 +150,7 @@ class Prover:
         error: Exception | None = None
         try:
             try:
-                with torch.no_grad():
+                with torch.no_grad(), Cleared():
                     result = module(*here[0], **here[1])
             except Exception as problem:  # noqa: BLE001 the source may raise anything
                 error = problem
