@@ -55,6 +55,7 @@ def test_commands_of_the_readme(folder: Path) -> None:
         ("neurocorex-cluster.md", 1),
         ("skipopu-board.md", 3),
         ("export.md", 2),
+        ("batching.md", 2),
         ("profile.md", 1),
     ],
 )

@@ -15,9 +15,9 @@ import pytest
 from bench import broken_peers, networks
 
 from dyncc.bench import pages, record, tables
+from dyncc.bench.pages import parts
 from dyncc.bench.peers import named, ours
 from dyncc.bench.processes import Child, Failed
-from dyncc.bench.pages import parts
 from dyncc.bench.results import batches_of, summary
 from dyncc.bench.session import FEWEST, Session, Settings
 from dyncc.cli import main

@@ -396,3 +396,24 @@ assert [depth for _, depth in found] == [3, 0, 2], found
 assert not {{"torch", "dyncc.frontend", "dyncc.backends", "onnx"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class Chosen(nn.Module):
+    """A region whose size depends on data has no variant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x[x > 0] * 2
+        return x - 1
+
+
+def test_sizes_from_data_are_run_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [(torch.randn(6, generator=torch.Generator().manual_seed(i)),) for i in range(8)]
+    program = dyncc.compile(Chosen(), samples[0], tmp_path / "a", backend="onnxruntime", batch=8)
+    assert program.manifest["batch"]["alone"]
+    for (x,), found in zip(samples, program.batch(samples), strict=True):
+        equal(Chosen()(x), found)
+    assert main(["inspect", str(tmp_path / "a")]) == 0
+    assert "no batches: some of its sizes are known at run time only" in capsys.readouterr().out

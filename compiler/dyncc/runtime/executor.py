@@ -144,10 +144,11 @@ class Executor:
         It gives a pair of what `region` gives and a tuple of arguments, and is sent the results. A
         program that calls no region has no such run.
         """
-        if counts is None and observer is None:
-            return self._function(stepped=True)(*arguments, out)
-        watch = _Watch(counts, observer)
-        return self._function(watched=True, stepped=True)(*arguments, out, watch)
+        watched = counts is not None or observer is not None
+        begin = self._function(watched, stepped=True)
+        watch = (_Watch(counts, observer),) if watched else ()
+        found: Generator[Any, Any, Any] = begin(*arguments, out, *watch)
+        return found
 
     def region(self, call: RegionCall) -> Any:
         """What the back end bound to a region call of the program."""

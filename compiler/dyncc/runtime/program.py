@@ -213,7 +213,7 @@ class Program:
             if self._batches is None:
                 self._batches = self._batching.bind(self.hcfg)
             taken = [
-                self._sample(number, sample, observers and observers[number])
+                self._sample(number, sample, None if observers is None else observers[number])
                 for number, sample in enumerate(samples)
             ]
             return self._batches.run(taken, self._counts)
