@@ -14,6 +14,7 @@ from dyncc.export import onnx
 from dyncc.ir.hcfg import Each, Leaf, Literal, Record, Return, Series, Struct, Tree
 from dyncc.runtime import artifact
 from dyncc.runtime.hostlist import HostList
+from dyncc.runtime.program import Program
 
 
 def export(path: Path) -> Path:
@@ -33,6 +34,7 @@ class Session:
         options.log_severity_level = 4  # errors are raised as well
         self._session = onnxruntime.InferenceSession(model, options)
         self.inputs = [item.name for item in self._session.get_inputs()]
+        self.shapes = [item.shape for item in self._session.get_inputs()]
         self.outputs = [item.name for item in self._session.get_outputs()]
 
     def __call__(self, *arguments: Any) -> list[Any]:
@@ -44,7 +46,7 @@ class Session:
         return found
 
 
-def result_tree(program: artifact.Program) -> Tree:
+def result_tree(program: Program) -> Tree:
     """The result of a program's first exit."""
     ends = (block.terminator for block in program.hcfg.blocks.values())
     return next(end.result for end in ends if isinstance(end, Return))

@@ -73,7 +73,7 @@ def test_random_graphs(tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
 
     @settings(
-        max_examples=150,
+        max_examples=250,
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -37,6 +37,22 @@ def _hypot(self: Any, other: Any) -> Any:
     return op.Cast(op.Sqrt(op.Add(*(op.Mul(side, side) for side in wide))), to=ir.DataType.FLOAT)
 
 
+def _mean(
+    self: Any, dim: Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1
+) -> Any:
+    if dtype >= 0:
+        self = op.Cast(self, to=dtype)
+    if not self.shape:
+        return op.Identity(self)
+    dims = [op.Constant(value_ints=list(dim))] if dim else []
+    if self.shape.is_static():
+        return op.ReduceMean(self, *dims, keepdims=int(keepdim))
+    # ONNX Runtime's mean of no elements is 0, not NaN.
+    total = op.ReduceSum(self, *dims, keepdims=int(keepdim))
+    counts = [op.Cast(op.Size(value), to=ir.DataType.DOUBLE) for value in (self, total)]
+    return op.Div(total, op.CastLike(op.Div(*counts), total))
+
+
 def _product(self: Any, dims: Sequence[int] | None = None, output_dtype: int = -1) -> Any:
     if output_dtype >= 0:
         self = op.Cast(self, to=output_dtype)
@@ -65,6 +81,8 @@ def _where(condition: Any, self: Any, other: Any) -> Any:
 #: By ATen operation.
 CONVERSIONS: dict[OpOverload, Callable[..., Any]] = {
     torch.ops.aten.add.Tensor: _add,
+    torch.ops.aten.mean.default: lambda self, *, dtype=-1: _mean(self, dtype=dtype),
+    torch.ops.aten.mean.dim: _mean,
     torch.ops.aten.rsub.Scalar: _reversed_subtract,
     torch.ops.aten.sort.stable: _stable_sort,
     torch.ops.aten.where.self: _where,

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -19,24 +20,28 @@ import torch
 from onnx import shape_inference
 from onnxscript import ir, optimizer, version_converter
 from torch import Tensor
+from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.onnx._internal.exporter import _core, _decomp, _fx_passes, _ir_passes
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from dyncc.backends.aten import RegionModule, example
 from dyncc.backends.onnxruntime.conversions import CONVERSIONS
-from dyncc.ir.hcfg import Operand, Region, Value
+from dyncc.ir.hcfg import Region, TensorOp, Value, is_static
 from dyncc.ir.types import TensorType
 
 #: Version of the operator set of the models.
 OPSET = 20
 
-#: Reductions that give NaN of no elements.
-_UNDEFINED_OF_NOTHING = {"mean", "std", "std_mean", "var", "var_mean"}
+#: Reductions that give NaN of no elements, or fail.
+_UNDEFINED_OF_NOTHING = {
+    "mean", "std", "std_mean", "var", "var_mean", "max", "min", "amax", "amin", "aminmax", "argmax",
+    "argmin",
+}  # fmt: skip
 
 
 def region_model(region: Region) -> onnx.ModelProto:
-    """Translate a region of static sizes to ONNX.
+    """Translate a region to ONNX.
 
     Parameters
     ----------
@@ -93,13 +98,11 @@ def _program(region: Region) -> torch.export.ExportedProgram:
     for op in region.ops:
         if not op.results:
             raise NotImplementedError(f"{op.target} asserts something, which ONNX cannot say")
-        if op.target.split(".")[1] in _UNDEFINED_OF_NOTHING and _is_empty(op.args[0]):
-            raise NotImplementedError(f"{op.target} of no elements, of which ONNX Runtime makes 0")
-    examples = [example(value) for value in (*region.params, *region.weights)]
-    # Some decompositions write into tensors of their own.
-    module = torch.func.functionalize(RegionModule(region).eval())
-    graph = make_fx(module, decomposition_table=_decompositions(), tracing_mode="fake")(*examples)
-    program = torch.export.export(graph, tuple(examples), strict=False)
+        if op.target.split(".")[1] in _UNDEFINED_OF_NOTHING and _reduces_nothing(op):
+            raise NotImplementedError(
+                f"{op.target} may be of no elements, of which ONNX Runtime makes a number"
+            )
+    program = _closed(region) if is_static(region) else _open(region)
     # Operators of ONNX do not promote types, so that casts have to be in the graph.
     types = _types(program)
     _fx_passes.insert_type_promotion_nodes(program.graph_module)
@@ -107,6 +110,41 @@ def _program(region: Region) -> torch.export.ExportedProgram:
         if types.get(name, kind) != kind:
             raise TypeError(f"torch's exporter gives {name} the type {kind}, not {types[name]}")
     return program
+
+
+def _closed(region: Region) -> torch.export.ExportedProgram:
+    """A region of known sizes."""
+    examples = [example(value) for value in (*region.params, *region.weights)]
+    # Some decompositions write into tensors of their own.
+    module = torch.func.functionalize(RegionModule(region).eval())
+    graph = make_fx(module, decomposition_table=_decompositions(), tracing_mode="fake")(*examples)
+    return torch.export.export(graph, tuple(examples), strict=False)
+
+
+def _open(region: Region) -> torch.export.ExportedProgram:
+    """A region of which sizes are known at run time only.
+
+    torch refuses it if it holds for some of these sizes only.
+    """
+    extents: dict[str, int] = {}
+    examples: list[Tensor] = []
+    dims: list[dict[int, Any]] = []
+    for value in (*region.params, *region.weights):
+        kind = value.type
+        assert isinstance(kind, TensorType)
+        # Different ones, of which none is special to torch.
+        shape = tuple(
+            extents.setdefault(e, 11 + len(extents)) if isinstance(e, str) else e
+            for e in kind.shape
+        )
+        examples.append(example(replace(value, type=replace(kind, shape=shape))))
+        dims.append({i: Dim.DYNAMIC for i, e in enumerate(kind.shape) if isinstance(e, str)})
+    module = RegionModule(region).eval()
+    program = torch.export.export(
+        module, tuple(examples), dynamic_shapes=(tuple(dims),), strict=False
+    )
+    found: torch.export.ExportedProgram = program.run_decompositions(_decompositions())
+    return found
 
 
 def _types(program: torch.export.ExportedProgram) -> dict[str, Any]:
@@ -119,9 +157,18 @@ def _types(program: torch.export.ExportedProgram) -> dict[str, Any]:
     return found
 
 
-def _is_empty(operand: Operand) -> bool:
-    kind = operand.type if isinstance(operand, Value) else None
-    return isinstance(kind, TensorType) and 0 in kind.shape
+def _reduces_nothing(op: TensorOp) -> bool:
+    """Whether a reduction may be one of no elements."""
+    kind = op.args[0].type if isinstance(op.args[0], Value) else None
+    if not isinstance(kind, TensorType):
+        return False
+    dims = op.args[1] if len(op.args) > 1 else None
+    chosen = dims if isinstance(dims, tuple) else (dims,)
+    places = [dim for dim in chosen if isinstance(dim, int) and not isinstance(dim, bool)]
+    extents = [kind.shape[place] for place in places] if places else kind.shape
+    # Of the mean of a size that is not known, see the conversion.
+    known = op.target.startswith("aten.mean.")
+    return 0 in extents or (not known and any(isinstance(extent, str) for extent in extents))
 
 
 def _separate_results(graph: ir.Graph) -> None:

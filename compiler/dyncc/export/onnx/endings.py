@@ -120,7 +120,7 @@ class Choice:
         ways = {target: self._way(target, kept.get(target)) for target in targets}
         flags = {target: self._joined_flag(target) for target in targets[:-1]}
         trap = None
-        if not targets:
+        if any(ending.trap for ending in self._endings) and not targets:
             trap = self._slot([ending.trap for ending in self._endings])
         checks = any(graph.checks for graph in self._graphs)
         if checks and not any(value.kind == Kind("bool", ()) for value in self._results):

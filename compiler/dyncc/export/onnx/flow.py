@@ -235,7 +235,7 @@ class Flow:
             target: Flag(turns.last(flag.value), flag.positive)
             for target, flag in rest.flags.items()
         }
-        turns.add(onward)
+        turns.add(onward, endless=not ways)
         return Ending(ways, flags)
 
 
@@ -281,15 +281,21 @@ class _Turns:
             self._results.append(self._last[value])
         return self._last[value]
 
-    def add(self, onward: Val) -> None:
+    def add(self, onward: Val, *, endless: bool) -> None:
         """Add the Loop, which has another turn if `onward` is true."""
+        if not self._results:
+            # Nothing but what may fail in it.
+            self._initial.append(self._graph.literal(False))
+            self._carried.append(self._body.value(Kind("bool", ())))
+            self._following.append(self._carried[0])
+            self._results.append(self._graph.value(Kind("bool", ())))
         turn = self._body.value(Kind("i64", ()))
         condition = self._body.value(Kind("bool", ()))
         body = self._body.build(
             "turn", [turn, condition, *self._carried], [onward, *self._following]
         )
         self._graph.node("Loop", ["", "", *self._initial], self._results, body=body)
-        if self._body.checks:
+        if self._body.checks or endless:
             self._graph.check(*self._results)
 
 

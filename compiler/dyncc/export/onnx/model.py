@@ -10,7 +10,7 @@ from onnx import helper
 
 import dyncc
 from dyncc.backends.onnxruntime import OPSET, region_model
-from dyncc.backends.refusals import FAILURES, open_regions, reason
+from dyncc.backends.refusals import FAILURES, reason
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.export.literals import Unexportable
 from dyncc.export.onnx.flow import Flow
@@ -19,7 +19,7 @@ from dyncc.export.onnx.interface import input_kind, inputs, output_kinds, output
 from dyncc.export.onnx.regions import RegionNodes
 from dyncc.export.onnx.structure import IrreducibleError, structure_of
 from dyncc.export.refusals import FLOW, INTERFACE, REGION, diagnostic
-from dyncc.ir.hcfg import ARGUMENT, Block, Hcfg, RegionCall, Return
+from dyncc.ir.hcfg import ARGUMENT, Block, Hcfg, RegionCall, Return, draws
 
 #: Version of ONNX's file format: the first that has the operator set of the models.
 IR_VERSION = 9
@@ -122,7 +122,11 @@ class _Export:
     def _translate(self) -> list[Diagnostic]:
         """Translate the regions; gives the problems of those that have no ONNX graph."""
         program = self._program
-        reasons = open_regions(program)
+        reasons = {
+            name: "it draws random numbers"
+            for name, region in program.regions.items()
+            if any(map(draws, region.ops))
+        }
         for index, (name, region) in enumerate(program.regions.items()):
             self._progress(f"region {name}", index, len(program.regions) + 1)
             if name in reasons:
