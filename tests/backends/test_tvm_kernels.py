@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tvm import tirx
 from dyncc.backends.tvm import packing, winograd
 from dyncc.backends.tvm.build import import_for_tvm, lowered
 from dyncc.backends.tvm.lowering import Care
+from dyncc.backends.tvm.schedules.generic import neighbours
 from dyncc.backends.tvm.target import Cpu
 
 #: (height, width), kernel, stride, padding: along rows, along channels, and neither fits.
@@ -221,6 +224,33 @@ def test_rows(tmp_path: Path) -> None:
     # A mean of a thousand numbers near 3 may be off by a dozen units in its last place.
     report = compare(cases, tmp_path, rtol=2e-5, atol=1e-5)
     assert report["schedules"] == "trust"
+
+
+def test_elementwise(tmp_path: Path) -> None:
+    """Rows that are a few vectors long, a part of one, or none."""
+    torch.manual_seed(8)
+    cases = {}
+    for shape in ((2, 3, 7, 7), (1, 5, 56, 56), (3, 5, 7), (4, 2, 2), (1,), (2, 13), (97,)):
+        x, y = torch.randn(shape), torch.randn(shape)
+        label = "x".join(map(str, shape))
+        cases[label] = Case(lambda x, y: F.relu6(x + 3) * y / 6, [x, y])
+        cases[f"scaled{label}"] = Case(lambda x, a: x * a + 1, [x], [torch.randn(shape[-1])])
+    report = compare(cases, tmp_path)
+    assert report["schedules"] == "trust"
+
+
+def test_neighbours_are_parts_of_rows_or_whole_rows() -> None:
+    for sizes in itertools.product((1, 2, 3, 7, 8, 14, 56), repeat=3):
+        for lanes in (4, 8, 16):
+            found = neighbours(sizes, lanes)
+            inner = next(
+                inner
+                for axis in (2, 1, 0)
+                if (inner := math.prod(sizes[axis + 1 :])) * sizes[axis] >= found
+            )
+            assert found <= 4 * lanes
+            assert found % inner == 0
+            assert math.prod(sizes) % found == 0
 
 
 def test_units_in_the_last_place(tmp_path: Path) -> None:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.analysis import normalize_prim_func
 
 from dyncc.backends.tvm.schedules.shapes import PARALLEL_ELEMENTS, largest_divisor
 from dyncc.backends.tvm.target import Cpu
+
+
+def neighbours(sizes: Sequence[int], lanes: int) -> int:
+    """Return how many neighbouring elements are computed as vectors together.
+
+    They are a part of a row, or whole rows: TVM does not see that what crosses the ends of rows in
+    another way is in one sequence, and computes each element's place by divisions. Two vectors if
+    that can be, four where rows are short.
+
+    Parameters
+    ----------
+    sizes
+        Of the axes, the last varies fastest.
+    lanes
+        Of a vector.
+    """
+    found = 1
+    for most in (2 * lanes, 4 * lanes):
+        inner = 1
+        for size in reversed(sizes):
+            if inner <= most:
+                found = max(found, inner * largest_divisor(size, most // inner))
+            inner *= size
+        if found >= lanes:
+            break
+    return found
 
 
 def schedule_elementwise(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
@@ -26,12 +55,12 @@ def schedule_elementwise(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | 
     loops = schedule.get_loops(blocks[-1].block_rv)
     if not loops:
         return None
-    fused = schedule.fuse(*loops)
-    extent = schedule.get(fused).extent
-    if not isinstance(extent, (int, tirx.IntImm)):
+    extents = [schedule.get(loop).extent for loop in loops]
+    if not all(isinstance(extent, (int, tirx.IntImm)) for extent in extents):
         return None
-    count = int(extent)
-    lanes = largest_divisor(count, 2 * cpu.lanes)
+    sizes = [int(extent) for extent in extents]
+    count, lanes = math.prod(sizes), neighbours(sizes, cpu.lanes)
+    fused = schedule.fuse(*loops)
     if lanes < cpu.lanes // 2:
         return schedule
     outer, inner = schedule.split(fused, [None, lanes])
