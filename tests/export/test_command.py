@@ -193,6 +193,8 @@ def test_unknown_targets(triple: str) -> None:
 def test_options(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(loop), "--mcpu", "cortex-a72"]) == 1
     assert "--mcpu goes with --target" in capsys.readouterr().err
+    assert main(["export", str(loop), "--target", "cuda"]) == 1
+    assert "no library for GPUs is made" in capsys.readouterr().err
     assert main(["export", str(loop / "nothing")]) == 1
 
 

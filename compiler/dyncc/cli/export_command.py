@@ -68,6 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.mcpu and not arguments.target:
         raise ConfigError("--mcpu goes with --target")
+    if arguments.target and arguments.target.partition("-")[0] in ("cuda", "nvptx64"):
+        raise ConfigError(
+            "no library for GPUs is made",
+            hint="TVM's package generates CUDA kernels, but has no CUDA runtime to load and launch "
+            "them. Give --format onnx: ONNX Runtime runs the model on GPUs.",
+        )
     if arguments.runtime and arguments.target:
         raise ConfigError(
             "--runtime copies the runtime of this machine",
