@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 import time
@@ -90,8 +91,10 @@ class Here:
         return best
 
     def use_threads(self, count: int) -> None:
-        """Tell TVM's pool."""
+        """Tell TVM's pool, which may bind this thread to a core; that is undone."""
+        cpus = os.sched_getaffinity(0)
         tvm.get_global_func(_CONFIGURE)(_BIG_CORES, count)
+        os.sched_setaffinity(0, cpus)
 
 
 class There:
@@ -198,14 +201,15 @@ class There:
         with tempfile.TemporaryDirectory(prefix="dyncc.") as folder:
             path = Path(folder) / name
             library.export_library(str(path))
+            code = bytearray(path.read_bytes())
 
-            def send() -> Any:
-                self._session.upload(str(path))
-                module = self._session.load_module(name)
-                self._session.remove(name)
-                return module
+        def send() -> Any:
+            self._session.upload(code, name)
+            module = self._session.load_module(name)
+            self._session.remove(name)
+            return module
 
-            return _Remote(self._checked(send))
+        return _Remote(self._checked(send))
 
     def place(self, array: numpy.ndarray) -> Any:
         """Send an array."""
