@@ -277,6 +277,42 @@ block ^start(%n: int) at "model.py":1:0 {
 """
 
 
+def test_many_exits_and_branches(tmp_path: Path) -> None:
+    """More than a reader of Protobuf takes as Ifs within each other."""
+    lines = ['hcfg 1 "Deep"', "input n = %n: int", "input m = %m: int", ""]
+    count = 70
+    lines += ["block ^start(%n: int, %m: int) {", "  jump ^a0(%n, %m)", "}"]
+    for k in range(count):
+        lines += [
+            "",
+            f"block ^a{k}(%n{k}: int, %m{k}: int) {{",
+            f"  %c{k}: bool = eq(%n{k}, {k})",
+            f'  branch %c{k} then ^out{k}(%m{k}) else ^b{k}(%n{k}, %m{k}) "exit"',
+            "}",
+            "",
+            f"block ^out{k}(%o{k}: int) {{",
+            f"  %q{k}: int = add(%o{k}, {1000 * k})",
+            f"  return %q{k}",
+            "}",
+            "",
+            f"block ^b{k}(%u{k}: int, %v{k}: int) {{",
+            f"  %d{k}: bool = gt(%v{k}, {k})",
+            f'  branch %d{k} then ^g{k}(%u{k}, %v{k}) else ^a{k + 1}(%u{k}, %v{k}) "gate"',
+            "}",
+            "",
+            f"block ^g{k}(%x{k}: int, %y{k}: int) {{",
+            f"  %z{k}: int = add(%y{k}, -1)",
+            f"  jump ^a{k + 1}(%x{k}, %z{k})",
+            "}",
+        ]
+    lines += ["", f"block ^a{count}(%e: int, %f: int) {{", "  return %f", "}", ""]
+    program = written(tmp_path / "deep.dyncc", "\n".join(lines))
+    session = Session(export(tmp_path / "deep.dyncc"))
+    for n in (0, 1, 19, 20, 21, 45, 69, 70):
+        for m in (-5, 3, 33, 99):
+            assert session(n, m)[0] == program(n, m)
+
+
 @pytest.mark.parametrize(
     ("text", "what"), [(IRREDUCIBLE, "entered at two places"), (RAISES, "does not return")]
 )

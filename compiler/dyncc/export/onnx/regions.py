@@ -1,8 +1,8 @@
 """Regions in a model: the nodes of a region's own model, again for each call.
 
-As functions of the model they would stand there once. But ONNX Runtime 1.32 took longer then, by 7 to
-46 %, in 15 of 16 calls of four small networks (the least of 200 runs each, in turns), and did not
-read the model faster.
+As functions of the model they would stand there once. But ONNX Runtime 1.32 took longer then, by 7
+to 46 %, in 15 of 16 calls of four small networks (the least of 200 runs each, in turns), and did
+not read the model faster.
 """
 
 from __future__ import annotations
