@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from dyncc.backends import selection, variants
 from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.core.tuning import Tuning, using
-from dyncc.frontend import capture
+from dyncc.frontend import Capture, capture
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places
 from dyncc.ir.settling import settle
@@ -128,9 +128,7 @@ def compile(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    shapes = {place: parse_shape(text, place) for place, text in (sizes or {}).items()}
-    ranges = merged(table for _, table in shapes.values())
-    dims = {place: found for place, (found, _) in shapes.items()}
+    dims, ranges = _shapes(sizes)
     program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
     if batch is not None:
         variants.refuse(program)
@@ -272,6 +270,59 @@ def compile_decoder(
     return overlay
 
 
+def stages_of(
+    module: nn.Module, example_inputs: Any, sizes: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Hcfg]]:
+    """What each pass makes of the program of a module.
+
+    Parameters
+    ----------
+    module, example_inputs, sizes
+        As of `compile`.
+
+    Yields
+    ------
+    str, Hcfg
+        ``capture`` and the program of the front end; then as of `dyncc.passes.stages`.
+
+    Raises
+    ------
+    UnsupportedError
+        With every construct that cannot be compiled.
+    """
+    dims, ranges = _shapes(sizes)
+    program = _captured(module, example_inputs, None, dims, ranges).program
+    yield "capture", program
+    yield from stages(program)
+
+
+def _shapes(
+    sizes: Mapping[str, str] | None,
+) -> tuple[dict[str, tuple[Dim, ...]], dict[str, Size]]:
+    """The dimensions of arguments, by place, and the range of each name in them."""
+    shapes = {place: parse_shape(text, place) for place, text in (sizes or {}).items()}
+    ranges = merged(table for _, table in shapes.values())
+    return {place: found for place, (found, _) in shapes.items()}, ranges
+
+
+def _captured(
+    module: nn.Module,
+    example_inputs: Any,
+    name: str | None,
+    dims: Mapping[str, tuple[Dim, ...]] | None,
+    sizes: Mapping[str, Size] | None,
+) -> Capture:
+    """What the front end makes of a module."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
+    args, kwargs = (
+        ((), dict(example_inputs))
+        if isinstance(example_inputs, Mapping)
+        else (tuple(example_inputs), {})
+    )
+    return capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
+
+
 def _capture(
     module: nn.Module,
     example_inputs: Any,
@@ -281,15 +332,8 @@ def _capture(
     sizes: Mapping[str, Size] | None = None,
 ) -> tuple[Hcfg, dict[str, Any], Places]:
     """The program of a module after all passes, the arrays of its weights, and its places."""
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
-    args, kwargs = (
-        ((), dict(example_inputs))
-        if isinstance(example_inputs, Mapping)
-        else (tuple(example_inputs), {})
-    )
     report("capture", 0, 1)
-    captured = capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
+    captured = _captured(module, example_inputs, name, dims, sizes)
     program, places = captured.program, captured.places
     for _, after in stages(program):
         program, places = after, settle(places, program, after)

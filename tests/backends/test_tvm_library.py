@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from backends.differential import quiet
 from backends.tracing import program_of, trace
-from torch import Tensor
+from torch import Tensor, nn
 
+import dyncc
 from dyncc.backends.tvm import LIBRARY, build
 from dyncc.core.errors import ArtifactError, InputError, ToolError
 from dyncc.ir.hcfg import Region, Symbolic, TensorOp, Value
@@ -147,3 +148,17 @@ def test_a_region_with_open_extents_is_left_to_torch(tmp_path: Path) -> None:
     report = build(program, tmp_path, quiet)
     assert report["torch"] == {"open": "some of its sizes are known at run time only"}
     assert list(report["regions"]) == ["closed"]
+
+
+def test_a_region_that_makes_a_tensor_of_no_elements_is_left_to_torch(tmp_path: Path) -> None:
+    class Kept(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = torch.empty(0, 4)
+            if x.sum() > 0:
+                rows = torch.cat([rows, x])
+            return rows
+
+    program = dyncc.compile(Kept(), (torch.ones(1, 4),), tmp_path / "m.dyncc", "tvm")
+    assert program(torch.ones(1, 4)).shape == (1, 4)
+    assert dyncc.load(tmp_path / "m.dyncc")(-torch.ones(1, 4)).shape == (0, 4)
+    assert "one of its tensors has no elements" in program.manifest["report"]["torch"].values()

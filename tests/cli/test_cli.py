@@ -14,6 +14,7 @@ import torch
 
 import dyncc
 from dyncc.cli import COMMANDS, main
+from dyncc.ir.parser import parse
 
 MODEL = '''
 import torch
@@ -91,6 +92,23 @@ def test_compile_run_verify_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path("model.html").read_text()
     assert "<svg" in page
     assert "y.max() &gt; 0.5" in page
+
+
+def test_what_each_pass_did(capsys: pytest.CaptureFixture[str]) -> None:
+    run("compile", "model.py", "--backend", "eager", capsys=capsys)
+    of_file, _ = run("inspect", "model.py", "--passes", "--json", capsys=capsys)
+    of_artifact, _ = run("inspect", "model.dyncc", "--passes", "--json", "--ir", capsys=capsys)
+    stages, with_text = json.loads(of_file), json.loads(of_artifact)
+    assert stages[0]["pass"] == "capture"
+    assert [{k: v for k, v in stage.items() if k != "ir"} for stage in with_text] == stages
+    # The last is what the artifact holds.
+    assert parse(with_text[-1]["ir"]).blocks == dyncc.load("model.dyncc").hcfg.blocks
+    assert stages[-1]["blocks"] == 3
+    text, _ = run("inspect", "model.py", "--passes", "--ir", capsys=capsys)
+    assert re.search(r"^capture: \d+ blocks, \d+ edges, ", text)
+    assert text.count("region @r0") == len(stages)
+    run("inspect", "model.dyncc", "--ir", capsys=capsys, code=1)
+    run("inspect", "model.py", "--passes", "--host", capsys=capsys, code=1)
 
 
 def test_sizes_that_may_differ(capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,7 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
     tuning = Tuning(arguments.tune, arguments.database, arguments.rpc)
     inputs = parse_inputs(arguments.input)
     model = load_model(arguments.model)
-    example = inputs.examples or _examples(model)
+    example = inputs.examples or examples_of(model)
     output = Path(arguments.output or model.path.with_suffix(".dyncc").name)
     with progress() as report:
         program = compile(
@@ -278,7 +278,14 @@ def _profile(paths: list[str]) -> dict[str, Any] | None:
     return {str(file): read_arrays(str(file)) for file in files} or None
 
 
-def _examples(model: ModelFile) -> Any:
+def examples_of(model: ModelFile) -> Any:
+    """The example inputs that a model file gives.
+
+    Raises
+    ------
+    ModelError
+        If it gives none.
+    """
     from dyncc.core.errors import ModelError
 
     found = model.example_inputs()
@@ -305,7 +312,7 @@ def overlay(reference: str, arch: str | None, output: str | None, slots: int | N
     with progress() as report:
         found = compile_decoder(
             model.module,
-            _examples(model),
+            examples_of(model),
             spec,
             target,
             quantised=model.quantised(),

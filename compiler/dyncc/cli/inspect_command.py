@@ -21,8 +21,8 @@ Regions that PyTorch runs are named with the reason, in the text, on the page an
 artifact of --backend auto lists each region with the back end that it got, and the time of a call
 in each.
 
-With --passes, capture a model file, or the one that an artifact was made of, and list what each pass
-that changed the program left of it: blocks, edges, host operations, calls of regions, and regions."""
+With --passes, capture a model file, or the one that an artifact was made of, and list what each
+pass that changed the program left of it: blocks, edges, host operations, region calls, regions."""
 EPILOG = """\
 examples:
   dyncc inspect model.dyncc

@@ -105,6 +105,10 @@ def only_torch(region: Region) -> str | None:
         return "some of its sizes are known at run time only"
     if any(draws(op) for op in region.ops):
         return "it draws random numbers"
+    made = (value for op in region.ops for value in op.results if value is not None)
+    # TVM writes constants of no elements into a library, and cannot load it.
+    if any(isinstance(value.type, TensorType) and 0 in value.type.shape for value in made):
+        return "one of its tensors has no elements"
     return None
 
 
