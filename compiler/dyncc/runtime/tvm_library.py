@@ -160,7 +160,8 @@ def _transformed_windows(matrix: numpy.ndarray, weights: numpy.ndarray) -> numpy
     """
     places, many = matrix.shape[0], weights.shape[:2]
     windows = weights.reshape(math.prod(many), -1).T.astype("float64")
-    return (numpy.kron(matrix, matrix) @ windows).reshape(places, places, *many)
+    transformed: numpy.ndarray = numpy.kron(matrix, matrix) @ windows
+    return transformed.reshape(places, places, *many)
 
 
 def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
