@@ -64,7 +64,7 @@ class KnobSearch:
     random
         Decides what is tried.
     fixed
-        Numbers that are left as they are.
+        Numbers that are left to the rule.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class KnobSearch:
             self._centre(choices.made, choices.offered)
 
     def _centre(self, made: Mapping[str, int], offered: Mapping[str, tuple[int, ...]]) -> None:
-        self._best = dict(made)
+        self._best = {name: value for name, value in made.items() if name not in self._fixed}
         self._offered = {
             name: options for name, options in offered.items() if name not in self._fixed
         }
         neighbours = [
-            {**made, name: value}
+            {**self._best, name: value}
             for name, options in self._offered.items()
             for value in options
             if value != made[name]
