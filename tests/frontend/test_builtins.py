@@ -322,7 +322,6 @@ def test_imports_inside() -> None:
         (lambda x: tuple(grown(x)), "`tuple` of a list whose length depends on data"),
         (lambda x: max(grown(x)), "`max` of a list whose length depends on data"),
         (lambda x: list(zip(grown(x), [1, "a"])), "a list of known length beside one"),
-        (lambda x: list(zip(grown(x), grown(x), strict=True)), "a length depends on data"),
         (lambda x: {x: 1}, "a dict key or element of a set"),
         (lambda x: {int(x.sum())}, "a dict key"),
         (lambda x: {}["a"], "it raises KeyError"),
@@ -361,3 +360,40 @@ def test_deques_and_default_dicts() -> None:
         return window.popleft() + window[-1], seen, torch.stack(groups["a"]), counts["a"], sizes
 
     check(network(forward))
+
+
+def test_zip_strict_sees_what_a_loop_adds() -> None:
+    def forward(self: Any, x: Tensor) -> int:
+        items, turns = [x, x + 1], 0
+        for (item,) in zip(items, strict=True):
+            turns += 1
+            if len(items) < 4 and item.sum() > 0:
+                items.append(item)
+        return turns
+
+    # The list is never empty.
+    check(network(forward), untaken=1)
+
+
+def test_zip_strict_of_lengths_that_depend_on_data() -> None:
+    def forward(self: Any, x: Tensor, y: Tensor) -> Tensor:
+        total = x.sum()
+        for left, right in zip(x[x > 0], y[y > 0], strict=True):
+            total = total + left * right
+        return total
+
+    def texts(x: Tensor, y: Tensor) -> list[str]:
+        found = []
+        for run in (module, program):
+            with pytest.raises(ValueError, match="zip") as caught:
+                run(x, y)
+            found.append(str(caught.value))
+        return found
+
+    module, up, down = network(forward), torch.tensor([1.0, 2.0]), torch.tensor([1.0, -2.0])
+    program = dyncc.compile(module, (up, up), backend="eager")
+    for both in (up, down, -up):
+        assert torch.equal(program(both, both), module(both, both))
+    for pair in ((up, down), (down, up), (-up, up)):
+        left, right = texts(*pair)
+        assert left == right

@@ -164,6 +164,33 @@ def zipped_lazily(*iterables: Iterable[Any]) -> Iterator[Any]:
         yield tuple(row)
 
 
+def zipped_strictly(*iterables: Iterable[Any]) -> Iterator[Any]:
+    """``zip(..., strict=True)``."""
+    iterators = [iter(item) for item in iterables]
+    while True:
+        row = []
+        for place, iterator in enumerate(iterators):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                if place > 0:
+                    raise ValueError(_other_length(place, "shorter")) from None
+                for later, other in enumerate(iterators[1:], start=1):
+                    try:
+                        next(other)
+                    except StopIteration:
+                        continue
+                    raise ValueError(_other_length(later, "longer")) from None
+                return
+            row.append(item)
+        yield tuple(row)
+
+
+def _other_length(place: int, what: str) -> str:
+    earlier = "argument 1" if place == 1 else f"arguments 1-{place}"
+    return f"zip() argument {place + 1} is {what} than {earlier}"
+
+
 def mapped_lazily(function: Callable[..., Any], *iterables: Iterable[Any]) -> Iterator[Any]:
     """``map``."""
     for row in zipped_lazily(*iterables):

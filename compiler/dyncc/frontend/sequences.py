@@ -157,19 +157,16 @@ def enumerated(run: Interpreter, iterable: Any, start: Any = 0) -> Any:
 
 def zipped(run: Interpreter, *sequences: Any, strict: bool = False) -> Any:
     """``zip``."""
-    if not strict and any(_may_grow(run, values) for values in sequences):
-        return enter_library(run, library.zipped_lazily, *sequences)
-    if any(dynamic(run, values) for values in sequences):
-        if strict:
-            raise Unsupported(
-                "DY402",
-                "zip(strict=True)",
-                "a length depends on data",
-                "Compare the lengths with assert.",
-            )
+    objects = [values for values in sequences if isinstance(values, Ref)]
+    # One iterator given several times takes turns.
+    shared = len(set(objects)) < len(objects)
+    late = any(dynamic(run, values) for values in sequences)
+    if (strict and (late or shared)) or any(_may_grow(run, values) for values in sequences):
+        lazily = library.zipped_strictly if strict else library.zipped_lazily
+        return enter_library(run, lazily, *sequences)
+    if late:
         return _iterator(run, [column_of(run, values) for values in sequences])
-    if len({value for value in sequences if isinstance(value, Ref)}) < len(sequences):
-        # One iterator given several times takes turns.
+    if shared:
         return run.state.new(IterObj(_in_turns(run, sequences)))
     columns = [items_of(run, values) for values in sequences]
     if strict and len({len(column) for column in columns}) > 1:
