@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tvm import s_tir
 
+from dyncc.backends.tvm.knobs import divisors, pick
 from dyncc.backends.tvm.schedules.fusion import (
     flops,
     inline_producers,
@@ -21,6 +22,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     accumulators,
     extent,
     largest_divisor,
+    most_accumulators,
 )
 from dyncc.backends.tvm.target import Cpu
 
@@ -50,6 +52,8 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     block = extent(schedule, schedule.get_loops(panels)[-1])
     *batch, i, j = schedule.get_loops(epilogue)
     rows = largest_divisor(extent(schedule, i), accumulators(cpu) // (block // cpu.lanes))
+    most = most_accumulators(cpu) // (block // cpu.lanes)
+    rows = pick("rows", rows, divisors(extent(schedule, i), most))
     row, row_in = schedule.split(i, [None, rows])
     column, column_in = schedule.split(j, [None, block])
     schedule.reorder(column, row, row_in, column_in)
@@ -63,7 +67,7 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     ki, _, kj, k = schedule.get_loops(kernel)[-4:]
     vector, lane = schedule.split(kj, [None, cpu.lanes])
     schedule.reorder(k, ki, vector, lane)
-    if threads(work, cpu) > 1 and extent(schedule, outer) > 1:
+    if pick("threads", threads(work, cpu), (1, cpu.threads)) > 1 and extent(schedule, outer) > 1:
         schedule.parallel(outer)
     schedule.vectorize(lane)
     schedule.unroll(ki)

@@ -6,6 +6,7 @@ import math
 
 from tvm import s_tir
 
+from dyncc.backends.tvm.knobs import divisors, pick
 from dyncc.backends.tvm.schedules.fusion import (
     flops,
     inline_producers,
@@ -57,11 +58,13 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
     n, c, _, w = schedule.get_loops(epilogue)
     lanes = largest_divisor(extent(schedule, w), cpu.lanes)
     group = largest_divisor(extent(schedule, c), max(1, _GROUP_ELEMENTS // image))
+    group = pick("channels", group, divisors(extent(schedule, c), 4 * group))
     c, channel = schedule.split(c, [None, group])
     outer = schedule.fuse(n, c)
     schedule.compute_at(kernel, channel, preserve_unit_loops=True)
     _, _, place, lane, kh, kw = schedule.get_loops(kernel)[2:]
     vectors = largest_divisor(extent(schedule, place), _TILE_VECTORS)
+    vectors = pick("vectors", vectors, divisors(extent(schedule, place), 2 * _TILE_VECTORS))
     tile, vector = schedule.split(place, [None, vectors])
     schedule.reorder(tile, kh, kw, vector, lane)
     if PHASES in names:
@@ -71,7 +74,7 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
         schedule.compute_at(pad, outer, preserve_unit_loops=True)
         # Zeros everywhere, then the image: neither has a condition inside.
         schedule.decompose_padding(pad, schedule.get_loops(pad)[1])
-    if threads(work, cpu) > 1 and extent(schedule, outer) > 1:
+    if pick("threads", threads(work, cpu), (1, cpu.threads)) > 1 and extent(schedule, outer) > 1:
         schedule.parallel(outer)
     if lanes >= 4:
         schedule.vectorize(schedule.split(w, [None, lanes])[1])
