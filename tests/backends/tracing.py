@@ -48,6 +48,8 @@ def trace(
     """Trace ``function(*params, *weights)`` into a region."""
     with torch.no_grad():
         graph = make_fx(function)(*params, *weights).graph
+    # As in programs: neither operations nor single results that nothing uses.
+    graph.eliminate_dead_code()
     values: dict[Any, Any] = {}
     inputs: list[Value] = []
     ops: list[TensorOp] = []
@@ -64,8 +66,9 @@ def trace(
             results = tuple(values[item] for item in found)
         elif isinstance(node.target, OpOverload):
             several = isinstance(meta, (tuple, list))
+            taken = {item.args[1] for item in node.users} if several else {0}
             parts = [
-                None if part is None else Value(f"{node.name}_{i}", _of_meta(part))
+                Value(f"{node.name}_{i}", _of_meta(part)) if i in taken else None
                 for i, part in enumerate(meta if several else (meta,))
             ]
             values[node] = parts if several else parts[0]
