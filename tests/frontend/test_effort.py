@@ -12,6 +12,7 @@ from frontend.differential import network, rows
 from torch import Tensor, nn
 
 import dyncc
+from dyncc.core.errors import UnsupportedError
 from dyncc.frontend import machine
 from dyncc.verification import compare
 
@@ -112,6 +113,23 @@ def growing(self: Any, x: Tensor) -> tuple[Tensor, Tensor, int]:
     return x, kept[0], len(kept)
 
 
+def tuples(self: Any, x: Tensor) -> tuple[Tensor, int]:
+    found: tuple[Tensor, ...] = ()
+    while x.sum() > 0:
+        while x.max() > 1:
+            found = (*found, x)
+            x = x * 0.5
+        x = x - 1.0
+    return x, len(found)
+
+
+def turning(self: Any, x: Tensor) -> Tensor:
+    for turn in range(int((x > 0.2).sum())):
+        for _ in range(2):
+            x = self.layers[turn % 2](x) + x[: turn % 3].sum()
+    return x
+
+
 class Effort:
     """What a capture did."""
 
@@ -175,7 +193,23 @@ def test_a_tensor_that_starts_as_another_grows_alone(effort: Effort) -> None:
     assert effort.blocks < 200
 
 
-@pytest.mark.parametrize("forward", [pairs, growing])
+def test_what_grows_without_end_is_refused_before_it_is_large(
+    effort: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "MAX_GROWN", 200)
+    with pytest.raises(UnsupportedError) as refusal:
+        capture.capture(network(tuples), rows()[0], {}, "network")
+    assert [found.code for found in refusal.value.diagnostics] == ["DY302"]
+    assert effort.blocks < 400
+
+
+def test_a_loop_that_only_data_end_is_unrolled_a_few_turns(effort: Effort) -> None:
+    module = network(turning, layers=linears(2)).eval()
+    capture.capture(module, rows()[0], {}, "network")
+    assert effort.blocks < 400
+
+
+@pytest.mark.parametrize("forward", [pairs, growing, turning])
 def test_what_is_spared_is_not_missing(forward: Any) -> None:
     module = network(forward, layers=linears(3)).eval()
     compare(module, dyncc.compile(module, rows()[0], backend="eager"), rows(6))

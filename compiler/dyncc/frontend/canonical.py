@@ -256,6 +256,10 @@ class Canonicaliser:
         self, fake: torch.Tensor, kind: TensorType, path: Path
     ) -> tuple[Any, torch.Tensor]:
         """A contiguous tensor for the new state, and its type in the key."""
+        if not self._labels.widens:
+            known = _plain_key(fake, kind)
+            if known is not None:
+                return known, fake
         labels, sizes = self._labels.tensor(fake, kind.shape, path)
         if _is_fresh(fake, sizes):
             return (short_dtype(fake.dtype), labels), fake
@@ -423,7 +427,7 @@ class Canonicaliser:
         assert isinstance(before, TensorType)
         label, fake = self._fresh_like(item.fake, before, path)
         self._labels.add_mask(item.fake, fake, len(self._leaves))
-        kind = tensor_type(fake)
+        kind = before if fake is item.fake else tensor_type(fake)
         # A weight that other tensors stand beside here is passed by value; a later write to it
         # would not reach the module, so it is forbidden like a write to what a list holds.
         by_value = path in self._widen
@@ -455,6 +459,22 @@ class Canonicaliser:
         if not item.chain:
             return ("of", key, ()), TensorObj(storage, (), base)
         return ("of", key, step_key(item.chain)), TensorObj(storage, item.chain, fake)
+
+
+#: The attribute of a fake tensor that keeps its `_plain_key`.
+_KEY = "dyncc_plain_key"
+
+
+def _plain_key(fake: torch.Tensor, kind: TensorType) -> tuple[str, Any] | None:
+    """The type in the key of a tensor of known sizes that can go on as it is; None for others.
+
+    States hold the same tensors again and again, so it is kept with the tensor.
+    """
+    known: tuple[str, Any] | None = getattr(fake, _KEY, None)
+    if known is None and kind.is_static and _is_fresh(fake, kind.shape):
+        known = (short_dtype(fake.dtype), kind.shape)
+        setattr(fake, _KEY, known)
+    return known if known is not None and known[1] == kind.shape else None
 
 
 def _is_fresh(fake: torch.Tensor, sizes: Sequence[Any]) -> bool:

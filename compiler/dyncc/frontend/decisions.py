@@ -79,6 +79,9 @@ class Decisions:
         Places that must stay static.
     rolled
         Places that can not, since the loop around them would be unrolled without end.
+    chosen
+        For each program point, places that stay static, too, since there one path is made for each
+        value; these are never rolled.
     empty
         For each program point, labels of sizes there that may be 0.
     together
@@ -104,6 +107,7 @@ class Decisions:
     widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
     rolled: set[tuple[Context, Path]] = field(default_factory=set)
+    chosen: dict[Context, set[Path]] = field(default_factory=dict)
     empty: dict[Context, set[str]] = field(default_factory=dict)
     together: dict[Any, frozenset[Any]] = field(default_factory=dict)
     loops: set[Context] = field(default_factory=set)
@@ -124,6 +128,17 @@ class Decisions:
                 return
         known[path] = how
         self.changed = True
+
+    def choose(self, context: Context, path: Path) -> None:
+        """Note a place of which each value has a path of its own, on which it is known."""
+        self.chosen.setdefault(context, set()).add(path)
+        if self.widened.get(context, {}).pop(path, self) is not self:
+            self.changed = True
+
+    def static_at(self, context: Context) -> set[Path]:
+        """The places at a program point that are not to be widened."""
+        kept = {path for place, path in self.kept if place == context}
+        return kept | self.chosen.get(context, set())
 
     def alias(self, context: Context, storage: Path, others: set[Path]) -> None:
         """Note the other places that lead to a storage while a size of it varies."""

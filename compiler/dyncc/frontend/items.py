@@ -20,6 +20,7 @@ from dyncc.frontend.instances import (
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.library_containers import missing_item
 from dyncc.frontend.lists import dynamic_get, dynamic_set, pack_list
+from dyncc.frontend.machine import context_of
 from dyncc.frontend.objects import container_of, iterate
 from dyncc.frontend.operations import evaluate, external, library_call, source_text
 from dyncc.frontend.templates import NoTemplate, template_of
@@ -148,6 +149,7 @@ def _split_key(run: Interpreter, found: DictObj, key: Sym, register: str) -> Non
 def _try(run: Interpreter, sym: Sym, value: Any, tried: int, register: str) -> None:
     """Fork on whether a number is `value`, which it becomes on one of the paths."""
     condition = run.host("eq", sym, value, types=(BOOL,))
+    run.decisions.choose(context_of(run.state), (len(run.state.frames) - 1, register))
     then, orelse = run.state.copy(), run.state.copy()
     run.expect_join()
     for state in (then, orelse):

@@ -34,6 +34,8 @@ class Labels:
     ----------
     positive
         For each label, whether its size is at least 1 in the old state.
+    widens
+        Whether a size of a tensor is widened anywhere.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Labels:
         self._sizes: dict[Any, tuple[str, torch.SymInt]] = {}
         self._masks: list[tuple[torch.Tensor, int | str, int]] = []
         self.positive: list[bool] = []
+        self.widens = any(isinstance(path[-1], tuple) for path in widen)
 
     def size(self, name: int | str, extent: Any, path: tuple[Any, ...]) -> tuple[Any, Any]:
         """A size in the key and in the new state; equal ones stay equal.

@@ -26,10 +26,12 @@ from dyncc.frontend.sampling import Generators
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     MADE,
+    DynIterObj,
     Frame,
     ListObj,
     Ref,
     State,
+    Sym,
 )
 from dyncc.frontend.widening import lookup, mark_listed, pack, template_at, without_mark
 from dyncc.ir.hcfg import Block, Jump, Loc, Terminator, Value
@@ -41,8 +43,13 @@ MAX_BLOCKS = 4000
 MAX_COPIES = 2000
 #: The same, of copies with the same modules: those of nested loops over modules are many.
 MAX_VARIANTS = 400
+#: More values, over all copies with the same modules, than networks keep of their turns beside what
+#: the first copy has: one more in each of a hundred layers is 5,000.
+MAX_GROWN = 8_000
 #: More turns than a loop has that is unrolled since it needs a number of each turn.
 MAX_UNROLLED = 200
+#: The same of a loop that only data end, and so ends by itself only where it runs out of modules.
+MAX_OPEN = 40
 
 
 class Machine:
@@ -186,12 +193,16 @@ class Machine:
             alike.append(canonical)
             count = sum(map(len, variants.values()))
             too_many = (
-                len(alike) > MAX_VARIANTS or count > MAX_COPIES or self._block_count > MAX_BLOCKS
+                len(alike) > MAX_VARIANTS
+                or count > MAX_COPIES
+                or self._block_count > MAX_BLOCKS
+                or sum(len(other.leaves) - len(alike[0].leaves) for other in alike) > MAX_GROWN
             )
             if too_many and self.decisions.changed:
                 # What was learned may make them fewer.
                 raise Restart
-            if (too_many or count > MAX_UNROLLED) and self.decisions.roll(context):
+            most = MAX_OPEN if _is_open(state) else MAX_UNROLLED
+            if (too_many or count > most) and self.decisions.roll(context):
                 raise Restart
             if too_many:
                 self.diagnose(
@@ -265,7 +276,7 @@ class Machine:
     ) -> bool:
         any_widened = False
         alike = self._variants.get(context, {}).get(shape_of(canonical.key), [])
-        kept = {path for place, path in self.decisions.kept if place == context}
+        kept = self.decisions.static_at(context)
         for earlier in alike:
             found = differences(earlier.key, canonical.key, kept)
             if not found or (not sizes and any(how is not None for how in found.values())):
@@ -377,6 +388,14 @@ def place_of(state: State) -> Loc:
 def context_of(state: State) -> Context:
     """Where a state stands."""
     return tuple((frame.code.serial, frame.pc) for frame in state.frames)
+
+
+def _is_open(state: State) -> bool:
+    """Whether a state is at a turn of a loop whose number of turns is known at run time only."""
+    frame = state.frames[-1]
+    instr = frame.code.instrs[frame.pc]
+    found = state.heap[frame.registers[instr.uses[0]]] if instr.op == "next" else None
+    return isinstance(found, DynIterObj) and isinstance(found.stop, Sym)
 
 
 def _skip_jumps(state: State) -> None:
