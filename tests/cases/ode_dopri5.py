@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint  # type: ignore[import-untyped]
 
+SLOW = True
 PACKAGE = "torchdiffeq"
 FUNCTION = "odeint(method='dopri5')"
 SIZE = 3
