@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,25 +15,30 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
+from backends.differential import Case
+from backends.tracing import trace
 from torch import Tensor, nn
 from tvm import s_tir, te, tirx
 
 import dyncc
+from dyncc.backends.measuring import Sample
 from dyncc.backends.refusals import FAILURES
+from dyncc.backends.tvm.build import import_for_tvm
 from dyncc.backends.tvm.knobs import choosing
 from dyncc.backends.tvm.lowering import schedule_by_rule
 from dyncc.backends.tvm.target import Cpu
 from dyncc.backends.tvm.tuning import session as tuning_session
-from dyncc.backends.tvm.tuning.database import VERSION, Database, Record
+from dyncc.backends.tvm.tuning.database import SHIPPED, VERSION, Database, Record
 from dyncc.backends.tvm.tuning.machines import Here, There
 from dyncc.backends.tvm.tuning.proposals import KnobSearch, MetaScheduleSearch, Proposal
 from dyncc.backends.tvm.tuning.reuse import Found, apply, kernel_key, target_key
-from dyncc.backends.tvm.tuning.session import Session, agree
-from dyncc.backends.tvm.tuning.workloads import Position, Workload
+from dyncc.backends.tvm.tuning.session import Session, agree, load
+from dyncc.backends.tvm.tuning.workloads import Position, Workload, positions
 from dyncc.core.errors import ConfigError, ToolError
 from dyncc.core.tuning import VARIABLE, Tuning, database_path, using
 
 CPU = Cpu("generic", (), lanes=4, registers=16, threads=2)
+CPU_HERE = Cpu.host()
 
 
 def record(key: str = "kernel 1", **changes: Any) -> Record:
@@ -129,6 +135,12 @@ def test_a_damaged_database_is_named_and_left_as_it_is(kind: str, tmp_path: Path
     assert path.read_bytes() == before
 
 
+def test_the_database_that_comes_with_dyncc() -> None:
+    records = json.loads(SHIPPED.read_text())["records"]
+    assert len(Database(SHIPPED)) == len(records) > 0
+    assert all(found["machine"] for found in records)
+
+
 def test_which_database_is_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -187,6 +199,50 @@ def test_metaschedule_proposes_what_its_record_makes_again() -> None:
         texts.add(again.mod.script())
         assert again.mod.script() == proposal.schedule.mod.script()
     assert len(texts) > 3
+
+
+OFFERING: dict[str, Case] = {
+    "convolution": Case(
+        lambda x, w: F.relu(F.conv2d(x, w, None, 1, 1)),
+        [torch.randn(1, 16, 16, 32)],
+        [torch.randn(24, 16, 3, 3)],
+    ),
+    "strided": Case(
+        lambda x, w: F.conv2d(x, w, None, 2, 1),
+        [torch.randn(2, 16, 14, 14)],
+        [torch.randn(40, 16, 3, 3)],
+    ),
+    "depthwise": Case(
+        lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 20),
+        [torch.randn(1, 20, 16, 16)],
+        [torch.randn(20, 1, 3, 3)],
+    ),
+    "linear": Case(F.linear, [torch.randn(12, 33)], [torch.randn(100, 33)]),
+    "product": Case(torch.matmul, [torch.randn(4, 24, 16), torch.randn(4, 16, 32)]),
+}
+
+
+@pytest.mark.parametrize("name", OFFERING)
+def test_numbers_that_rules_offer_make_correct_code(name: str) -> None:
+    case = OFFERING[name]
+    region = trace(name, case.function, case.params, case.weights)
+    weights = {f"w{place}": weight.numpy() for place, weight in enumerate(case.weights)}
+    samples = {region.name: Sample([], tuple(weights), 1)}
+    (kernel,) = positions([import_for_tvm(region, "entry")], CPU_HERE, samples, weights)
+    here = Here()
+    expected: list[numpy.ndarray] = []
+    for _, workload in kernel.layouts:
+        search = KnobSearch(
+            partial(schedule_by_rule, workload.function, CPU_HERE), {}, Random(len(name))
+        )
+        for _ in range(3):
+            proposal = search.propose()
+            if proposal is None:
+                break
+            outputs = load(here, CPU_HERE, workload, proposal.schedule).outputs(here)
+            assert agree(outputs, expected or outputs), proposal.choices
+            expected = expected or outputs
+    assert len(search._offered) > 1
 
 
 def test_a_record_that_does_not_fit_any_more_is_passed_over(tmp_path: Path) -> None:
@@ -263,9 +319,6 @@ def searched(
     monkeypatch.setattr(Session, "_searches", lambda *_: [Given(proposed)])
     session = Session(CPU_HERE, machine, database, Found(CPU_HERE), 60.0, lambda *_: None)
     return lambda: session.run([], {}, {})
-
-
-CPU_HERE = Cpu.host()
 
 
 def test_a_wrong_candidate_is_refused_however_fast(

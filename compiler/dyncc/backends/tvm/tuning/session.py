@@ -248,7 +248,7 @@ class Session:
         rule = partial(schedule_by_rule, workload.function, self._cpu)
         schedule = rule() or s_tir.Schedule(workload.function)
         try:
-            untuned = self._load(workload, schedule)
+            untuned = load(self._machine, self._cpu, workload, schedule)
             expected = untuned.outputs(self._machine)
         except FAILURES:
             return  # it is compiled with more care than a search takes
@@ -283,7 +283,7 @@ class Session:
         seconds = None
         better = False
         try:
-            candidate = self._load(workload, proposal.schedule)
+            candidate = load(self._machine, self._cpu, workload, proposal.schedule)
             candidate.kernel(*candidate.arguments)
             self._trials += 1
             times, _ = self._times({"new": candidate, "best": task.best}, _BRIEF)
@@ -350,16 +350,6 @@ class Session:
         same = [other for other in self._tasks if other.position.operator == task.position.operator]
         return task is max(same, key=lambda one: one.position.calls * one.seconds)
 
-    def _load(self, workload: Workload, schedule: s_tir.Schedule) -> Loaded:
-        target = self._cpu.target()
-        with target, tvm.transform.PassContext(opt_level=3):
-            library = tvm.tirx.build(schedule.mod, target=target)
-        kernel = self._machine.load(library)
-        arguments = [self._machine.place(array) for array in workload.arguments]
-        empty = [numpy.zeros(shape, dtype) for shape, dtype in workload.results]
-        arguments += [self._machine.place(array) for array in empty]
-        return Loaded(kernel, arguments, len(workload.results))
-
     def _times(self, runs: Mapping[str, Loaded], seconds: float) -> tuple[dict[str, float], bool]:
         """The least time of a call of each, which take turns, and whether these can be trusted.
 
@@ -379,6 +369,17 @@ class Session:
             hopeless = "best" in seen and seen["new"][0] > _HOPELESS * seen["best"][-1]
             if hopeless or over > (seconds if sure else _PATIENCE * seconds):
                 return {name: times[0] for name, times in seen.items()}, sure
+
+
+def load(machine: Machine, cpu: Cpu, workload: Workload, schedule: s_tir.Schedule) -> Loaded:
+    """Compile a scheduled kernel, and bring it to a machine with its arguments."""
+    target = cpu.target()
+    with target, tvm.transform.PassContext(opt_level=3):
+        library = tvm.tirx.build(schedule.mod, target=target)
+    arguments = [machine.place(array) for array in workload.arguments]
+    empty = [numpy.zeros(shape, dtype) for shape, dtype in workload.results]
+    arguments += [machine.place(array) for array in empty]
+    return Loaded(machine.load(library), arguments, len(workload.results))
 
 
 def agree(found: Sequence[numpy.ndarray], expected: Sequence[numpy.ndarray]) -> bool:
