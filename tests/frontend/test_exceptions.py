@@ -546,3 +546,19 @@ def test_a_name_without_a_value_for_some_data() -> None:
         for run in (module, program):
             with pytest.raises(UnboundLocalError, match="cannot access local variable 'y'"):
                 run(x)
+
+
+def test_assertions_on_what_tensors_hold() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        torch._assert_async((x > 0).all(), "must be positive")
+        if x.sum() > 8:
+            torch._assert_async(x.min() - 1)
+        return x * 2
+
+    module, good = network(forward), torch.full((1, 4), 0.5)
+    program = check(module, [(good,), (torch.full((1, 4), 3.0),)])
+    low = torch.tensor([[1.0, 9.0, 9.0, 9.0]])
+    for x, text in ((-good, "must be positive"), (low, "nonzero value")):
+        for run in (module, program):
+            with pytest.raises(RuntimeError, match=text):
+                run(x)

@@ -11,6 +11,7 @@ from typing import Any
 
 from dyncc.frontend.code import Instr
 from dyncc.ir.hcfg import (
+    ASSERTIONS,
     Block,
     BlockOp,
     HostOp,
@@ -209,7 +210,7 @@ class BlockBuilder:
         wanted |= dict.fromkeys(terminator_values(terminator))
         results = tuple(value for value in wanted if value in self._in_region)
         ops: list[BlockOp] = list(self._early)
-        if results or any(op.target == ASSERT for op in self._tensor_ops):
+        if results or any(op.target in ASSERTIONS for op in self._tensor_ops):
             ops.append(self._region(results, regions))
         ops += late
         return Block(self.name, self.params, tuple(ops), terminator, self.loc)
@@ -218,7 +219,7 @@ class BlockBuilder:
         kept: list[TensorOp] = []
         needed = set(results)
         for op in reversed(self._tensor_ops):
-            if op.target == ASSERT or any(value in needed for value in op.results):
+            if op.target in ASSERTIONS or any(value in needed for value in op.results):
                 kept.append(op)
                 needed.update(operand_values(op.args))
                 needed.update(value for _, arg in op.kwargs for value in operand_values(arg))

@@ -269,11 +269,16 @@ class Recorder(TorchDispatchMode):
         return to_operand(item)
 
     def _compute(self, func: Any, args: tuple[Any, ...], kwargs: Any, out: Any) -> Any:
+        operands = tuple(self.operand(arg) for arg in args)
+        named = tuple((name, self.operand(arg)) for name, arg in kwargs.items())
+        if not func._schema.returns:
+            self.builder.tensor(str(func), operands, named, ())
+            return None
         results = list(out) if isinstance(out, tuple | list) else [out]
         values = self.builder.tensor(
             str(func),
-            tuple(self.operand(arg) for arg in args),
-            tuple((name, self.operand(arg)) for name, arg in kwargs.items()),
+            operands,
+            named,
             [tensor_type(item) if isinstance(item, torch.Tensor) else None for item in results],
         )
         contents = self._contents(func, args, kwargs, out)
@@ -518,5 +523,5 @@ def _joined(parts: list[torch.Tensor]) -> list[torch.Tensor]:
     """What ``cat`` joins: beside tensors of more dimensions, torch skips vectors of no elements."""
     rest = [part for part in parts if part.dim() > 1]
     skipped = [part for part in parts if part.dim() == 1]
-    known = all(isinstance(part.shape[0], int) and part.shape[0] == 0 for part in skipped)
+    known = not has_symbols(skipped) and all(part.shape[0] == 0 for part in skipped)
     return rest if rest and known and len({part.dtype for part in parts}) == 1 else parts

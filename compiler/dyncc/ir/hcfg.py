@@ -98,6 +98,12 @@ def is_static(region: Region) -> bool:
     return all(isinstance(kind, TensorType) and kind.is_static for kind in kinds)
 
 
+#: Operations that give nothing, and raise for some tensors.
+ASSERTIONS = frozenset(
+    {"aten._assert_scalar.default", "aten._assert_async.default", "aten._assert_async.msg"}
+)
+
+
 def only_torch(region: Region) -> str | None:
     """Why PyTorch runs a region whatever the back end; None if it need not."""
     # TVM builds some with open extents, and gives tensors of wrong sizes for a mixture of experts.
@@ -105,6 +111,8 @@ def only_torch(region: Region) -> str | None:
         return "some of its sizes are known at run time only"
     if any(draws(op) for op in region.ops):
         return "it draws random numbers"
+    if any(op.target in ASSERTIONS for op in region.ops):
+        return "it asserts what its tensors hold"
     made = (value for op in region.ops for value in op.results if value is not None)
     # TVM writes constants of no elements into a library, and cannot load it.
     if any(isinstance(value.type, TensorType) and 0 in value.type.shape for value in made):

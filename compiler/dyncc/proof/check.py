@@ -150,7 +150,7 @@ class Prover:
         error: Exception | None = None
         try:
             try:
-                with torch.no_grad(), Cleared():
+                with torch.no_grad(), Cleared():  # type: ignore[no-untyped-call]
                     result = module(*here[0], **here[1])
             except Exception as problem:  # noqa: BLE001 the source may raise anything
                 error = problem
