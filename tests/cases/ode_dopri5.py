@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchdiffeq import odeint  # type: ignore[import-untyped]
 
 SLOW = True
+FALLBACK = "eager"
 PACKAGE = "torchdiffeq"
 FUNCTION = "odeint(method='dopri5')"
 SIZE = 3

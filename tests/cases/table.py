@@ -1,7 +1,7 @@
 """Code that nobody here wrote, compiled unmodified: one case for each file of this folder.
 
 A case is a module with ``PACKAGE``, the distribution that the code comes from, ``FUNCTION``, what
-of it is compiled, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``.
+of it is compiled, maybe ``FALLBACK``, as of `dyncc.compile`, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``.
 Run as a program, this file compiles all and writes the page::
 
     python tests/cases/table.py -o docs/cases.md
@@ -36,7 +36,8 @@ INTRODUCTION = """\
 Code from packages, compiled as it was installed: each file of [`tests/cases`](../tests/cases) holds
 a network that calls it, and inputs. Every case is proved as by `dyncc verify`: first on its inputs
 as they come, then led along each edge of its control-flow graph and through each loop. A case that
-does not compile stands here with the first of its diagnostics. `make cases` writes this page.
+does not compile stands here with the first of its diagnostics. TVM lacks `nextafter`, which the
+solver of `ode_dopri5` calls; PyTorch runs the sub-networks with it. `make cases` writes this page.
 
 | Case | Package | Function | Blocks | Sub-networks | Edges taken by inputs | Edges | Loops 0/1/n \
 | Max abs error |
@@ -74,7 +75,12 @@ def measure(name: str, backend: str) -> Row:
     network = module.build()
     what = (f"`{name}`", f"{module.PACKAGE} {_release(module.PACKAGE)}", f"`{module.FUNCTION}`")
     try:
-        program = dyncc.compile(network, module.example_inputs(), backend=backend)
+        program = dyncc.compile(
+            network,
+            module.example_inputs(),
+            backend=backend,
+            fallback=getattr(module, "FALLBACK", None),
+        )
     except UnsupportedError as error:
         return Row((*what, f"refused: {_first(error)}", "", "", "", "", ""), None)
     proof = prove(network, program, module.coverage_inputs())
