@@ -1,7 +1,8 @@
 """Code that nobody here wrote, compiled unmodified: one case for each file of this folder.
 
 A case is a module with ``PACKAGE``, the distribution that the code comes from, ``FUNCTION``, what
-of it is compiled, maybe ``FALLBACK``, as of `dyncc.compile`, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``.
+of it is compiled, ``build()``, a network around it, ``example_inputs()`` and ``coverage_inputs()``;
+maybe ``FALLBACK``, as of `dyncc.compile`, and ``SLOW``, for tests that are not always run.
 Run as a program, this file compiles all and writes the page::
 
     python tests/cases/table.py -o docs/cases.md
