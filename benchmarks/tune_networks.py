@@ -1,6 +1,6 @@
 """Make the database that comes with dyncc: tune the networks in it, on a machine that is free.
 
-Run ``python benchmarks/tune_networks.py [--seconds 300] [NETWORK ...]``. What is found for a network
+Run ``python benchmarks/tune_networks.py [--seconds 300] [NETWORK ...]``. What is found for one
 is kept if the whole network gains by it: kernels that are measured alone find their weights in the
 cache. Records of other machines stay in the file.
 """
