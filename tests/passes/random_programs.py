@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
@@ -92,8 +93,30 @@ REGIONS = {name: _region(name, f"aten.{name}.default") for name in ("neg", "abs"
 REGIONS["costly"] = _costly()
 
 
+T = TypeVar("T")
+
+
+class _Chance:
+    """Choices, each of them a bounded integer that hypothesis draws, so that it can shrink them."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def randint(self, least: int, most: int) -> int:
+        return self._draw(st.integers(least, most))
+
+    def randrange(self, start: int, stop: int) -> int:
+        return self.randint(start, stop - 1)
+
+    def random(self) -> float:
+        return self.randint(0, 99) / 100
+
+    def choice(self, items: Sequence[T]) -> T:
+        return items[self.randint(0, len(items) - 1)]
+
+
 class _Maker:
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: _Chance) -> None:
         self.chance = chance
         self.count = 0
         self.heads: list[tuple[Value, ...]] = []
@@ -294,4 +317,4 @@ class _Maker:
 @st.composite
 def programs(draw: st.DrawFn) -> Hcfg:
     """A program over a tensor, an int, a bool and a float that ends, raises or turns for ever."""
-    return _Maker(draw(st.randoms(use_true_random=False))).program()
+    return _Maker(_Chance(draw)).program()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from fuzz.drawing import drawing_from
 from hypothesis import given, settings
 from passes.profiled import fuse_paths
 from passes.random_programs import programs
@@ -29,14 +30,15 @@ INPUTS = [
     (number, truth, real)
     for number, truth, real in ((0, True, 0.5), (3, False, -0.0), (-2, True, math.nan))
 ]
-#: Of 100 random programs, those that a pass has to change at least.
+#: Of 100 random programs, those that a pass has to change at least: at most half of those that it
+#: does change, so that a change of what it or the programs are like does not fail by chance.
 LEAST = {
     "fold_predicates": 30,
-    "forward_jumps": 10,
-    "merge_equal_blocks": 5,
+    "forward_jumps": 7,
+    "merge_equal_blocks": 4,
     "hoist_common_code": 2,
-    "drop_idle_branches": 10,
-    "merge_blocks": 20,
+    "drop_idle_branches": 9,
+    "merge_blocks": 18,
     "hoist_invariants": 2,
     "fuse_paths": 5,
     "drop_dead_values": 30,
@@ -80,7 +82,8 @@ def test_meaning_is_kept(run: Callable[[Hcfg], Hcfg]) -> None:
     changed: Counter[bool] = Counter()
 
     @given(programs())
-    @settings(max_examples=100)
+    # Drawn from the seed alone, so that what passes find to do is no matter of luck.
+    @settings(max_examples=100, backend=drawing_from(1))
     def check(program: Hcfg) -> None:
         verify(program)
         after = run(program)
