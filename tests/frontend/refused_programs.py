@@ -843,6 +843,30 @@ def reversed_iterator(self, x):
     return x
 
 
+def reversed_iterator_of_a_list(self, x):
+    for item in reversed(iter([x, x + 1])):
+        x = x * item
+    return x
+
+
+def reversed_generator(self, x):
+    for item in reversed(x + i for i in range(3)):
+        x = x * item
+    return x
+
+
+def reversed_range_iterator(self, x):
+    for i in reversed(iter(range(int(x.sum())))):
+        x = x * i
+    return x
+
+
+def reversed_range_of_steps(self, x):
+    for i in reversed(range(0, int(x.sum()), 2)):
+        x = x * i
+    return x
+
+
 def list_outside(self, x):
     self.seen.append(x)
     return x

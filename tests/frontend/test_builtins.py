@@ -397,3 +397,28 @@ def test_zip_strict_of_lengths_that_depend_on_data() -> None:
     for pair in ((up, down), (down, up), (-up, up)):
         left, right = texts(*pair)
         assert left == right
+
+
+def test_a_range_of_data_is_no_iterator() -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Any, ...]:
+        numbers = range(int(x.abs().sum()) % 4)
+        total = 0
+        for i in numbers:
+            for j in numbers:
+                total = total * 2 + i + j
+        first, second = iter(numbers), iter(numbers)
+        total += next(first, 7) + next(first, 7) + next(second, 7)
+        if numbers:
+            total += 100
+        return total, sum(numbers), list(first), list(reversed(numbers))
+
+    check(network(forward), rows(60))
+
+
+def test_an_iterator_is_true_also_at_its_end() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        items = iter([x])
+        x = next(items) + 1
+        return x if items and iter(()) else x * 2
+
+    check(network(forward))

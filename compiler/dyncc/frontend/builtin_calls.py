@@ -51,6 +51,7 @@ from dyncc.frontend.sequences import (
 )
 from dyncc.frontend.strings import LOGGING, format_value, print_values, representation, to_text
 from dyncc.frontend.values import (
+    RANGE,
     ArrayObj,
     Bound,
     ClosureObj,
@@ -119,7 +120,7 @@ def _range(run: Interpreter, *args: Any) -> Any:
         (0, values[0], 1) if len(values) == 1 else (*values[:2], *(values[2:] or [1]))
     )
     run.static(step, "the step of a range")
-    return run.state.new(DynIterObj(None, start, stop, step))
+    return run.state.new(DynIterObj(RANGE, start, stop, step))
 
 
 KNOWN |= {
@@ -188,7 +189,7 @@ def type_of(run: Interpreter, value: Any) -> type:
             return types.GeneratorType
         if isinstance(found, PartialObj):
             return functools.partial
-        if isinstance(found, DynIterObj) and found.source is None:
+        if isinstance(found, DynIterObj) and found.source == RANGE:
             return range
         return type(iter(()))
     return type(value)

@@ -33,10 +33,13 @@ from dyncc.frontend.machine import Machine
 from dyncc.frontend.recorder import Recorder
 from dyncc.frontend.unwinding import may_catch
 from dyncc.frontend.values import (
+    RANGE,
     TORCH_DTYPES,
     ArrayObj,
+    DynIterObj,
     DynListObj,
     InstanceObj,
+    IterObj,
     Ref,
     State,
     Sym,
@@ -151,11 +154,15 @@ class Computing:
                 return self.truth(self.scalar(value))
             if isinstance(found, DynListObj):
                 return self.truth(self.host("list.len", found.values[0]))
+            if isinstance(found, DynIterObj) and found.source == RANGE:
+                bounds = (found.position, found.stop, found.step)
+                return self.truth(self.host("range.len", *bounds, types=(INT,)))
             if isinstance(found, InstanceObj):
                 from dyncc.frontend.instances import truth_of
 
                 return truth_of(self, value)  # type: ignore[arg-type]  # an Interpreter
-            return bool(getattr(found, "items", True))
+            # An iterator is true also where it has no more items.
+            return isinstance(found, IterObj) or bool(getattr(found, "items", True))
         if isinstance(value, Sym):
             return value if value.value.type == BOOL else self.host("bool", value)
         return bool(value)

@@ -337,7 +337,9 @@ def _only_looks(function: Any) -> bool:
     return any(function is other for other in _LOOKING)
 
 
-_LOOKING = (next, iter, type, isinstance, hasattr, getattr, setattr, callable, print, str, repr)
+_LOOKING = (
+    next, iter, reversed, type, isinstance, hasattr, getattr, setattr, callable, print, str, repr,
+)  # fmt: skip
 
 
 def with_generators(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
+from dataclasses import replace
 from typing import Any
 
 from dyncc.frontend import library
@@ -13,7 +14,18 @@ from dyncc.frontend.instances import ENTERED
 from dyncc.frontend.interpreter import Interpreter
 from dyncc.frontend.lists import dynamic_get, pack_list
 from dyncc.frontend.templates import NoTemplate, template_of
-from dyncc.frontend.values import DynIterObj, DynListObj, IterObj, ListObj, Ref, Sym, TensorObj
+from dyncc.frontend.values import (
+    RANGE,
+    DynIterObj,
+    DynListObj,
+    GeneratorObj,
+    IterObj,
+    ListObj,
+    Ref,
+    SetObj,
+    Sym,
+    TensorObj,
+)
 from dyncc.ir.types import INT, ScalarType
 
 #: How each turn of an iterator of run-time length gets its item, from the number of the turn:
@@ -48,6 +60,9 @@ def dynamic(run: Interpreter, value: Any) -> bool:
 def iterator(run: Interpreter, value: Any) -> Any:
     """``iter``."""
     if run.holds(value, DynIterObj, IterObj):
+        found = run.state.heap[value]
+        if isinstance(found, DynIterObj) and found.source == RANGE:
+            return run.state.new(replace(found, source=None))
         return value
     if run.is_tensor(value) and dynamic(run, value):
         column, length = column_of(run, value)
@@ -78,7 +93,7 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
         length = run.host("range.len", *bounds, types=(INT,))
     else:
         length = len(range(*bounds))
-    if found.source is None:
+    if found.source in (None, RANGE):
         return ("count", found.position, found.step), length
     if isinstance(found.source, Ref):
         return ("item", found.source, found.position, found.step), length
@@ -197,14 +212,35 @@ def backwards(run: Interpreter, values: Any) -> Any:
         last = run.host("sub", run.host("list.len", Sym(found.values[0])), 1)
         return run.state.new(DynIterObj(values, last, -1, -1))
     if isinstance(found, DynIterObj):
-        if found.source is not None or found.step not in (1, -1):
-            raise Unsupported("DY405", "`reversed`", "it takes no iterator", "Reverse a list.")
+        if found.source != RANGE:
+            raise _irreversible()
+        if found.step not in (1, -1):
+            raise Unsupported(
+                "DY405",
+                "`reversed` of a range whose length depends on data",
+                "its last number is not computed here where its step is not 1 or -1",
+                "Reverse range(n), and compute the numbers from its.",
+            )
         ends = (
             run.host("sub", found.stop, found.step),
             run.host("sub", found.position, found.step),
         )
         return run.state.new(DynIterObj(None, *ends, -found.step))
+    # Python can reverse what has a length and an order.
+    if isinstance(found, IterObj | GeneratorObj | SetObj):
+        raise _irreversible()
+    if not isinstance(values, Ref) and isinstance(values, Iterator | Set):
+        raise _irreversible()
     return run.state.new(IterObj(items_of(run, values)[::-1]))
+
+
+def _irreversible() -> Unsupported:
+    return Unsupported(
+        "DY405",
+        "`reversed` of an iterator or a set",
+        "it takes a sequence; Python raises TypeError",
+        "Make a list of it first.",
+    )
 
 
 def listed(run: Interpreter, values: Any = ()) -> Any:

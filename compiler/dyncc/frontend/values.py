@@ -227,12 +227,16 @@ class DynListObj:
     origins: frozenset[Any] = field(default=frozenset(), compare=False)
 
 
+#: What tells a range, which can be gone through again and again, from an iterator over it.
+RANGE = "range"
+
+
 @dataclass(frozen=True)
 class DynIterObj:
-    """An iterator whose length is only known at run time.
+    """An iterator whose length is only known at run time, or a range of which iterators are made.
 
-    ``source`` is a `DynListObj` reference, None for a range, or a column of `sequences`; position,
-    stop and step are scalars.
+    ``source`` is a `DynListObj` reference, a column of `sequences`, None for an iterator over a
+    range, or `RANGE` for a range itself; position, stop and step are scalars.
     """
 
     source: Any
