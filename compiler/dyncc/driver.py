@@ -129,7 +129,7 @@ def compile(
         artifact.check_target(Path(output))
     started = time.perf_counter()
     dims, ranges = _shapes(sizes)
-    program, weights, places = _capture(module, example_inputs, name, report, dims, ranges)
+    program, weights, places, frozen = _capture(module, example_inputs, name, report, dims, ranges)
     if batch is not None:
         variants.refuse(program)
     ranged = {key: size.to_json() for key, size in ranges.items()}
@@ -156,6 +156,7 @@ def compile(
             "source": dict(source or {}),
             "seconds": {},
             "sizes": ranged,
+            "frozen": list(frozen),
         }
         if tuning is not None and tuning.seconds is not None:
             runs = [example_inputs] if profile is None else list(_named(profile).values())
@@ -251,11 +252,15 @@ def compile_decoder(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    program, weights, _ = _capture(module, example_inputs, name, report)
+    program, weights, _, frozen = _capture(module, example_inputs, name, report)
     text = None
     if tokenizer is not None:
         text = overlay_artifact.Text(tokenizer.json, tokenizer.end, tokenizer.chat_form)
-    about: dict[str, Any] = {"torch": torch.__version__, "source": dict(source or {})}
+    about: dict[str, Any] = {
+        "torch": torch.__version__,
+        "source": dict(source or {}),
+        "frozen": list(frozen),
+    }
     captured_at = time.perf_counter()
     overlay = build(
         program, weights, arch, quantised=quantised or {}, slots=slots, text=text, about=about,
@@ -330,8 +335,10 @@ def _capture(
     report: Progress,
     dims: Mapping[str, tuple[Dim, ...]] | None = None,
     sizes: Mapping[str, Size] | None = None,
-) -> tuple[Hcfg, dict[str, Any], Places]:
-    """The program of a module after all passes, the arrays of its weights, and its places."""
+) -> tuple[Hcfg, dict[str, Any], Places, tuple[str, ...]]:
+    """The program of a module after all passes, the arrays of its weights, its places, and what it
+    froze of the process that compiled it.
+    """
     report("capture", 0, 1)
     captured = _captured(module, example_inputs, name, dims, sizes)
     program, places = captured.program, captured.places
@@ -343,7 +350,7 @@ def _capture(
         if key in program.weights
     }
     program = share_weights(program, weights)
-    return program, {key: weights[key] for key in program.weights}, places
+    return program, {key: weights[key] for key in program.weights}, places, captured.frozen
 
 
 def _array(name: str, tensor: torch.Tensor) -> Any:

@@ -7,7 +7,7 @@ has what its network holds besides.
 # Wrong on purpose.
 # mypy: ignore-errors
 # ruff: noqa: ANN001, ANN003, ANN201, ANN202, ANN204, B007, B016, B030, B905, E501, F507, F821, F841
-# ruff: noqa: RUF059, S102, T201, UP030, UP031, UP032
+# ruff: noqa: PTH110, RUF059, S102, T201, UP030, UP031, UP032
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import copy
 import dataclasses
 import functools
 import itertools
+import os
 import sys
 import threading
 import warnings
@@ -537,6 +538,31 @@ def super_in_function(self, x):
         return super().forward(x)
 
     return inner()
+
+
+def environment(self, x):
+    if os.environ.get("SCALE"):
+        return x * float(os.environ["SCALE"])
+    return x
+
+
+def environment_by_a_function(self, x):
+    return x / 2 if os.getenv("HALVE") else x
+
+
+def command_line(self, x):
+    return x / 2 if "--halve" in sys.argv else x
+
+
+def method_of_the_environment(self, x):
+    return x * len(self.read("HOME", ""))
+
+
+MEMBERS["method_of_the_environment"] = {"read": os.environ.get}
+
+
+def is_there(self, x):
+    return x * os.path.exists("scale.txt")
 
 
 def world(self, x):

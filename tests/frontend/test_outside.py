@@ -6,10 +6,12 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import importlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,9 @@ import torch
 from frontend.differential import branches, check, network, rows
 from frontend.test_diagnostics import refused
 from torch import Tensor, nn
+
+import dyncc
+from dyncc.cli import main
 
 MODE: ContextVar[str | None] = ContextVar("mode", default=None)
 REQUIRED: ContextVar[int] = ContextVar("required")
@@ -340,3 +345,36 @@ def test_logging(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == expected
     assert [record.levelno for record in caplog.records] == levels
     assert len({*levels}) == 2
+
+
+def test_installed_packages_may_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "site-packages" / "with_settings.py"
+    package.parent.mkdir()
+    package.write_text(
+        "import os\n\n\n"
+        "def scaled(x):\n"
+        "    if os.getenv('WITH_SETTINGS') and 'NO_SETTINGS' not in os.environ:\n"
+        "        return x * 2\n"
+        "    return x\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setenv("WITH_SETTINGS", "1")
+    scaled = importlib.import_module("with_settings").scaled
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = scaled(x)
+            return found
+
+    x = torch.ones(2)
+    compiled = dyncc.compile(Net(), (x,), tmp_path / "net.dyncc", backend="eager")
+    monkeypatch.delenv("WITH_SETTINGS")
+    # As it was when the network was compiled, and said.
+    assert torch.from_dlpack(compiled(x)).tolist() == [2.0, 2.0]
+    read = [f"{name} at {package}:5" for name in ("os.getenv", "os.environ")]
+    assert compiled.manifest["frozen"] == read
+    assert main(["inspect", str(tmp_path / "net.dyncc")]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"# as it was when compiled: {line}" in printed.replace("#  ", "#") for line in read)

@@ -126,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
             "regions": regions,
             "profile": program.manifest.get("profile"),
             "tuning": program.manifest.get("tuning"),
+            "frozen": program.manifest.get("frozen", []),
         }
         print(
             json.dumps({**found, "sizes": {k: str(v) for k, v in program.sizes.items()}}, indent=2)
@@ -135,6 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# {hcfg.name}: {summary(program)}")
     for size, extents in program.sizes.items():
         print(f"#   size {size}: {extents}")
+    for read in program.manifest.get("frozen", ()):
+        print(f"#   as it was when compiled: {read}")
     for line in described(program.manifest.get("profile"), hcfg):
         print(f"#   {line}")
     for name in hcfg.regions:

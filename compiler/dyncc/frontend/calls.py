@@ -27,6 +27,7 @@ from dyncc.frontend.builtin_calls import KNOWN
 from dyncc.frontend.closures import enter_closure
 from dyncc.frontend.code import Code, Instr
 from dyncc.frontend.decisions import Unsupported
+from dyncc.frontend.environment import is_environment, is_impure, note_environment
 from dyncc.frontend.instances import (
     ENTERED,
     construct,
@@ -98,6 +99,8 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
         return
     if isinstance(function, types.MethodType):
         args, function = (function.__self__, *args), function.__func__
+        if is_environment(args[0]):
+            note_environment(run, args[0])
     if function in _MODULE_CALLS and args and isinstance(args[0], nn.Module):
         args, function = args[1:], args[0]
     if isinstance(function, functools.partial):
@@ -150,7 +153,7 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
             _finish(run, result)
             return
     cached = isinstance(function, functools._lru_cache_wrapper)
-    if cached and any(_is_impure(arg) for arg in args):
+    if cached and any(is_impure(arg) for arg in args):
         # It acts on the world outside, if only once; entered, it says what it does.
         call(run, function.__wrapped__, args, kwargs)
         return
@@ -173,7 +176,9 @@ def call(run: Interpreter, function: Any, args: tuple[Any, ...], kwargs: dict[st
     if result is not NotImplemented:
         run.done(result)
         return
-    if _is_impure(function):
+    if is_environment(function):
+        note_environment(run, function)
+    elif is_impure(function):
         raise Unsupported(
             "DY601",
             f"a call of `{_name(function)}`",
@@ -284,37 +289,6 @@ def _module(
         native(run, module, args, kwargs)
     else:
         inline(run, type(module).forward, (module, *args), kwargs)
-
-
-#: Modules whose functions depend on or change the world outside.
-_IMPURE_MODULES = frozenset(
-    {
-        "datetime", "io", "os", "pathlib", "posix", "random", "secrets", "shutil", "socket",
-        "subprocess", "sys", "tempfile", "threading", "time", "uuid", "logging", "warnings",
-    }
-)  # fmt: skip
-#: Modules of libraries of which that is true.
-_IMPURE_PARTS = ("numpy.random", "torch.random")
-_IMPURE_FUNCTIONS = frozenset({input, open, eval, exec, id, torch.Generator})
-
-
-def _is_impure(function: Any) -> bool:
-    try:
-        if function in _IMPURE_FUNCTIONS:
-            return True
-    except TypeError:
-        return False
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, torch.Generator):
-        return True
-    owners = (function, type(owner), owner if isinstance(owner, type | types.ModuleType) else None)
-    names = {str(getattr(item, "__module__", None) or "") for item in owners}
-    if isinstance(owner, types.ModuleType):
-        names.add(owner.__name__)
-    return any(
-        name.split(".")[0].lstrip("_") in _IMPURE_MODULES or name.startswith(_IMPURE_PARTS)
-        for name in names
-    )
 
 
 def is_torch(function: Any) -> bool:

@@ -95,11 +95,14 @@ class Capture:
         Every tensor named in ``program.weights``.
     places
         Where its blocks and values come from.
+    frozen
+        What installed packages read of the process, and where: see `dyncc.frontend.environment`.
     """
 
     program: Hcfg
     weights: dict[str, torch.Tensor]
     places: Places
+    frozen: tuple[str, ...] = ()
 
 
 def capture(
@@ -414,7 +417,7 @@ class _Attempt:
                 self.machine.regions.by_name,
             )
         )
-        return Capture(program, weights, self._places(program))
+        return Capture(program, weights, self._places(program), tuple(self.machine.frozen))
 
     def _places(self, program: Hcfg) -> Places:
         wanted = {item[:3] for item in decisions(program)}

@@ -15,6 +15,7 @@ from dyncc.frontend.builder import BlockBuilder, Late
 from dyncc.frontend.code import Instr
 from dyncc.frontend.computing import Computing, NeedStatic
 from dyncc.frontend.decisions import PythonError, Restart, Unsupported
+from dyncc.frontend.environment import is_environment, note_environment
 from dyncc.frontend.guards import Guarded
 from dyncc.frontend.joins import meeting_point, post_dominators
 from dyncc.frontend.machine import Machine, context_of, place_of
@@ -249,6 +250,8 @@ class Interpreter(Computing):
 
     def done(self, value: Any = None) -> None:
         """Write the result and go to the next instruction."""
+        if is_environment(value):
+            note_environment(self, value)
         if self.instr.dest:
             self.frame.registers[self.instr.dest[0]] = value
         self.frame.pc += 1

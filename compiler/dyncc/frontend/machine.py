@@ -104,6 +104,8 @@ class Machine:
         self.sites: dict[Context, list[Any]] = {}
         self.points: dict[str, tuple[Point, list[tuple[Loc, Instr]]]] = {}
         self._outside: dict[int, tuple[str, object]] = {}
+        #: What is read of the process, and where; see `environment`.
+        self.frozen: dict[str, None] = {}
 
     def fresh(self, kind: Type) -> Value:
         """A value with a new name."""
