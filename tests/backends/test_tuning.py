@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -34,6 +34,7 @@ from dyncc.backends.tvm.tuning.proposals import KnobSearch, MetaScheduleSearch, 
 from dyncc.backends.tvm.tuning.reuse import Found, apply, kernel_key, target_key
 from dyncc.backends.tvm.tuning.session import Session, agree, load
 from dyncc.backends.tvm.tuning.workloads import Position, Workload, positions
+from dyncc.cli.compile_command import _tuned
 from dyncc.core.errors import ConfigError, ToolError
 from dyncc.core.tuning import VARIABLE, Tuning, database_path, using
 
@@ -309,6 +310,7 @@ def searched(
     proposed: list[tirx.PrimFunc],
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
+    seconds: float = 60.0,
 ) -> Callable[[], tuning_session.Outcome]:
     monkeypatch.setattr(tuning_session, "_BRIEF", 0.0)
     monkeypatch.setattr(tuning_session, "_THOROUGH", 0.0)
@@ -317,7 +319,7 @@ def searched(
     position = Position(1, None, [({}, Workload("y", added(), [x], [((64, 32), "float32")]))])
     monkeypatch.setattr(tuning_session, "positions", lambda *_: [position])
     monkeypatch.setattr(Session, "_searches", lambda *_: [Given(proposed)])
-    session = Session(CPU_HERE, machine, database, Found(CPU_HERE), 60.0, lambda *_: None)
+    session = Session(CPU_HERE, machine, database, Found(CPU_HERE), seconds, lambda *_: None)
     return lambda: session.run([], {}, {})
 
 
@@ -337,6 +339,20 @@ def test_a_slower_candidate_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monk
     database = Database(tmp_path / "tuning.json")
     outcome = searched(Clock([1.0, 0.99, 1.5]), [added(), added()], database, monkeypatch)()
     assert (outcome.trials, outcome.tuned, len(database)) == (2, 0, 0)
+
+
+def test_no_time_for_a_kernel_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(tmp_path / "tuning.json")
+    short = searched(Clock([2.0]), [], database, monkeypatch, seconds=0.0)()
+    assert (short.kernels, short.unreached, short.before) == (0, 1, 0.0)
+    said = {"machine": "a clock", "database": ""}
+    (line,) = _tuned({**asdict(short), **said})
+    assert "the time was over before the first of 1 kernels was measured" in line
+    assert "more seconds" in line
+    assert _tuned({**asdict(short), **said, "kernels": 2})[1].startswith("no time was left for 1")
+    assert "no kernel" in _tuned({**asdict(short), **said, "unreached": 0})[0]
+    enough = searched(Clock([2.0]), [], database, monkeypatch)()
+    assert (enough.kernels, enough.unreached) == (1, 0)
 
 
 def test_an_interrupt_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,9 +232,17 @@ def _tuned(outcome: dict[str, Any] | None) -> list[str]:
     """What a search found, in lines of text."""
     if outcome is None:
         return []
+    unreached = outcome["unreached"]
+    if not outcome["kernels"]:
+        if not unreached:
+            return ["tuned nothing: no kernel of this network can be searched for"]
+        over = f"the time was over before the first of {unreached} kernels was measured"
+        return [f"tuned nothing: {over}; give --tune more seconds"]
     gain = outcome["before"] / outcome["after"] if outcome["after"] else 1.0
     found = f"tuned {outcome['tuned']} of {outcome['kernels']} kernels"
     lines = [f"{found} in {outcome['trials']} trials: all together {gain:.2f} times as fast"]
+    if unreached:
+        lines.append(f"no time was left for {unreached} more kernels; give --tune more seconds")
     if outcome["tuned"]:
         lines.append(f"kept in {outcome['database']}")
     if outcome["refused"]:

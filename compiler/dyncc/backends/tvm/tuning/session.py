@@ -125,6 +125,8 @@ class Outcome:
     ----------
     kernels, tuned
         How many kernels were looked at, and how many got faster.
+    unreached
+        Kernels for which there was no time.
     trials, refused
         Candidates that ran, and those among them whose results were wrong.
     before, after
@@ -135,6 +137,7 @@ class Outcome:
 
     kernels: int
     tuned: int
+    unreached: int
     trials: int
     refused: int
     before: float
@@ -206,8 +209,10 @@ class Session:
             self._machine.use_threads(self._cpu.threads)
 
     def _search(self, kernels: Sequence[Position]) -> Outcome:
-        for position in kernels:
+        unreached = 0
+        for begun, position in enumerate(kernels):
             if not self._step(f"{position.layouts[0][1].name}", partial(self._begin, position)):
+                unreached = len(kernels) - begun
                 break
         while (task := self._next()) is not None:
             name = task.position.layouts[0][1].name
@@ -217,6 +222,7 @@ class Session:
         return Outcome(
             kernels=len(self._tasks),
             tuned=sum(task.best is not task.untuned for task in self._tasks),
+            unreached=unreached,
             trials=self._trials,
             refused=self._refused,
             before=self._total("seconds"),
