@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "no library for GPUs is made",
             hint="TVM's package generates CUDA kernels, but has no CUDA runtime to load and launch "
-            "them. Give --format onnx: ONNX Runtime with its CUDA provider takes such models, which "
-            "is not tested here.",
+            "them. Give --format onnx: ONNX Runtime with its CUDA provider takes such models, "
+            "which is not tested here.",
         )
     if arguments.runtime and arguments.target:
         raise ConfigError(
