@@ -875,6 +875,22 @@ def reversed_iterator_of_a_list(self, x):
     return x
 
 
+def iterator_in_two_places(self, x):
+    numbers = iter(range(int(x.sum())))
+    for first, second in zip(numbers, numbers):
+        x = x * first + second
+    return x
+
+
+def iterator_after_enumerate(self, x):
+    numbers = iter(range(int(x.sum())))
+    for i, number in enumerate(numbers):
+        x = x * i + number
+        if number > 3:
+            break
+    return x + next(numbers, 0)
+
+
 def reversed_generator(self, x):
     for item in reversed(x + i for i in range(3)):
         x = x * item

@@ -24,7 +24,7 @@ from dyncc.frontend.lists import dynamic_get
 from dyncc.frontend.objects import iterate
 from dyncc.frontend.operations import binary, source_text
 from dyncc.frontend.raising import error_of, new_error, throw
-from dyncc.frontend.sequences import item_at, iterator
+from dyncc.frontend.sequences import item_at, iterator, refuse_taken
 from dyncc.frontend.unwinding import waits_in_try
 from dyncc.frontend.values import (
     DynIterObj,
@@ -106,6 +106,7 @@ def remaining(run: Interpreter, found: IterObj | DynIterObj) -> Any:
         if isinstance(owner, DynListObj):
             return run.host("lt", found.position, run.host("list.len", Sym(owner.values[0])))
         return run.static(found.position, "a position in a list") < len(found.items)
+    refuse_taken(found)
     upward = run.static(found.step, "the step of a range") > 0
     stop = found.stop
     if isinstance(found.source, Ref) and upward:

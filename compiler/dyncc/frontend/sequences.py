@@ -16,6 +16,7 @@ from dyncc.frontend.lists import dynamic_get, pack_list
 from dyncc.frontend.templates import NoTemplate, template_of
 from dyncc.frontend.values import (
     RANGE,
+    TAKEN,
     DynIterObj,
     DynListObj,
     GeneratorObj,
@@ -87,6 +88,10 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
     found = run.state.heap[value]
     if isinstance(found, TensorObj):
         return ("row", value, 0, 1), run.size(found.fake.shape[0])
+    refuse_taken(found)
+    if found.source != RANGE:
+        # What it is given to steps lazily through the same items.
+        run.state.heap[value] = replace(found, source=TAKEN)
     bounds = (found.position, found.stop, found.step)
     length: Any
     if any(isinstance(bound, Sym) for bound in bounds):
@@ -105,6 +110,17 @@ def column_of(run: Interpreter, value: Any) -> tuple[Column, Any]:
             "Iterate over the lists themselves.",
         )
     return found.source, length
+
+
+def refuse_taken(found: DynIterObj) -> None:
+    """Refuse an iterator that went into another one: each would have to step both."""
+    if found.source == TAKEN:
+        raise Unsupported(
+            "DY405",
+            "an iterator that another one goes through",
+            "how far it was stepped is known at run time only",
+            "Make a list of it first, or step it with next().",
+        )
 
 
 def _packed(run: Interpreter, items: tuple[Any, ...]) -> tuple[Column, Any]:

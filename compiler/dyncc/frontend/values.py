@@ -229,6 +229,8 @@ class DynListObj:
 
 #: What tells a range, which can be gone through again and again, from an iterator over it.
 RANGE = "range"
+#: The source of an iterator whose items another one takes now; where it stands is not known.
+TAKEN = "taken"
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class DynIterObj:
     """An iterator whose length is only known at run time, or a range of which iterators are made.
 
     ``source`` is a `DynListObj` reference, a column of `sequences`, None for an iterator over a
-    range, or `RANGE` for a range itself; position, stop and step are scalars.
+    range, `RANGE` for a range itself, or `TAKEN`; position, stop and step are scalars.
     """
 
     source: Any
