@@ -19,7 +19,8 @@ from dyncc.frontend.environment import is_environment, note_environment
 from dyncc.frontend.guards import Guarded
 from dyncc.frontend.joins import meeting_point, post_dominators
 from dyncc.frontend.machine import Machine, context_of, place_of
-from dyncc.frontend.recorder import DataDependent, WriteToShared
+from dyncc.frontend.recorder import DataDependent
+from dyncc.frontend.storages import WriteToShared
 from dyncc.frontend.values import (
     DynIterObj,
     DynListObj,
