@@ -6,7 +6,7 @@ compare a block's parameters with the variables of the original source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -73,16 +73,61 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Stand:
+    """What stands in a block for a variable of the source that it has no parameter for any more.
+
+    Attributes
+    ----------
+    path
+        The variable.
+    literal
+        The constant that passes found it to be; None if it is another value.
+    param
+        The name of the block's parameter that it is the same as.
+    """
+
+    path: Path
+    literal: bool | int | float | complex | str | None = None
+    param: str | None = None
+
+    def to_json(self) -> list[Any]:
+        """As a list."""
+        if self.param is not None:
+            return [list(self.path), "value", self.param]
+        # JSON has no infinities and complex numbers, and not every reader keeps 1 and 1.0 apart.
+        return [list(self.path), type(self.literal).__name__, str(self.literal)]
+
+    @staticmethod
+    def from_json(found: Any) -> Stand:
+        """Back from `to_json`."""
+        path, kind, text = found
+        if kind == "value":
+            return Stand(tuple(path), param=str(text))
+        return Stand(tuple(path), _LITERALS[kind](text))
+
+
+_LITERALS: dict[str, Callable[[str], Any]] = {
+    "bool": lambda text: {"True": True, "False": False}[text],
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "str": str,
+}
+
+
+@dataclass(frozen=True)
 class Places:
     """Places of block parameters, by name of the value, and of blocks, by name.
 
-    ``edges`` lists the edges (block, index in its terminator) from which passes removed blocks,
+    ``stands`` has for blocks what stands for variables whose parameters passes removed. ``edges``
+    lists the edges (block, index in its terminator) from which passes removed blocks,
     with the decisions that those passed.
     """
 
     values: Mapping[str, Path] = field(default_factory=dict)
     blocks: Mapping[str, Point] = field(default_factory=dict)
     edges: Mapping[tuple[str, int], tuple[Passed, ...]] = field(default_factory=dict)
+    stands: Mapping[str, tuple[Stand, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As lists and dicts."""
@@ -101,6 +146,9 @@ class Places:
                 [block, way, [_passed_to_json(item) for item in passed]]
                 for (block, way), passed in self.edges.items()
             ],
+            "stands": {
+                name: [stand.to_json() for stand in stands] for name, stands in self.stands.items()
+            },
         }
 
     @staticmethod
@@ -120,6 +168,10 @@ class Places:
             {
                 (str(block), int(way)): tuple(_passed(item) for item in passed)
                 for block, way, passed in found["edges"]
+            },
+            {
+                str(name): tuple(map(Stand.from_json, stands))
+                for name, stands in found.get("stands", {}).items()
             },
         )
 

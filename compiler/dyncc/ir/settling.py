@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from dyncc.ir.hcfg import Block, Branch, Hcfg, Jump, jumps
+from dyncc.ir.hcfg import Block, Branch, Hcfg, Jump, Value, jumps
 from dyncc.ir.places import (
     Decision,
     Either,
@@ -19,10 +19,12 @@ from dyncc.ir.places import (
     Path,
     Places,
     Point,
+    Stand,
     decision_of,
     decisions,
     idle,
 )
+from dyncc.ir.standing import standing
 
 _Edge = tuple[str, int]
 
@@ -62,12 +64,14 @@ class _Step:
             self._unite(name, twins, blocks, edges, values)
         kept = {value.name for block in self._after.blocks.values() for value in block.params}
         values = {name: path for name, path in values.items() if name in kept}
+        stands = {name: held for name in blocks if (held := self._stands(name))}
         settled = Places(values, blocks, edges)
         wanted = decisions(self._after) | idle(settled)
         return Places(
             values,
             {name: replace(p, passed=_only(p.passed, wanted)) for name, p in blocks.items()},
             {edge: _only(passed, wanted) for edge, passed in edges.items()},
+            stands,
         )
 
     def _point(self, name: str) -> Point:
@@ -75,6 +79,39 @@ class _Step:
 
     def _on(self, name: str, way: int) -> tuple[Passed, ...]:
         return self._places.edges.get((name, way), ())
+
+    def _stands(self, name: str) -> tuple[Stand, ...]:
+        """What stands in a block for variables of the source, if that is true of all its twins."""
+        if name not in self._before.blocks:
+            return ()
+        kept = {value.name for value in self._after.blocks[name].params}
+        instead = standing(self._before, self._after, name)
+        found: dict[str, Stand] = {}
+
+        def add(path: Path, parameter: str) -> None:
+            for item in instead.get(parameter, ()):
+                if isinstance(item, Value):
+                    stand = Stand(path, param=item.name)
+                else:
+                    assert isinstance(item, bool | int | float | complex | str)
+                    stand = Stand(path, item)
+                found.setdefault(repr(stand), stand)
+
+        for value in self._before.blocks[name].params:
+            if value.name in self._places.values:
+                add(self._places.values[value.name], value.name)
+        for stand in self._places.stands.get(name, ()):
+            if stand.param is None or stand.param in kept:
+                found.setdefault(repr(stand), stand)
+            else:
+                add(stand.path, stand.param)
+        twins = self._twins.get(name, [])
+        if len({self._point(twin).functions for twin in twins}) > 1:
+            return ()
+        for twin in twins[1:]:
+            theirs = {repr(stand) for stand in self._places.stands.get(twin, ())}
+            found = {key: stand for key, stand in found.items() if key in theirs}
+        return tuple(found.values())
 
     def _put_before(self, block: Block, values: dict[str, Path]) -> Point:
         """Where a new block begins: where the one does to which it hands on what it is given."""

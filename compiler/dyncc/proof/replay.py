@@ -12,13 +12,26 @@ import torch
 from torch import nn
 
 from dyncc.core.errors import MismatchError
-from dyncc.ir.hcfg import Branch, Hcfg, Jump
-from dyncc.ir.places import Decision, Either, Passed, Places, Point, asked, decision_of
+from dyncc.ir.hcfg import Branch, Hcfg, Jump, Value
+from dyncc.ir.places import (
+    Decision,
+    Either,
+    Passed,
+    Places,
+    Point,
+    Stand,
+    asked,
+    decision_of,
+)
+from dyncc.ir.types import FLOAT
 from dyncc.proof.hooks import Impossible, Operand, Stop, Turns, file_of
 from dyncc.proof.locate import Missing, locate, pick, shaped, tensors, variable
 from dyncc.proof.trace import Step, Trace
 from dyncc.runtime.program import Program
 from dyncc.verification import difference
+
+#: What a scalar of the source is compared as.
+_NUMBER = Value("", FLOAT)
 
 
 @dataclass
@@ -400,9 +413,36 @@ class Replay:
                 raise self._mismatch(
                     f"variable {error.where}: {error.message}", step.block, error.hint
                 ) from None
+        for stand in self._places.stands.get(step.block, ()):
+            found += self._compare_stand(stand, frames, step)
         self._tally.unseen += unseen
         for gap, elements in found:
             self._tally.add(gap, elements, self.where(step.block))
+
+    def _compare_stand(
+        self, stand: Stand, frames: Sequence[FrameType], step: Step
+    ) -> list[tuple[float, int]]:
+        """A variable of the source and what passes took it for; nothing if it is not there."""
+        params = self._hcfg.blocks[step.block].params
+        if stand.param is None:
+            param, value = _NUMBER, stand.literal
+            said = f"passes took it to be {stand.literal!r}"
+        else:
+            at = [one.name for one in params].index(stand.param)
+            param, value = params[at], self._there(step.arguments[at])
+            said = f"passes took it to be %{stand.param}"
+        try:
+            expected = shaped(
+                pick(stand.path, frames, self._module, self.arguments), param, stand.path
+            )
+        except Missing:
+            return []
+        try:
+            return [difference(expected, value, variable(stand.path), self._rtol, self._atol)]
+        except MismatchError as error:
+            raise self._mismatch(
+                f"variable {error.where}: {error.message}; {said}", step.block, error.hint
+            ) from None
 
     def _there(self, value: Any) -> Any:
         """A value of the artifact with torch tensors in it."""
