@@ -8,6 +8,7 @@ from torchdiffeq import odeint  # type: ignore[import-untyped]
 
 SLOW = True
 FALLBACK = "eager"
+UNLED = True
 PACKAGE = "torchdiffeq"
 FUNCTION = "odeint(method='dopri5')"
 SIZE = 3
