@@ -171,10 +171,10 @@ class Canonicaliser:
         }
         for owner, (identity, ref) in sorted(changed.items()):
             path = ("external", owner)
-            key, self._new.externals[identity] = self._walk(ref, path)
+            key, self._new.externals[identity] = self._walk(self._owned(ref), path)
             entries.append((path, key))
         for identity, ref in self._old.externals.items():
-            if ref in self._numbers:
+            if ref in self._numbers and identity not in self._new.externals:
                 self._new.externals[identity] = self._numbers[ref]
         # Where paths are expected to join decides the cut into blocks, never the meaning.
         points = tuple(
@@ -190,6 +190,16 @@ class Canonicaliser:
             key, self._leaves, self._new, self._params, self._places, self._labels.positive,
             self._aliases(),
         )  # fmt: skip
+
+    def _owned(self, ref: Ref) -> Ref:
+        """A changed buffer, with a storage of its own where its value goes on without its owner."""
+        tensor = self._old.heap[ref]
+        known = self._numbers.get(tensor.storage)
+        if known is None or self._new.heap[known].owner is not None:
+            return ref
+        # Neither of the two may be written to from here on: the other would have to change.
+        apart = self._old.new(replace(self._old.heap[tensor.storage], listed=True))
+        return self._old.new(replace(tensor, storage=apart))
 
     def _aliases(self) -> dict[Path, set[Path]]:
         found: dict[Path, set[Path]] = {}
