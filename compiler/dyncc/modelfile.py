@@ -63,6 +63,28 @@ class ModelFile:
         found = getattr(self.namespace, "coverage_inputs", None)
         return list(self._run(found, "coverage_inputs()")) if callable(found) else None
 
+    def rtol(self) -> float | None:
+        """``RTOL`` of the file, or None without it: for `dyncc.proof.prove`.
+
+        For networks whose own roundings come to more than the usual bound, as those of untrained
+        ones may.
+
+        Raises
+        ------
+        ModelError
+            If it is not a number between 0 and 1.
+        """
+        found = getattr(self.namespace, "RTOL", None)
+        if found is None:
+            return None
+        if not isinstance(found, int | float) or not 0 <= found < 1:
+            raise ModelError(
+                f"RTOL is {found!r}",
+                hint="Give a number between 0 and 1, such as 1e-3.",
+                where=str(self.path),
+            )
+        return float(found)
+
     def quantised(self) -> dict[str, Any]:
         """What ``quantised()`` of the file gives: matrices as they are to be stored.
 

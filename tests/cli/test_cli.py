@@ -386,3 +386,19 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert "agree on 360 of 360 images" in out
     assert "edges taken 6/6" in out
     assert "263 times" in Path("out/digits.svg").read_text()
+
+
+def test_a_model_file_states_a_bound_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "strict.py"
+    source.write_text(
+        "import torch\nfrom torch import nn\n\nRTOL = 2\n\n\nclass Net(nn.Module):\n"
+        "    def forward(self, x):\n        return x * 2 if x.sum() > 0 else x\n\n\n"
+        "def example_inputs():\n    return (torch.ones(2),)\n"
+    )
+    out = str(tmp_path / "out")
+    assert main(["compile", str(source), "--backend", "eager", "-o", out]) == 0
+    assert main(["verify", out]) == 1
+    assert "RTOL is 2" in capsys.readouterr().err
+    assert main(["verify", out, "--rtol", "1e-6"]) == 0

@@ -153,7 +153,8 @@ def test_proved_at_full_size_with_tvm(name: str) -> None:
     network = model.build()
     program = dyncc.compile(network, model.example_inputs())
     check_program(f"dycl.{name}", network, program)
-    proof = prove(network, program, model.coverage_inputs())
+    rtol = getattr(model, "RTOL", RTOL)
+    proof = prove(network, program, model.coverage_inputs(), rtol=rtol)
     edges = sum(1 for _ in program.hcfg.edges())
     assert untaken(program, proof.natural.edges) == []
     assert len(proof.forced.edges) == edges

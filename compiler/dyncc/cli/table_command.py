@@ -101,7 +101,7 @@ def _measure(name: str, arguments: argparse.Namespace, report: Progress) -> tupl
     from dyncc.driver import compile
     from dyncc.proof import prove
     from dyncc.timing import median_seconds
-    from dyncc.verification import describe_edge
+    from dyncc.verification import RTOL, describe_edge
 
     model = import_module(f"dyncc_models.{name}")
     options = {"small": True} if arguments.small and name.startswith("dycl.") else {}
@@ -111,7 +111,8 @@ def _measure(name: str, arguments: argparse.Namespace, report: Progress) -> tupl
         network, model.example_inputs(**options), backend=arguments.backend, progress=report
     )
     inputs = model.coverage_inputs(**options)
-    proof = prove(network, program, inputs, progress=report)
+    rtol = getattr(model, "RTOL", RTOL)
+    proof = prove(network, program, inputs, rtol=rtol, progress=report)
     report("timing", 0, 1)
     timed = inputs[:: -(-len(inputs) // TIMED)]
 
@@ -218,7 +219,8 @@ def _conditions(mark: str, arguments: argparse.Namespace) -> str:
 
     bound = (
         f"Every value lies within {RTOL:g} of the greatest in its tensor, plus {ATOL:g}, of eager "
-        "PyTorch's. Times are medians for one input at batch size 1. "
+        "PyTorch's, except where a network's file says otherwise (`RTOL`). Times are medians for "
+        "one input at batch size 1. "
     )
     return (
         f"{bound if mark == 'table' else ''}{'Fewer channels. ' if arguments.small else ''}"

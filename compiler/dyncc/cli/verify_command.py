@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paths", type=int, default=0, metavar="N", help="N more runs, with random decisions"
     )
+    parser.add_argument(
+        "--rtol",
+        type=float,
+        metavar="X",
+        help="a value may differ by this part of its tensor's greatest, and by 1e-5 "
+        "(default: RTOL of the model file, else 1e-4)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random inputs and decisions")
     parser.add_argument(
         "--complete", action="store_true", help="exit code 5 also if an edge or loop is missing"
@@ -55,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dyncc.modelfile import load_model
     from dyncc.proof import compare_batches, prove
     from dyncc.runtime.artifact import load
+    from dyncc.verification import RTOL
 
     refuse_overlay(arguments.artifact)
     program = load(arguments.artifact)
@@ -71,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             model.module,
             program,
             inputs,
+            rtol=next(x for x in (arguments.rtol, model.rtol(), RTOL) if x is not None),
             seed=arguments.seed,
             wander=arguments.paths,
             progress=report,
