@@ -73,13 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
             hint="Give --model FILE.py[:NAME].",
         )
     model = load_model(reference)
+    rtol = model.rtol() if arguments.rtol is None else arguments.rtol
     inputs, what = _inputs(arguments, program, model)
     with progress() as report:
         proof = prove(
             model.module,
             program,
             inputs,
-            rtol=next(x for x in (arguments.rtol, model.rtol(), RTOL) if x is not None),
+            rtol=RTOL if rtol is None else rtol,
             seed=arguments.seed,
             wander=arguments.paths,
             progress=report,
