@@ -368,6 +368,22 @@ def operand_values(operand: Operand) -> Iterator[Value]:
             yield from operand_values(part)
 
 
+def map_operand(operand: Operand, change: Callable[[Value], Operand]) -> Operand:
+    """`operand` with `change` applied to every value in it."""
+    if isinstance(operand, Value):
+        return change(operand)
+    if isinstance(operand, tuple):
+        return tuple(map_operand(part, change) for part in operand)
+    return operand
+
+
+def used_by(op: TensorOp) -> Iterator[Value]:
+    """All values that a tensor operation uses."""
+    yield from operand_values(op.args)
+    for _, arg in op.kwargs:
+        yield from operand_values(arg)
+
+
 def terminator_values(terminator: Terminator) -> Iterator[Value]:
     """All values that a terminator uses, edges first."""
     for jump in jumps(terminator):

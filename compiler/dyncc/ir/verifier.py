@@ -25,6 +25,7 @@ from dyncc.ir.hcfg import (
     reachable,
     terminator_values,
     tree_leaves,
+    used_by,
 )
 from dyncc.ir.types import BOOL, Dim, ListType, TensorType, Type
 
@@ -95,7 +96,7 @@ def _region(region: Region) -> Iterable[str]:
         if not isinstance(value.type, TensorType):
             yield f"%{value.name} is no tensor"
     for op in region.ops:
-        for value in operand_values((*op.args, *(arg for _, arg in op.kwargs))):
+        for value in used_by(op):
             yield from _use(value, known)
         for result in op.results:
             if result is None:

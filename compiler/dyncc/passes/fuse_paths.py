@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dyncc.ir.hcfg import (
-    Block,
     BlockOp,
     Hcfg,
     Jump,
@@ -31,14 +30,14 @@ from dyncc.ir.hcfg import (
     Value,
     jumps,
     map_jumps,
-    only_torch,
     operand_values,
     terminator_values,
 )
+from dyncc.ir.parts import part_of
 from dyncc.ir.profile import Profile
 from dyncc.passes.drop_dead_values import drop_dead_values
 from dyncc.passes.renaming import fresh_values, renamed_operand
-from dyncc.passes.splitting import is_total, part_of
+from dyncc.passes.splitting import is_plain, is_total, region_call
 
 #: Seconds that a call of a region takes whatever it does; see docs/host-overhead.md.
 CALL = 1.4e-6
@@ -107,7 +106,7 @@ class _Pair:
         self._block = program.blocks[name]
         self._jump = jumps(self._block.terminator)[way]
         self._after = program.blocks[self._jump.target]
-        self._first, self._second = _call(self._block), _call(self._after)
+        self._first, self._second = region_call(self._block), region_call(self._after)
 
     def regions(self) -> tuple[str, str]:
         """The two regions."""
@@ -120,7 +119,7 @@ class _Pair:
         if self._first is None or self._second is None:
             return False
         regions = [self._program.regions[name] for name in self.regions()]
-        if not all(_is_plain(region) for region in regions):
+        if not all(is_plain(region) for region in regions):
             return False
         if not all(map(is_total, regions[1].ops)):
             return False
@@ -201,17 +200,6 @@ class _Pair:
         part = part_of((*parts[0].ops, *parts[1].ops), weights, wanted)
         same = {value: value for value in part.params}
         return part.call(regions, same, weights, wanted)
-
-
-def _call(block: Block) -> RegionCall | None:
-    return next((op for op in block.ops if isinstance(op, RegionCall)), None)
-
-
-def _is_plain(region: Region) -> bool:
-    """Whether a region computes each of its results, once, and any back end may run it."""
-    made = {value for op in region.ops for value in op.results}
-    distinct = len(set(region.results)) == len(region.results)
-    return only_torch(region) is None and distinct and made.issuperset(region.results)
 
 
 def _spelled(region: Region, call: RegionCall, prefix: str) -> _Spelled:

@@ -33,12 +33,13 @@ from dyncc.ir.hcfg import (
     RegionCall,
     Value,
     map_jumps,
-    only_torch,
+    used_by,
 )
+from dyncc.ir.parts import Part, part_of
 from dyncc.ir.types import TensorType
 from dyncc.passes.loops import Loop, invariants, loops_of
 from dyncc.passes.renaming import fresh_values, renamed_op, renamed_terminator
-from dyncc.passes.splitting import Part, is_total, part_of, used_by
+from dyncc.passes.splitting import is_plain, is_total, region_call
 
 #: Floating-point operations that have to be moved at least: one or two microseconds of them.
 LEAST = 20_000
@@ -60,7 +61,7 @@ def _hoist(program: Hcfg) -> Hcfg:
         steady = invariants(program.blocks, loop)
         for name in loop.blocks:
             block = program.blocks[name]
-            call = next((op for op in block.ops if isinstance(op, RegionCall)), None)
+            call = region_call(block)
             if call is None or name not in loop.always:
                 continue
             region = program.regions[call.region]
@@ -81,9 +82,7 @@ class _Split:
 
 def _split(region: Region, steady: Collection[Value]) -> _Split | None:
     """What to move out of a region of which some parameters do not change; None if not to."""
-    made = {value for op in region.ops for value in op.results}
-    distinct = len(set(region.results)) == len(region.results)
-    if only_torch(region) is not None or not made.issuperset(region.results) or not distinct:
+    if not is_plain(region):
         return None
     known, active = {*steady, *region.weights}, set(steady)
     still: set[int] = set()

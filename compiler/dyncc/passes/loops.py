@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from dyncc.ir.hcfg import Block, Jump, Value, jumps
+from dyncc.ir.loops import Dominators, natural_loops
 from dyncc.ir.order import reverse_postorder
 
 
@@ -25,70 +26,23 @@ class Loop:
 
     head: str
     blocks: tuple[str, ...]
-    always: frozenset[str]
+    always: Set[str]
 
 
 def loops_of(blocks: Mapping[str, Block]) -> list[Loop]:
     """The natural loops, inner ones first; those with one head are one."""
     order = reverse_postorder(blocks)
     rank = {name: place for place, name in enumerate(order)}
-    into: dict[str, list[str]] = {}
-    for name in order:
-        for jump in jumps(blocks[name].terminator):
-            into.setdefault(jump.target, []).append(name)
-    if all(rank[source] < rank[name] for name in into for source in into[name]):
+    edges = [(name, jump.target) for name in order for jump in jumps(blocks[name].terminator)]
+    if all(rank[source] < rank[target] for source, target in edges):
         return []
-    above = _dominators(order, rank, into)
+    dominators = Dominators(order[0], edges)
     found = []
-    for head in order:
-        latches = [name for name in into.get(head, ()) if head in _chain(name, above)]
-        if not latches:
-            continue
-        inside = {head}
-        pending = list(latches)
-        while pending:
-            name = pending.pop()
-            if name not in inside:
-                inside.add(name)
-                pending += into[name]
-        always = set.intersection(*(set(_chain(name, above)) for name in latches)) & inside
-        ordered = tuple(name for name in blocks if name in inside)
-        found.append(Loop(head, ordered, frozenset(always)))
-    return sorted(found, key=lambda loop: len(loop.blocks))
-
-
-def _dominators(
-    order: list[str], rank: Mapping[str, int], into: Mapping[str, list[str]]
-) -> dict[str, str]:
-    """The next block that all ways to a block run through, by block.
-
-    The algorithm is that of Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001.
-    """
-    above = {order[0]: order[0]}
-    changed = True
-    while changed:
-        changed = False
-        for name in order[1:]:
-            sources = [source for source in into[name] if source in above]
-            common = sources[0]
-            for source in sources[1:]:
-                while common != source:
-                    if rank[common] > rank[source]:
-                        common = above[common]
-                    else:
-                        source = above[source]
-            if above.get(name) != common:
-                above[name] = common
-                changed = True
-    return above
-
-
-def _chain(name: str, above: Mapping[str, str]) -> list[str]:
-    """A block and all that every way to it runs through."""
-    found = [name]
-    while above[found[-1]] != found[-1]:
-        found.append(above[found[-1]])
-    return found
+    for head, loop in natural_loops(edges, dominators).items():
+        always = set.intersection(*(set(dominators.of(name)) for name in loop.latches))
+        ordered = tuple(name for name in blocks if name in loop.blocks)
+        found.append(Loop(head, ordered, always & loop.blocks))
+    return sorted(found, key=lambda loop: (len(loop.blocks), rank[loop.head]))
 
 
 def invariants(blocks: Mapping[str, Block], loop: Loop) -> dict[Value, Value]:

@@ -22,16 +22,13 @@ from dyncc.ir.hcfg import (
     jumps,
     map_jumps,
     map_leaves,
+    map_operand,
 )
 
 
 def renamed_operand(operand: Operand, values: Mapping[Value, Operand]) -> Operand:
     """`operand` with the values in it replaced (those not in `values` stay)."""
-    if isinstance(operand, Value):
-        return values.get(operand, operand)
-    if isinstance(operand, tuple):
-        return tuple(renamed_operand(part, values) for part in operand)
-    return operand
+    return map_operand(operand, lambda value: values.get(value, value))
 
 
 def renamed_op(op: BlockOp, values: Mapping[Value, Value]) -> BlockOp:

@@ -1,20 +1,8 @@
-"""What passes that take regions apart, or put them together, share."""
+"""What passes that take regions apart, or put them together, ask of blocks and regions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-from dyncc.ir.hcfg import (
-    Operand,
-    Region,
-    RegionCall,
-    TensorOp,
-    Value,
-    draws,
-    operand_values,
-)
-from dyncc.ir.text import region_body
+from dyncc.ir.hcfg import Block, Region, RegionCall, TensorOp, draws, only_torch
 from dyncc.ir.types import FLOAT, TensorType, scalar_type_of
 
 _TOTAL = frozenset(
@@ -66,112 +54,13 @@ def is_total(op: TensorOp) -> bool:
     return name in _TOTAL or (name in _TOTAL_OF_FLOATS and floats)
 
 
-def used_by(op: TensorOp) -> Iterator[Value]:
-    """All values that a tensor operation uses."""
-    yield from operand_values(op.args)
-    for _, arg in op.kwargs:
-        yield from operand_values(arg)
+def region_call(block: Block) -> RegionCall | None:
+    """The call of a region in a block, which has at most one."""
+    return next((op for op in block.ops if isinstance(op, RegionCall)), None)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A region made of operations of others, and what it is to be given, as they name it.
-
-    Attributes
-    ----------
-    region
-        The region, still without a name.
-    params, weights, results
-        What its own stand for.
-    """
-
-    region: Region
-    params: tuple[Value, ...]
-    weights: tuple[Value, ...]
-    results: tuple[Value, ...]
-
-    def call(
-        self,
-        regions: dict[str, Region],
-        values: Mapping[Value, Value],
-        weights: Mapping[Value, str],
-        results: Sequence[Value],
-    ) -> RegionCall:
-        """A call of it, once it is among `regions`, where an equal one may be already.
-
-        Parameters
-        ----------
-        regions
-            Those of the program; a new one is added.
-        values, weights
-            What `params` and `weights` are where it is called.
-        results
-            What becomes of `results`.
-        """
-        body = region_body(self.region)
-        name = next((name for name, one in regions.items() if region_body(one) == body), None)
-        if name is None:
-            numbers = (number for number in range(len(regions) + 1) if f"r{number}" not in regions)
-            name = f"r{next(numbers)}"
-            regions[name] = replace(self.region, name=name)
-        return RegionCall(
-            name,
-            tuple(values[value] for value in self.params),
-            tuple(weights[value] for value in self.weights),
-            tuple(results),
-        )
-
-
-def part_of(ops: Sequence[TensorOp], weights: Collection[Value], results: Iterable[Value]) -> Part:
-    """A region of some operations, as the front end numbers its values: equal ones are equal text.
-
-    Parameters
-    ----------
-    ops
-        What is to be run, in order, if `results` need it.
-    weights
-        Values that are weights; what else is not made by `ops` is a parameter.
-    results
-        What is to be given.
-    """
-    results = tuple(results)
-    needed, kept = set(results), []
-    for op in reversed(ops):
-        if not op.results or not needed.isdisjoint(op.results):
-            kept.append(op)
-            needed.update(used_by(op))
-    names: dict[Value, Value] = {}
-    given: dict[Value, None] = {}
-
-    def define(value: Value) -> Value:
-        return names.setdefault(value, Value(str(len(names)), value.type))
-
-    def use(value: Value) -> Value:
-        if value not in names:
-            given[value] = None
-        return define(value)
-
-    numbered = []
-    for op in reversed(kept):
-        args = tuple(_mapped(arg, use) for arg in op.args)
-        kwargs = tuple((name, _mapped(arg, use)) for name, arg in op.kwargs)
-        made = tuple(define(v) if v is not None and v in needed else None for v in op.results)
-        numbered.append(TensorOp(op.target, args, kwargs, made))
-    params = tuple(value for value in given if value not in weights)
-    bound = tuple(value for value in given if value in weights)
-    region = Region(
-        "",
-        tuple(names[value] for value in params),
-        tuple(names[value] for value in bound),
-        tuple(numbered),
-        tuple(names[value] for value in results),
-    )
-    return Part(region, params, bound, results)
-
-
-def _mapped(operand: Operand, change: Callable[[Value], Value]) -> Operand:
-    if isinstance(operand, Value):
-        return change(operand)
-    if isinstance(operand, tuple):
-        return tuple(_mapped(part, change) for part in operand)
-    return operand
+def is_plain(region: Region) -> bool:
+    """Whether a region computes each of its results, once, and any back end may run it."""
+    made = {value for op in region.ops for value in op.results}
+    distinct = len(set(region.results)) == len(region.results)
+    return only_torch(region) is None and distinct and made.issuperset(region.results)
