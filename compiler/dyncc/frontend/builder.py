@@ -26,6 +26,7 @@ from dyncc.ir.hcfg import (
     terminator_values,
 )
 from dyncc.ir.hostops import EFFECTS
+from dyncc.ir.parts import part_of
 from dyncc.ir.text import region_body
 from dyncc.ir.types import TensorType, Type
 
@@ -216,62 +217,7 @@ class BlockBuilder:
         return Block(self.name, self.params, tuple(ops), terminator, self.loc)
 
     def _region(self, results: tuple[Value, ...], regions: Regions) -> RegionCall:
-        kept: list[TensorOp] = []
-        needed = set(results)
-        for op in reversed(self._tensor_ops):
-            if op.target in ASSERTIONS or any(value in needed for value in op.results):
-                kept.append(op)
-                needed.update(operand_values(op.args))
-                needed.update(value for _, arg in op.kwargs for value in operand_values(arg))
-        kept.reverse()
-        weights_by_value = {value: name for name, value in self.weight_values.items()}
-        params: dict[Value, Value] = {}
-        weights: dict[Value, Value] = {}
-        names: dict[Value, Value] = {}
-        extents: dict[str, str] = {}
-
-        def inner_type(kind: Type) -> Type:
-            if not isinstance(kind, TensorType) or kind.is_static:
-                return kind
-            # Equal structure is equal text, whatever the sizes are called around it.
-            for extent in kind.shape:
-                if isinstance(extent, str):
-                    extents.setdefault(extent, f"s{len(extents)}")
-            return TensorType(kind.dtype, tuple(extents.get(e, e) for e in kind.shape))  # type: ignore[arg-type]
-
-        def use(value: Value) -> Value:
-            if value not in names:
-                inner = Value(str(len(names)), inner_type(value.type))
-                names[value] = inner
-                (weights if value in weights_by_value else params)[value] = inner
-            return names[value]
-
-        ops: list[TensorOp] = []
-        for op in kept:
-            args = tuple(map_operand(arg, use) for arg in op.args)
-            kwargs = tuple((name, map_operand(arg, use)) for name, arg in op.kwargs)
-            inner_results: list[Value | None] = []
-            for value in op.results:
-                if value is None or value not in needed:
-                    inner_results.append(None)
-                else:
-                    names[value] = Value(str(len(names)), inner_type(value.type))
-                    inner_results.append(names[value])
-            ops.append(TensorOp(op.target, args, kwargs, tuple(inner_results)))
-        region = Region(
-            "", tuple(params.values()), tuple(weights.values()), tuple(ops),
-            tuple(names[value] for value in results),
-        )  # fmt: skip
-        name = regions.intern(region)
-        return RegionCall(
-            name, tuple(params), tuple(weights_by_value[value] for value in weights), results
-        )
-
-
-def map_operand(operand: Operand, change: Callable[[Value], Value]) -> Operand:
-    """`operand` with `change` applied to every value in it."""
-    if isinstance(operand, Value):
-        return change(operand)
-    if isinstance(operand, tuple):
-        return tuple(map_operand(item, change) for item in operand)
-    return operand
+        weights = {value: name for name, value in self.weight_values.items()}
+        part = part_of(self._tensor_ops, weights, results)
+        name = regions.intern(part.region)
+        return RegionCall(name, part.params, tuple(weights[v] for v in part.weights), results)

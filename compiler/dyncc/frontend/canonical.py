@@ -8,18 +8,19 @@ scalars, list lengths or weights can share one after *widening* those places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch._prims_common import is_contiguous_or_false, make_contiguous_strides_for
+from torch._prims_common import is_contiguous_or_false
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dyncc.frontend.builder import Late
 from dyncc.frontend.decisions import Extent
-from dyncc.frontend.extents import has_symbols
+from dyncc.frontend.fakes import contiguous, is_fresh, plain_key
 from dyncc.frontend.labels import Labels
+from dyncc.frontend.reached import Reached
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     Bound,
@@ -125,8 +126,7 @@ class Canonicaliser:
         self._fresh = fresh
         self._packed = packed
         self._read = read
-        self._views: dict[Ref, set[Ref]] = {}
-        self._counted: set[Ref] = set()
+        self._reached = Reached(state)
         self._labels = Labels(widen, origin, mode, empty)
         self._origin = origin
         self._numbers: dict[Ref, Ref] = {}
@@ -140,9 +140,9 @@ class Canonicaliser:
     def run(self) -> Canonical:
         """Key, leaves and the new state."""
         for depth, name in self._registers():
-            self._count_views(self._old.frames[depth].registers[name])
+            self._reached.add(self._old.frames[depth].registers[name])
         for value in self._old.attributes.values():
-            self._count_views(value)
+            self._reached.add(value)
         self._new.frames = [
             replace(
                 frame,
@@ -234,44 +234,16 @@ class Canonicaliser:
                 found.append((is_list, depth, name))
         return [(depth, name) for _, depth, name in sorted(found)]
 
-    def _count_views(self, item: Any) -> None:
-        """Note which live tensors look at each storage."""
-        if isinstance(item, Ref):
-            if item in self._counted:
-                return
-            self._counted.add(item)
-            found = self._old.heap[item]
-            if isinstance(found, TensorObj):
-                self._views.setdefault(found.storage, set()).add(item)
-            elif isinstance(found, ListObj | IterObj):
-                self._count_views(found.items)
-            elif isinstance(found, DictObj):
-                self._count_views(tuple(value for _, value in found.items))
-            elif isinstance(found, InstanceObj):
-                self._count_views((*(value for _, value in found.fields), found.content))
-            elif isinstance(found, PartialObj):
-                parts = tuple(value for _, value in found.keywords)
-                self._count_views((found.function, *found.args, *parts))
-            elif isinstance(found, DynIterObj):
-                self._count_views(found.source)
-            elif isinstance(found, Composite):
-                self._count_views(found.parts)
-        elif type(item) is tuple:
-            for part in item:
-                self._count_views(part)
-        elif isinstance(item, Bound):
-            self._count_views(item.owner)
-
     def _fresh_like(
         self, fake: torch.Tensor, kind: TensorType, path: Path
     ) -> tuple[Any, torch.Tensor]:
         """A contiguous tensor for the new state, and its type in the key."""
         if not self._labels.widens:
-            known = _plain_key(fake, kind)
+            known = plain_key(fake, kind)
             if known is not None:
                 return known, fake
         labels, sizes = self._labels.tensor(fake, kind.shape, path)
-        if _is_fresh(fake, sizes):
+        if is_fresh(fake, sizes):
             return (short_dtype(fake.dtype), labels), fake
         mode = fake.fake_mode  # type: ignore[attr-defined]
         with mode:
@@ -344,14 +316,14 @@ class Canonicaliser:
         if not isinstance(found, TensorObj) or not found.chain:
             return found
         base: Storage = self._old.heap[found.storage]
-        alone = self._views.get(found.storage) == {ref}
+        alone = self._reached.views.get(found.storage) == {ref}
         if not alone or base.owner is not None or isinstance(base.source, str):
             return found
         try:
             value = self._read(self._old, ref)
         except Late:
             return found
-        fake = _contiguous(found.fake)
+        fake = contiguous(found.fake)
         relaid = self._relaid is not None and (
             base.relaid or not is_contiguous_or_false(found.fake)
         )
@@ -395,7 +367,7 @@ class Canonicaliser:
         if isinstance(item, IterObj) and item.owner is not None:
             # A list of run-time length is needed even if its iterator alone is left.
             grown = isinstance(self._old.heap[item.owner], DynListObj)
-            if grown or item.owner in self._counted:
+            if grown or item.owner in self._reached.refs:
                 return self._live_iterator(item, path)
         if isinstance(item, IterObj):
             item = self._old.look(item)
@@ -469,46 +441,6 @@ class Canonicaliser:
         if not item.chain:
             return ("of", key, ()), TensorObj(storage, (), base)
         return ("of", key, step_key(item.chain)), TensorObj(storage, item.chain, fake)
-
-
-#: The attribute of a fake tensor that keeps its `_plain_key`.
-_KEY = "dyncc_plain_key"
-
-
-def _plain_key(fake: torch.Tensor, kind: TensorType) -> tuple[str, Any] | None:
-    """The type in the key of a tensor of known sizes that can go on as it is; None for others.
-
-    States hold the same tensors again and again, so it is kept with the tensor.
-    """
-    known: tuple[str, Any] | None = getattr(fake, _KEY, None)
-    if known is None and kind.is_static and _is_fresh(fake, kind.shape):
-        known = (short_dtype(fake.dtype), kind.shape)
-        setattr(fake, _KEY, known)
-    return known if known is not None and known[1] == kind.shape else None
-
-
-def _is_fresh(fake: torch.Tensor, sizes: Sequence[Any]) -> bool:
-    """Whether a fake tensor is what a new one would be; to make one takes time."""
-    return (
-        all(isinstance(size, int) for size in sizes)
-        and not has_symbols(fake)
-        and list(fake.shape) == list(sizes)
-        and fake.storage_offset() == 0
-        and fake.stride() == make_contiguous_strides_for(fake.shape)
-    )
-
-
-def _contiguous(fake: torch.Tensor) -> torch.Tensor:
-    mode = fake.fake_mode  # type: ignore[attr-defined]
-    with mode:
-        return torch.empty(tuple(fake.shape), dtype=fake.dtype)
-
-
-def reached(state: State, values: tuple[Any, ...]) -> set[Ref]:
-    """The objects on the heap that values lead to."""
-    found = Canonicaliser(state, {}, lambda kind: Value("", kind), {}, _unread)
-    found._count_views(values)
-    return found._counted
 
 
 def _unread(_: State, __: Ref) -> Value:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dyncc.frontend.bridge import scalars_in
-from dyncc.frontend.canonical import known_part, reached
+from dyncc.frontend.canonical import known_part
 from dyncc.frontend.code import SHARED, SITE, STACK
 from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.extents import has_symbols
 from dyncc.frontend.machine import context_of
+from dyncc.frontend.reached import Reached
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     DynListObj,
@@ -179,7 +180,7 @@ def _call(run: Interpreter, frame: Frame, at: int) -> None:
             raise _refused(frame, "it is called by a generator", "Append to a list instead.")
     shared = base.registers[SHARED]
     others = [value for item in (*state.frames[:at], frame) for value in item.registers.values()]
-    owned = reached(state, (*others, *state.attributes.values(), *shared))
+    owned = Reached(state, *others, *state.attributes.values(), *shared).refs
     save = _Save(run, frame, shared, owned)
     assert frame.result is not None
     site = frame.result, tuple(save.frame(item, item is waiting[-1]) for item in waiting)
