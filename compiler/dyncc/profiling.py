@@ -8,8 +8,6 @@ finds something to do, once more. Both versions are then timed in turns, and the
 from __future__ import annotations
 
 import contextlib
-import copy
-import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import torch
 
-from dyncc.backends.measuring import Recording, Sample, call_times, samples_of
+from dyncc.backends.measuring import Recording, Sample, call_of, call_times, samples_of, unseen
 from dyncc.core.errors import ConfigError, InputError
 from dyncc.ir.hcfg import Hcfg
 from dyncc.ir.places import Places
@@ -176,13 +173,9 @@ def observe(program: Hcfg, request: Request) -> tuple[dict[Edge, int], dict[str,
     """
     recording = Recording(program)
     network = Program(program, recording, request.weights, {"sizes": dict(request.sizes)})
-    # A network may print, draw random numbers, and raise; none of it is to be seen here.
-    with torch.random.fork_rng(devices=[]), network.trace() as counts:
+    with unseen(), network.trace() as counts:
         for where, given in request.inputs.items():
-            given = copy.deepcopy(given)
-            args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
-            with contextlib.redirect_stdout(io.StringIO()):
-                _run(network, args, kwargs, where)
+            _run(network, *call_of(given), where)
     return dict(counts), samples_of(program, recording)
 
 

@@ -169,11 +169,11 @@ def test_arguments_of_the_run_are_what_is_measured() -> None:
         for name, kind in program.hcfg.weights.items()
         if name not in weights
     }
-    found = samples(program.hcfg, weights, X, {})
+    found = samples(program.hcfg, weights, [X], {})
     assert set(found) == set(program.hcfg.regions)
     assert any((array == 3).all() for sample in found.values() for array in sample.arguments)
     # What the run does not reach gets indices of anything: no arguments at all reach nothing.
-    made_up = samples(program.hcfg, weights, (), {})
+    made_up = samples(program.hcfg, weights, [()], {})
     assert all(sample.calls == 0 for sample in made_up.values())
     indices = [a for s in made_up.values() for a in s.arguments if a.dtype == numpy.int64]
     assert indices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from dyncc.core.errors import InternalError
-from dyncc.ir.hcfg import GENERATOR, Operand, Region, Symbolic, Value, draws
+from dyncc.ir.hcfg import GENERATOR, Operand, Region, Symbolic, TensorOp, Value, draws
 from dyncc.ir.types import DTYPES, TensorType
 
 
@@ -108,6 +108,34 @@ def check_sizes(region: str, value: Value, found: Any, extents: dict[str, int]) 
         )
 
 
+def argument(operand: Operand, values: Mapping[Value, Any]) -> Any:
+    """What an operation of torch's takes for an operand, given what stands for each value."""
+    match operand:
+        case Value():
+            return values[operand]
+        case Symbolic():
+            return torch_constant(operand)
+        case tuple():
+            return [argument(item, values) for item in operand]
+        case _:
+            return operand
+
+
+def results_of(op: TensorOp, outcome: Any) -> list[Any]:
+    """What torch returned of an operation, result by result.
+
+    Raises
+    ------
+    InternalError
+        If it has another number of results.
+    """
+    # One result may be a tensor, or a list of one tensor (``aten.split`` into one piece).
+    found = list(outcome) if isinstance(outcome, tuple | list) else [outcome][: len(op.results)]
+    if len(found) != len(op.results):
+        raise InternalError(f"{op.target} gave {len(found)} results, not {len(op.results)}")
+    return found
+
+
 def run_region(
     region: Region,
     params: Sequence[Tensor],
@@ -150,31 +178,12 @@ def run_region(
         for given, tensor in values.items():
             check_sizes(region.name, given, tensor, extents)
 
-    def read(operand: Operand) -> Any:
-        match operand:
-            case Value():
-                return values[operand]
-            case Symbolic():
-                return torch_constant(operand)
-            case tuple():
-                return [read(item) for item in operand]
-            case _:
-                return operand
-
     for op in region.ops:
-        args = [read(arg) for arg in op.args]
-        kwargs = {name: read(value) for name, value in op.kwargs}
+        args = [argument(arg, values) for arg in op.args]
+        kwargs = {name: argument(value, values) for name, value in op.kwargs}
         function = resolve(op.target)
         outcome = _draw(function, args, kwargs) if draws(op) else function(*args, **kwargs)
-        # One result may be a tensor, or a list of one tensor (``aten.split`` into one piece).
-        outcomes = outcome if isinstance(outcome, (tuple, list)) else (outcome,)[: len(op.results)]
-        if len(outcomes) != len(op.results):
-            raise InternalError(
-                f"region {region.name}: {op.target} gave {len(outcomes)} results, "
-                f"not {len(op.results)}"
-            )
-        pairs = zip(op.results, outcomes, strict=True)
-        for value, tensor in pairs:
+        for value, tensor in zip(op.results, results_of(op, outcome), strict=True):
             if value is not None:
                 values[value] = tensor
                 if extents is not None:
@@ -185,7 +194,7 @@ def run_region(
 def _draw(function: OpOverload, args: list[Any], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """What an operation draws from a generator in the given state, and the state after it."""
     state = kwargs.pop(GENERATOR)
-    if any(argument.name == GENERATOR for argument in function._schema.arguments):
+    if any(item.name == GENERATOR for item in function._schema.arguments):
         generator = torch.Generator().set_state(state)
         return function(*args, generator=generator, **kwargs), generator.get_state()
     with torch.random.fork_rng(devices=[]):

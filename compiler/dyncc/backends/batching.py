@@ -15,22 +15,22 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 import warnings
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from dyncc.backends.aten import example, resolve, torch_constant
+from dyncc.backends.aten import argument, example, resolve, results_of
 from dyncc.backends.batching_rules import RULES, Item, is_pointwise, pointwise
+from dyncc.backends.graphs import region_of, without_unused
 from dyncc.core.errors import InternalError
-from dyncc.ir.hcfg import Operand, Region, Symbolic, TensorOp, Value, operand_values
-from dyncc.ir.types import DTYPES, SHORT_DTYPES, TensorType
+from dyncc.ir.hcfg import Region, TensorOp, Value
+from dyncc.ir.types import DTYPES, TensorType
 from dyncc.runtime.stacks import stacked_shape
 
 
@@ -56,7 +56,7 @@ def batched(region: Region, size: int, name: str) -> Region:
     RuntimeError, ValueError, TypeError, NotImplementedError
         If torch cannot carry an operation out for several samples at once.
     """
-    region = _needed(region)
+    region = without_unused(region)
     params = [_stacked(value, size) for value in region.params]
     examples = [example(value) for value in (*params, *region.weights)]
     with torch.no_grad(), warnings.catch_warnings():
@@ -64,26 +64,13 @@ def batched(region: Region, size: int, name: str) -> Region:
         warnings.simplefilter("ignore", UserWarning)
         trace = make_fx(functools.partial(_run, region, size), tracing_mode="fake")
         graph = trace(*examples).graph
-    graph.eliminate_dead_code()
-    return _region_of(graph, name, params, region)
-
-
-def _needed(region: Region) -> Region:
-    """A region without the names of results that nothing uses: rules need not keep those."""
-    used = set(region.results)
-    for op in region.ops:
-        used.update(operand_values((*op.args, *(operand for _, operand in op.kwargs))))
-    ops = (
-        replace(op, results=tuple(value if value in used else None for value in op.results))
-        for op in region.ops
-    )
-    return replace(region, ops=tuple(ops))
+    return region_of(graph, name, params, region.weights)
 
 
 def _stacked(value: Value, size: int) -> Value:
     kind = value.type
     assert isinstance(kind, TensorType)
-    return Value(value.name, TensorType(kind.dtype, stacked_shape(kind, size)))
+    return replace(value, type=replace(kind, shape=_form(value, size)))
 
 
 def _run(region: Region, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -109,14 +96,14 @@ def _run(region: Region, size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
 def _results(op: TensorOp, items: dict[Value, Item], size: int) -> dict[Value, Item]:
     """The results of an operation that something uses."""
     function = resolve(op.target)
-    args = tuple(_argument(arg, items) for arg in op.args)
-    kwargs = {name: _argument(arg, items) for name, arg in op.kwargs}
+    args = tuple(argument(arg, items) for arg in op.args)
+    kwargs = {name: argument(arg, items) for name, arg in op.kwargs}
     stacked = any(isinstance(leaf, Item) and leaf.stacked for leaf in _leaves((args, kwargs)))
     if not stacked:
         outcome = function(*_plain(args), **_plain(kwargs))
         return {
             value: Item(tensor, shape_of(value), False)
-            for value, tensor in zip(op.results, _sequence(outcome, op), strict=True)
+            for value, tensor in zip(op.results, results_of(op, outcome), strict=True)
             if value is not None
         }
     outcome = None
@@ -132,7 +119,7 @@ def _results(op: TensorOp, items: dict[Value, Item], size: int) -> dict[Value, I
         outcome = _mapped(function, args, kwargs, size)
     return {
         value: Item(_checked(tensor, value, size), shape_of(value), True)
-        for value, tensor in zip(op.results, _sequence(outcome, op), strict=True)
+        for value, tensor in zip(op.results, results_of(op, outcome), strict=True)
         if value is not None
     }
 
@@ -177,18 +164,6 @@ def _form(value: Value, size: int) -> tuple[int, ...]:
     return stacked_shape(kind, size)
 
 
-def _argument(operand: Operand, items: dict[Value, Item]) -> Any:
-    match operand:
-        case Value():
-            return items[operand]
-        case Symbolic():
-            return torch_constant(operand)
-        case tuple():
-            return [_argument(part, items) for part in operand]
-        case _:
-            return operand
-
-
 def _leaves(tree: Any) -> list[Any]:
     found: list[Any] = pytree.tree_leaves(tree)
     return found
@@ -196,74 +171,3 @@ def _leaves(tree: Any) -> list[Any]:
 
 def _plain(tree: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.tensor if isinstance(leaf, Item) else leaf, tree)
-
-
-def _sequence(outcome: Any, op: TensorOp) -> list[Any]:
-    """The results of an operation; one may be a tensor, or a list of one tensor."""
-    found = list(outcome) if isinstance(outcome, tuple | list) else [outcome][: len(op.results)]
-    if len(found) != len(op.results):
-        raise InternalError(f"{op.target} gave {len(found)} results, not {len(op.results)}")
-    return found
-
-
-# -- from a graph of torch's to a region -----------------------------------------------------------
-
-
-def _region_of(graph: fx.Graph, name: str, params: list[Value], region: Region) -> Region:
-    values: dict[fx.Node, Any] = {}
-    inputs = iter((*params, *region.weights))
-    taken = {value.name for value in (*params, *region.weights)}
-    ops: list[TensorOp] = []
-    results: tuple[Value, ...] = ()
-
-    def made(node: fx.Node, tensor: Any, suffix: str = "") -> Value | None:
-        if tensor is None:
-            return None
-        label = f"{node.name}{suffix}"
-        while label in taken:
-            label += "_"
-        taken.add(label)
-        dtype = SHORT_DTYPES[str(tensor.dtype).removeprefix("torch.")]
-        return Value(label, TensorType(dtype, tuple(int(extent) for extent in tensor.shape)))
-
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            values[node] = next(inputs)
-        elif node.op == "output":
-            results = tuple(values[item] for item in node.args[0])
-        elif node.target is operator.getitem:
-            values[node] = values[node.args[0]][node.args[1]]
-        elif isinstance(node.target, OpOverload):
-            meta = node.meta["val"]
-            several = isinstance(meta, tuple | list)
-            parts = [
-                made(node, tensor, f"_{number}" if several else "")
-                for number, tensor in enumerate(meta if several else (meta,))
-            ]
-            values[node] = parts if several else parts[0]
-            args = tuple(_operand(argument, values) for argument in node.args)
-            kwargs = tuple((key, _operand(item, values)) for key, item in node.kwargs.items())
-            ops.append(TensorOp(str(node.target), args, kwargs, tuple(parts)))
-        else:
-            raise ValueError(f"{node.op} {node.target} is no operation of a region")
-    return _needed(Region(name, tuple(params), region.weights, tuple(ops), results))
-
-
-def _operand(argument: Any, values: dict[fx.Node, Any]) -> Operand:
-    match argument:
-        case fx.Node():
-            found: Operand = values[argument]
-            return found
-        case list() | tuple():
-            return tuple(_operand(item, values) for item in argument)
-        case torch.dtype():
-            return Symbolic("dtype", SHORT_DTYPES[str(argument).removeprefix("torch.")])
-        case torch.device():
-            return Symbolic("device", "cpu")
-        case torch.layout() | torch.memory_format():
-            kind = type(argument).__name__
-            return Symbolic(kind, str(argument).removeprefix("torch."))
-        case None | bool() | int() | float() | complex() | str():
-            return argument
-        case _:
-            raise ValueError(f"a {type(argument).__name__} is no argument of an operation")

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,40 +72,47 @@ class Recording(EagerRegions):
 def samples(
     program: Hcfg,
     weights: Mapping[str, numpy.ndarray],
-    example_inputs: Any,
+    runs: Iterable[Any],
     sizes: Mapping[str, Any],
 ) -> dict[str, Sample]:
-    """A call of each region of static sizes, taken from a run of the network in PyTorch.
+    """A call of each region of static sizes, taken from runs of the network in PyTorch.
 
     Parameters
     ----------
     program, weights
         The network.
-    example_inputs
-        Arguments of the run, as of `dyncc.compile`; they are not changed.
+    runs
+        Arguments of each run, as of `dyncc.compile`; they are not changed.
     sizes
         Of the manifest.
 
     Returns
     -------
     dict
-        By region. Those that the run does not reach get arguments that no operation refuses:
-        normally distributed numbers, and zeros of other types, which are indices of anything.
+        By region; calls are those of all runs. Those that no run reaches get arguments that no
+        operation refuses: normally distributed numbers, and zeros of other types, which are indices
+        of anything.
     """
     recording = Recording(program)
     network = Program(program, recording, weights, {"sizes": dict(sizes)})
-    # A network may print, draw random numbers, and raise; none of it is to be seen here.
-    with (
-        torch.random.fork_rng(devices=[]),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.suppress(Exception),
-    ):
-        given = copy.deepcopy(example_inputs)
-        if isinstance(given, Mapping):
-            network(**given)
-        else:
-            network(*given)
+    for example in runs:
+        args, kwargs = call_of(example)
+        with unseen(), contextlib.suppress(Exception):
+            network(*args, **kwargs)
     return samples_of(program, recording)
+
+
+def call_of(example: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Positional and named arguments of a call, copied: a network may change them."""
+    given = copy.deepcopy(example)
+    return ((), given) if isinstance(given, Mapping) else (given, {})
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Let networks run without a trace, though they may print and draw random numbers."""
+    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def samples_of(program: Hcfg, recording: Recording) -> dict[str, Sample]:

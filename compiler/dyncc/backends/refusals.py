@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable, Container, Mapping
 from typing import TypeVar
 
-from dyncc.core.errors import ToolError
-from dyncc.ir.hcfg import Hcfg, Region, RegionCall, only_torch
+from dyncc.core.errors import Diagnostic, ToolError
+from dyncc.ir.hcfg import Hcfg, Loc, Region, RegionCall, only_torch
 
 #: What torch.export, importers and exporters, passes and linkers raise.
 FAILURES = (
@@ -63,6 +64,16 @@ def translated(
         except raises as error:
             failures[name] = error
     return found, failures
+
+
+def diagnostic_at(
+    place: Loc | None, otherwise: str, code: str, construct: str, reason: str, hint: str
+) -> Diagnostic:
+    """A diagnostic with the line of the source at a place; `otherwise` names the unknown place."""
+    if place is None:
+        return Diagnostic(otherwise, code, construct, reason, hint)
+    line = linecache.getline(place.file, place.line).rstrip()
+    return Diagnostic(str(place), code, construct, reason, hint, line, place.column)
 
 
 def reason(error: BaseException, library: str) -> str:

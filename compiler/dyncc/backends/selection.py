@@ -150,7 +150,7 @@ def build(
         backend: open_library(backend, directory, part) for backend, part in parts.items()
     }
     homes[EAGER] = EagerRegions(program)
-    observed = samples(program, request.weights, request.example_inputs, request.sizes)
+    observed = samples(program, request.weights, [request.example_inputs], request.sizes)
     runners = {
         name: [backend for backend, part in parts.items() if name in part["regions"]]
         for name in observed

@@ -7,14 +7,13 @@ there, and every variant has static sizes, which schedules need.
 
 from __future__ import annotations
 
-import linecache
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dyncc.backends.batching import batched
-from dyncc.backends.refusals import FAILURES, reason
+from dyncc.backends.refusals import FAILURES, diagnostic_at, reason
 from dyncc.backends.selection import builder
 from dyncc.core.backends import EAGER
 from dyncc.core.errors import ConfigError, Diagnostic, UnsupportedError
@@ -102,11 +101,7 @@ def _refusals(program: Hcfg) -> Iterator[Diagnostic]:
 
 
 def _diagnostic(block: Block, loc: Loc | None, what: str, why: str, hint: str) -> Diagnostic:
-    place = loc or block.loc
-    if place is None:
-        return Diagnostic(f"block ^{block.name}", _CODE, what, why, hint)
-    line = linecache.getline(place.file, place.line).rstrip()
-    return Diagnostic(str(place), _CODE, what, why, hint, line, place.column)
+    return diagnostic_at(loc or block.loc, f"block ^{block.name}", _CODE, what, why, hint)
 
 
 def build(

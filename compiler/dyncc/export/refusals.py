@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Iterator
 
+from dyncc.backends.refusals import diagnostic_at
 from dyncc.core.errors import Diagnostic
 from dyncc.export import host_ops, returns
 from dyncc.export.literals import DTYPES, Unexportable, type_name
@@ -40,12 +40,8 @@ def diagnostic(
     block: Block, loc: Loc | None, code: str, what: str, why: str, hint: str = _RUN_IT
 ) -> Diagnostic:
     """A diagnostic about a place in a block, by default where the block begins."""
-    place = loc or block.loc
     construct = f"{what} (block ^{block.name})"
-    if place is None:
-        return Diagnostic("the program", code, construct, why, hint)
-    line = linecache.getline(place.file, place.line).rstrip()
-    return Diagnostic(str(place), code, construct, why, hint, line, place.column)
+    return diagnostic_at(loc or block.loc, "the program", code, construct, why, hint)
 
 
 def _arguments(program: Hcfg) -> Iterator[Diagnostic]:

@@ -284,10 +284,17 @@ class Graph:
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """The names that a node reads, also in the graphs within."""
     yield from node.input
+    for inner in inner_graphs(node):
+        for item in inner.node:
+            yield from _reads(item)
+
+
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs within a node."""
     for attribute in node.attribute:
-        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for item in inner.node:
-                yield from _reads(item)
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def _size(value: Val) -> tuple[bool, bool, int, str]:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dyncc.export.literals import Unexportable
 from dyncc.export.onnx.graphs import SCALARS, Graph, Val, kind_of
 from dyncc.export.onnx.lists import emit_list
-from dyncc.export.onnx.scalars import LARGE, Reader, as_tensor, cast, checked, chosen, position
+from dyncc.export.onnx.scalars import (
+    LARGE,
+    LONG,
+    Reader,
+    as_tensor,
+    bounded,
+    cast,
+    checked,
+    chosen,
+    position,
+)
 from dyncc.ir.hcfg import HostOp, Symbolic, Value
 from dyncc.ir.hostops import EFFECTS, operand_type
 from dyncc.ir.types import BOOL, FLOAT, STR, ScalarType, TensorType
@@ -193,8 +203,7 @@ class _Scalar:
             return found
         floats = [self._to(value, "f64") for value in values]
         size = graph.op("Abs", graph.op(operator, *floats, dtype="f64"), dtype="f64")
-        bad = graph.op("GreaterOrEqual", size, graph.literal(LARGE), dtype="bool")
-        return checked(graph, found, bad, "OverflowError: an int of more than 64 bits")
+        return bounded(graph, found, size)
 
     def _signed(self, name: str, value: Val) -> Val:
         value = self._to(value, "f64" if self._op.results[0].type == FLOAT else "i64")
@@ -249,7 +258,7 @@ class _Scalar:
             return rest
         even = self._computed("Sub", [left, rest])
         bad = graph.op("Equal", even, graph.literal(-(2**63)), dtype="bool")
-        even = checked(graph, even, bad, "OverflowError: an int of more than 64 bits")
+        even = checked(graph, even, bad, LONG)
         return graph.op("Div", even, right, dtype="i64")
 
     def _position(self, index: Val, length: Val) -> Val:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dyncc.export.literals import Unexportable
 from dyncc.export.onnx.graphs import Graph, Kind, Val, kind_of
-from dyncc.export.onnx.scalars import LARGE, Reader, as_tensor, cast, checked, position
+from dyncc.export.onnx.scalars import Reader, as_tensor, bounded, cast, checked, position
 from dyncc.ir.hcfg import HostOp, Symbolic, Value
 from dyncc.ir.types import BOOL, INT, ListType, TensorType
 from dyncc.runtime.hostlist import MAX_STACK
@@ -143,9 +143,8 @@ class _Row(_List):
         numbers = self._whole("is summed")
         size = self.graph.op("Abs", cast(self.graph, numbers, "f64"), dtype="f64", shape=(None,))
         total = self.graph.op("ReduceSum", size, dtype="f64", keepdims=0)
-        bad = self.graph.op("GreaterOrEqual", total, self.graph.literal(LARGE), dtype="bool")
         found = self.make("ReduceSum", numbers, kind=Kind("i64", ()), keepdims=0)
-        return checked(self.graph, found, bad, "OverflowError: an int of more than 64 bits")
+        return bounded(self.graph, found, total)
 
     def min_(self) -> Val:
         return self._extreme("ReduceMin")

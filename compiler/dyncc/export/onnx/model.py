@@ -10,7 +10,7 @@ from onnx import helper
 
 import dyncc
 from dyncc.backends.onnxruntime import OPSET, region_model
-from dyncc.backends.refusals import FAILURES, reason
+from dyncc.backends.refusals import reason, translated
 from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.export.literals import Unexportable
 from dyncc.export.onnx.flow import Flow
@@ -127,14 +127,11 @@ class _Export:
             for name, region in program.regions.items()
             if any(map(draws, region.ops))
         }
-        for index, (name, region) in enumerate(program.regions.items()):
-            self._progress(f"region {name}", index, len(program.regions) + 1)
-            if name in reasons:
-                continue
-            try:
-                self._regions[name] = RegionNodes(region_model(region))
-            except FAILURES as error:
-                reasons[name] = reason(error, "ONNX")
+        self._regions, failures = translated(
+            program, reasons, self._progress, len(program.regions) + 1,
+            lambda _, region: RegionNodes(region_model(region)),
+        )  # fmt: skip
+        reasons |= {name: reason(error, "ONNX") for name, error in failures.items()}
         return [
             diagnostic(
                 block, None, REGION, f"the region @{op.region} has no ONNX graph",

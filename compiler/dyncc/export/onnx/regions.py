@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from dyncc.export.onnx.graphs import Graph, Val, kind_of
+from dyncc.export.onnx.graphs import Graph, Val, inner_graphs, kind_of
 from dyncc.ir.hcfg import RegionCall
 
 
@@ -58,9 +58,8 @@ def _renamed(node: onnx.NodeProto, names: dict[str, str], graph: Graph) -> onnx.
     found.CopyFrom(node)
     found.ClearField("name")
     found.input[:] = [names.get(name, name) for name in node.input]
-    for attribute in found.attribute:
-        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            _rename(inner, names, graph)
+    for inner in inner_graphs(found):
+        _rename(inner, names, graph)
     found.output[:] = [_new(name, names, graph) for name in node.output]
     return found
 

@@ -15,6 +15,8 @@ Reader: TypeAlias = Callable[[Operand], Val]
 
 #: Results of this size may need more than 64 bits.
 LARGE = float(2**63 - 1024)
+#: What fails then.
+LONG = "OverflowError: an int of more than 64 bits"
 
 
 def cast(graph: Graph, value: Val, dtype: str) -> Val:
@@ -32,6 +34,12 @@ def checked(graph: Graph, value: Val, bad: Val, text: str) -> Val:
     found = graph.op("Gather", row, cast(graph, bad, "i64"), dtype=dtype, label=text)
     graph.check(found)
     return found
+
+
+def bounded(graph: Graph, value: Val, size: Val) -> Val:
+    """An int as it is; fails where its size, as a float, is beyond 64 bits."""
+    bad = graph.op("GreaterOrEqual", size, graph.literal(LARGE), dtype="bool")
+    return checked(graph, value, bad, LONG)
 
 
 def chosen(graph: Graph, test: Val, yes: Val, no: Val) -> Val:

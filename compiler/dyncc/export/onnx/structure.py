@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import networkx
-
 from dyncc.ir.hcfg import Hcfg, Raise, Value, jumps
+from dyncc.ir.loops import Dominators, natural_loops
 from dyncc.ir.order import reverse_postorder
 
 #: A deeper block stands further out: a reader of Protobuf takes 100 levels of messages, of which an
@@ -88,12 +87,9 @@ class _Shaping:
     def run(self) -> Structure:
         if self._entry not in self._blocks:
             return Structure({}, {}, {}, {}, frozenset(), {}, {})
-        graph = networkx.DiGraph(self._edges())
-        graph.add_nodes_from(self._blocks)
-        dominators = dict(networkx.immediate_dominators(graph, self._entry))
-        dominators[self._entry] = self._entry
+        dominators = Dominators(self._entry, self._edges())
         self._loops = self._find_loops(dominators)
-        self._place(dominators)
+        self._place(dominators.above)
         alias = self._aliases()
         passed = {
             name: tuple(i for i, param in enumerate(block.params) if param not in alias)
@@ -114,24 +110,14 @@ class _Shaping:
                 if jump.target in self._blocks:
                     yield name, jump.target
 
-    def _find_loops(self, dominators: Mapping[str, str]) -> dict[str, frozenset[str]]:
-        found: dict[str, set[str]] = {}
+    def _find_loops(self, dominators: Dominators) -> dict[str, frozenset[str]]:
+        loops = natural_loops(self._edges(), dominators)
+        found = {head: loop.blocks for head, loop in loops.items()}
         for source, head in self._edges():
-            if self._order[head] > self._order[source]:
-                continue
-            place = source
-            while self._order[place] > self._order[head]:
-                place = dominators[place]
-            if place != head:
+            back = self._order[head] <= self._order[source]
+            if back and source not in found.get(head, ()):
                 raise IrreducibleError(head)
-            body = found.setdefault(head, {head})
-            pending = [source]
-            while pending:
-                name = pending.pop()
-                if name not in body:
-                    body.add(name)
-                    pending += self._before[name]
-        return {head: frozenset(body) for head, body in found.items()}
+        return found
 
     def _around(self, block: str) -> list[str]:
         """The loops that a block is in, outermost first."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy
 
-from dyncc.backends.measuring import Sample, samples
+from dyncc.backends.measuring import samples
 from dyncc.backends.refusals import open_regions, translated
 from dyncc.backends.tvm.build import import_for_tvm
 from dyncc.backends.tvm.target import Cpu
@@ -94,19 +94,6 @@ def tune(
     )  # fmt: skip
     left = max(end - time.perf_counter(), 0.0)
     session = Session(cpu, machine, sources[0], Found(cpu, sources), left, progress)
-    outcome = session.run(list(regions.values()), _observed(program, request), request.weights)
+    observed = samples(program, request.weights, request.runs, request.sizes)
+    outcome = session.run(list(regions.values()), observed, request.weights)
     return {**asdict(outcome), "machine": machine.name, "database": str(sources[0].path)}
-
-
-def _observed(program: Hcfg, request: Request) -> dict[str, Sample]:
-    """What each region is called with, and how often in all runs together."""
-    found: dict[str, Sample] = {}
-    for run in request.runs:
-        for name, sample in samples(program, request.weights, run, request.sizes).items():
-            old = found.get(name)
-            if old is None:
-                found[name] = sample
-            else:
-                more = sample if not old.calls else old
-                found[name] = replace(more, calls=old.calls + sample.calls)
-    return found

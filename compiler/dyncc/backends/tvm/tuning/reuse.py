@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,22 +67,26 @@ class Found:
     sources: Sequence[Database] = ()
     used: dict[str, tuple[Record, str]] = field(default_factory=dict)
 
+    @functools.cached_property
+    def target(self) -> str:
+        """What records have to be of."""
+        return target_key(self.cpu)
+
     def layouts(self) -> Layouts:
         """Choices of layouts, by operator."""
-        target = target_key(self.cpu)
         return {
             record.key: record.choices
             for source in reversed(self.sources)
-            for record in source.of_target(target)
+            for record in source.of_target(self.target)
         }
 
     def record(self, function: tirx.PrimFunc) -> tuple[Record, str] | None:
         """The record of a kernel, and the file that has it."""
         if not self.sources:
             return None
-        target, key = target_key(self.cpu), kernel_key(function)
+        key = kernel_key(function)
         for source in self.sources:
-            record = source.find(target, key)
+            record = source.find(self.target, key)
             if record is not None:
                 return record, "dyncc" if source.path == SHIPPED else str(source.path)
         return None
@@ -145,12 +150,16 @@ def apply(
 
 def region_kernels(module: tvm.IRModule, entry: str) -> list[str]:
     """Names of the kernels that a region calls, each once, without those that copy nothing."""
-    names: dict[str, None] = {}
-    for block in module[entry].body.blocks:
-        for binding in block.bindings:
-            value = binding.value
-            if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
-                name = value.args[0].name_hint
-                if not relax.analysis.has_reshape_pattern(module[name]):
-                    names[name] = None
-    return list(names)
+    names = dict.fromkeys(call.args[0].name_hint for call in kernel_calls(module[entry]))
+    return [name for name in names if not relax.analysis.has_reshape_pattern(module[name])]
+
+
+def kernel_calls(function: relax.Function) -> list[relax.Call]:
+    """The calls of kernels in a region's function, in order."""
+    return [
+        binding.value
+        for block in function.body.blocks
+        for binding in block.bindings
+        if isinstance(binding.value, relax.Call)
+        and binding.value.op == tvm.ir.Op.get("relax.call_tir")
+    ]

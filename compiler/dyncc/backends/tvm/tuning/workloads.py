@@ -17,7 +17,7 @@ from dyncc.backends.tvm.lowering import Care, fuse
 from dyncc.backends.tvm.packing import Layouts, Packer, static_shape
 from dyncc.backends.tvm.schedules.shapes import OPERATOR
 from dyncc.backends.tvm.target import Cpu
-from dyncc.backends.tvm.tuning.reuse import kernel_key
+from dyncc.backends.tvm.tuning.reuse import kernel_calls, kernel_key
 from dyncc.runtime.tvm_library import pack
 
 if TYPE_CHECKING:
@@ -164,14 +164,7 @@ def _sites(
             param: pack(recipe, [arrays[index] for index in recipe["inputs"]])
             for param, recipe in zip(function.params[item.params :], packed, strict=True)
         }
-        calls = [
-            binding.value
-            for block in function.body.blocks
-            for binding in block.bindings
-            if isinstance(binding.value, relax.Call)
-            and binding.value.op == tvm.ir.Op.get("relax.call_tir")
-        ]
-        for index, call in enumerate(calls):
+        for index, call in enumerate(kernel_calls(function)):
             name = call.args[0].name_hint
             if name not in known:
                 workload = _workload(name, module[name], call, made)
