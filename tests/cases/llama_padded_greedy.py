@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
+from cases.small_llama import llama
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 PACKAGE = "transformers"
 FUNCTION = "LlamaForCausalLM.forward"
@@ -16,17 +16,7 @@ class Greedy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        config = LlamaConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            vocab_size=WORDS,
-            max_position_embeddings=LONGEST,
-            initializer_range=0.3,
-        )
-        self.llama = LlamaForCausalLM(config)
+        self.llama = llama(WORDS, LONGEST)
 
     def forward(self, prompt: Tensor) -> tuple[Tensor, int]:
         words = nn.functional.pad(prompt, (0, LONGEST - PROMPT))

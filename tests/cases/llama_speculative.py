@@ -6,27 +6,12 @@ The sequence is padded to its greatest length; no cache is kept.
 from __future__ import annotations
 
 import torch
+from cases.small_llama import llama
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 PACKAGE = "transformers"
 FUNCTION = "LlamaForCausalLM.forward (two models)"
 WORDS, PROMPT, LONGEST, AHEAD = 24, 3, 12, 2
-
-
-def llama(layers: int) -> LlamaForCausalLM:
-    """A Llama with weights of its own."""
-    config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        vocab_size=WORDS,
-        max_position_embeddings=LONGEST + AHEAD + 1,
-        initializer_range=0.3,
-    )
-    return LlamaForCausalLM(config)
 
 
 class Speculative(nn.Module):
@@ -34,8 +19,8 @@ class Speculative(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.target = llama(2)
-        self.draft = llama(1)
+        self.target = llama(WORDS, LONGEST + AHEAD + 1)
+        self.draft = llama(WORDS, LONGEST + AHEAD + 1, layers=1)
         # A draft that agrees at times: it shares the words and the first layer.
         self.draft.model.embed_tokens = self.target.model.embed_tokens
         self.draft.lm_head = self.target.lm_head

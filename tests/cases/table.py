@@ -32,7 +32,7 @@ from dyncc.runtime.program import Program
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "cases.md"
 #: Files of the folder that are no cases.
-OTHERS = ("table", "test_cases")
+OTHERS = ("small_llama", "table", "test_cases")
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in OTHERS)
 
 INTRODUCTION = """\
