@@ -185,9 +185,16 @@ class OnnxLibrary:
         takes = [f"p{index}" for index in range(entry["params"])]
         gives = [f"r{index}" for index in range(entry["results"])]
         options = onnxruntime.RunOptions()
-        if len(takes) == 1:
-            return lambda only: run({"p0": only}, gives, options)
-        return lambda *activations: run(dict(zip(takes, activations, strict=True)), gives, options)
+        # By index: to iterate over a vector of the bindings takes 35 µs.
+        if len(takes) == len(gives) == 1:
+            return lambda only: (run({"p0": only}, gives, options)[0],)
+        places = range(len(gives))
+
+        def call(*activations: Any) -> Sequence[Any]:
+            found = run(dict(zip(takes, activations, strict=True)), gives, options)
+            return [found[place] for place in places]
+
+        return call
 
     def _session(
         self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]
