@@ -43,7 +43,9 @@ INTRODUCTION = """\
 # Diagnostics
 
 What the front end refuses. All problems of a network are reported at once, each with its place, a
-code, the construct, why it cannot be compiled, and the smallest change that would help.
+code, the construct, why it cannot be compiled, and the smallest change that would help. Of what
+stands behind a problem only that is reported which does not follow from it: its results count as
+unknown.
 `dyncc explain DY302` says more of a code; `dyncc explain` lists all of them.
 `dyncc compile --json` prints diagnostics as JSON on standard output, with the same exit code:
 

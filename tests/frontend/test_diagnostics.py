@@ -49,6 +49,50 @@ def test_every_construct_on_every_path_is_reported_at_once() -> None:
     assert "the number of its dimensions would depend on data" in message
 
 
+def test_what_stands_behind_a_problem_is_reported_with_it() -> None:
+    def helper(y: Any) -> Any:
+        if y > 3:
+            random.random()
+        return y
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        found = x.to_sparse()
+        found = helper(found) + found.values()
+        while found.sum() < 3:
+            found = found + x * os.getpid()
+        for part in found:
+            x = x + part.item()
+            os.times()
+        names = [input(name) for name in ("a", "b")]
+        with names[0] as file:
+            x = x + len(file.read())
+        assert isinstance(found, Tensor), f"{id(x)}"
+        return x if found.shape[0] > 2 else x + time.time()
+
+    message = refused(forward)
+    assert message.startswith("7 constructs cannot be compiled")
+    for name in ("sparse_coo", "random", "`getpid`", "`times`", "`input`", "`id`", "`time`"):
+        assert name in message
+
+
+def test_what_follows_from_a_problem_is_none() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        sizes = random.choices([1, 2])
+        if len(sizes) > 2:
+            raise ValueError(sizes)
+        left, right = x.split(sizes, dim=1)
+        numbers = [*sizes, x]
+        torch.cat(numbers)
+        x.resize_(sizes[0])
+        left = left[sizes[1] : x.shape[7]]
+        weights = {size: getattr(self, f"layer{size}") for size in sizes}
+        return weights[left](right) + sorted(numbers)[0]
+
+    message = refused(forward)
+    assert message.startswith("1 construct cannot be compiled")
+    assert "choices" in message
+
+
 def test_an_unreached_construct_does_no_harm() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         if self.training:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -135,6 +136,47 @@ def test_random_programs(seed: int, tmp_path: Path, record_property: Recorder) -
 
 def test_random_programs_with_tvm(tmp_path: Path, record_property: Recorder) -> None:
     fuzz(tmp_path, record_property, 4, 2, "tvm")
+
+
+#: Statements that are refused: a value is lost, a change is, a name.
+BREAKS = (
+    "t0 = open(t0)", "t1 = t2 = eval('t1')", "l0.append(input())", "n0 = id(n0)", "exec('t0')",
+)  # fmt: skip
+
+
+def broken(source: str, choose: random.Random) -> tuple[str, set[int]]:
+    """A program with two statements that are refused, and their lines."""
+    lines = source.splitlines()
+    first = lines.index("    def forward(self, x, y):") + 3
+    last = max(at for at, line in enumerate(lines) if line.startswith("        return "))
+    # Between the statements of the function itself.
+    places = [
+        at
+        for at in range(first, last + 1)
+        if re.match(r" {8}(?!else|elif|except|finally|case|\S.* = \[$)\w", lines[at])
+    ]
+    places = sorted(choose.choices(places, k=2))
+    for count, at in enumerate(places):
+        lines.insert(at + count, " " * 8 + choose.choice(BREAKS))
+    return "\n".join(lines), {at + count + 1 for count, at in enumerate(places)}
+
+
+def test_all_that_is_refused_is_reported_and_nothing_else(tmp_path: Path) -> None:
+    """Behind a statement that is refused what follows from it is not known, and is no problem."""
+    choose, reported = random.Random(0), 0
+    for source in drawn(3) + drawn(6):
+        wrong, wanted = broken(source, choose)
+        found = check(wrong, tmp_path)
+        assert isinstance(found, UnsupportedError)
+        lines = {
+            int(problem.where.split(":")[-2])
+            for problem in found.diagnostics
+            if not any(re.match(known, problem.construct) for known in REFUSED)
+        }
+        assert lines <= wanted, (wrong, found)
+        reported += len(lines)
+    # Of 80: two stand behind a return that is always taken.
+    assert reported == 78
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import dataclasses
 import inspect
 import logging
 import types
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 # Importing a module of handlers registers them.
-from dyncc.core.errors import ModelError, UnsupportedError
+from dyncc.core.errors import Diagnostic, ModelError, UnsupportedError
 from dyncc.frontend import (
     binding,
     calls,
@@ -38,6 +38,7 @@ from dyncc.frontend.extents import Sizes
 from dyncc.frontend.instances import is_data, is_named_tuple, is_output_class
 from dyncc.frontend.lower import SourceUnavailable, code_of
 from dyncc.frontend.machine import Machine
+from dyncc.frontend.recovery import Recovery
 from dyncc.frontend.sampling import Generators
 from dyncc.frontend.shapes import Shapes
 from dyncc.frontend.values import (
@@ -149,6 +150,9 @@ def capture(
                 attempt.run()
         except Restart:
             continue
+        except UnsupportedError as refused:
+            others = _Attempt(module, args, kwargs, decisions, shapes, generators, Recovery)
+            raise UnsupportedError(others.behind(refused.diagnostics)) from None
         if not decisions.changed:
             return attempt.capture(name)
     raise ModelError(
@@ -186,6 +190,7 @@ class _Attempt:
         decisions: Decisions,
         shapes: Shapes,
         generators: Generators,
+        machine: type[Machine] = Machine,
     ) -> None:
         self.module = module
         self.shapes = shapes
@@ -206,7 +211,7 @@ class _Attempt:
         self.generators = generators
         for generator, tensor in self.generators.of_module.items():
             self._names[id(tensor)] = generator
-        self.machine = Machine(
+        self.machine = machine(
             decisions, self.fakes, self.name_of, modules, parameters, self.generators
         )
         shapes.start()
@@ -232,6 +237,13 @@ class _Attempt:
                 name = f"constant.{count}"
         self.tensors[name] = tensor.detach()
         return name, is_state
+
+    def behind(self, known: Sequence[Diagnostic]) -> list[Diagnostic]:
+        """Diagnostics of a refused program, and those of places behind these: see `recovery`."""
+        self.machine.diagnostics = list(known)
+        with _plain_fakes(), suppress(UnsupportedError):
+            self.run()
+        return self.machine.diagnostics
 
     # -- entry ---------------------------------------------------------------------------------
 

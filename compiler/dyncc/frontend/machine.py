@@ -181,7 +181,7 @@ class Machine:
         read
             Gives the value of a heap tensor in the block under construction.
         """
-        _skip_jumps(state)
+        skip_jumps(state)
         context = context_of(state)
         canonical = self._canonical(state, context, builder, read)
         name = self._memo.get(canonical.key)
@@ -400,7 +400,8 @@ def _is_open(state: State) -> bool:
     return isinstance(found, DynIterObj) and isinstance(found.stop, Sym)
 
 
-def _skip_jumps(state: State) -> None:
+def skip_jumps(state: State) -> None:
+    """Stand where the next jumps lead."""
     frame = state.frames[-1]
     while frame.code.instrs[frame.pc].op == "jump":
         frame.pc = frame.code.instrs[frame.pc].targets[0]
