@@ -240,10 +240,10 @@ class Program:
     def _out(self, given: Sequence[Any]) -> Callable[[Any], Any]:
         """Makes what a caller that gave this gets of a back-end tensor."""
         torch = sys.modules.get("torch")
-        if torch is not None and any(
-            isinstance(value, torch.Tensor | torch.Generator) for value in given
-        ):
-            return _to_torch(torch)
+        if torch is not None:
+            for value in given:
+                if isinstance(value, (torch.Tensor, torch.Generator)):
+                    return _to_torch(torch)
         return self._regions.to_numpy
 
     def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
