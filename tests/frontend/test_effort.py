@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from frontend.differential import network, rows
+from frontend.differential import check, network, rows
 from torch import Tensor, nn
 
 import dyncc
@@ -130,6 +130,19 @@ def turning(self: Any, x: Tensor) -> Tensor:
     return x
 
 
+def trimmed(self: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    for _ in range(int((x > 0.2).sum())):
+        turn, grown = 0, x
+        while turn < 5 and not x.sum() > 0.1:
+            turn += 1
+            grown = torch.cat([grown, y * 0.5])
+        x = grown[-3:]
+        z = y.view(3)
+        y = y + 1.0
+        z[0] = 2.0
+    return x, y
+
+
 class Effort:
     """What a capture did."""
 
@@ -207,6 +220,24 @@ def test_a_loop_that_only_data_end_is_unrolled_a_few_turns(effort: Effort) -> No
     module = network(turning, layers=linears(2)).eval()
     capture.capture(module, rows()[0], {}, "network")
     assert effort.blocks < 400
+
+
+def test_a_part_that_is_the_whole_is_no_new_view_each_turn(effort: Effort) -> None:
+    capture.capture(network(trimmed), (torch.ones(3), torch.ones(3)), {}, "network")
+    assert effort.blocks < 200
+
+
+@pytest.mark.parametrize(
+    "part", [lambda x: x[-4:], lambda x: x[:, :9], lambda x: x[0:1], lambda x: x[:, ::2]]
+)
+def test_a_write_to_a_part_that_may_be_the_whole(part: Any) -> None:
+    def forward(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x * 1.0
+        y = part(x)
+        y += x.sum()
+        return x, y
+
+    check(network(forward), rows())
 
 
 @pytest.mark.parametrize("forward", [pairs, growing, turning])

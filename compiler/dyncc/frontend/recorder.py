@@ -35,10 +35,10 @@ from dyncc.frontend.views import (
     IDENTITY,
     ORDERED,
     PURE_VIEWS,
-    SAME,
     apply_step,
     functional_form,
     is_view,
+    is_whole,
     write_by_size,
 )
 from dyncc.ir.hcfg import Operand, Symbolic, Value
@@ -197,7 +197,7 @@ class Recorder(Storages, TorchDispatchMode):
         many = isinstance(out, tuple | list)
         for index, item in enumerate(out if many else [out]):
             step = ViewStep(func, rest, tuple(kwargs.items()), index if many else None)
-            chain = owner.chain if func in SAME else (*owner.chain, step)
+            chain = owner.chain if is_whole(func, args, kwargs, out) else (*owner.chain, step)
             ref = self.state.new(TensorObj(owner.storage, chain, item))
             self._refs[id(item)] = ref
             self._keep.append(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from dyncc.frontend.decisions import Unsupported
 from dyncc.frontend.values import (
     ViewStep,
     short_dtype,
+    tensor_type,
 )
 from dyncc.ir.hcfg import Operand, Symbolic, Value
 
@@ -89,6 +91,17 @@ def is_view(func: Any) -> bool:
         and not arguments[0].alias_info.is_write
         and func._schema.returns
     )
+
+
+def is_whole(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> bool:
+    """Whether a view shows all that it is made of, and in the same shape and order.
+
+    A part that is as long as the whole need be no step: in a loop, each turn would add one.
+    """
+    if func is not aten.slice.Tensor:
+        return func in SAME
+    step = args[4] if len(args) > 4 else 1
+    return not kwargs and step == 1 and tensor_type(out) == tensor_type(args[0])
 
 
 def step_key(chain: tuple[ViewStep, ...]) -> Any:
