@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -72,6 +73,19 @@ def test_a_misaligned_view_is_copied(built: tuple[Path, dict[str, object]]) -> N
     function = TvmLibrary(*built).bind("normed", [w.numpy() for w in own], list("abcde"))
     (result,) = function(from_external(view))
     numpy.testing.assert_allclose(to_numpy(result), normed(view, *own), rtol=1e-5, atol=1e-5)
+
+
+def test_a_report_that_does_not_count(built: tuple[Path, dict[str, Any]]) -> None:
+    """Artifacts of earlier versions do not say how many parameters and results regions have."""
+    path, report = built
+    entry = {**report["regions"]["normed"]}
+    del entry["params"], entry["results"]
+    own = weights()
+    library = TvmLibrary(path, {**report, "regions": {"normed": entry}})
+    (result,) = library.bind("normed", [w.numpy() for w in own], list("abcde"))(
+        from_external(IMAGE)
+    )
+    numpy.testing.assert_allclose(to_numpy(result), normed(IMAGE, *own), rtol=1e-5, atol=1e-5)
 
 
 def test_a_wrong_number_of_weights_is_refused(built: tuple[Path, dict[str, object]]) -> None:

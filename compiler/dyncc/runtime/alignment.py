@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
 
@@ -15,8 +16,9 @@ def aligned_empty(shape: Sequence[int], dtype: numpy.dtype) -> numpy.ndarray:
     """A contiguous array of no particular content that begins at a multiple of `ALIGNMENT`."""
     size = math.prod(shape) * dtype.itemsize
     memory = numpy.empty(size + ALIGNMENT, numpy.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    # The array's own `ctypes.data` takes three times as long.
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT  # type: ignore[arg-type]
+    return numpy.ndarray(shape, dtype, memory, start)
 
 
 def aligned(array: numpy.ndarray) -> numpy.ndarray:

@@ -1,8 +1,14 @@
-"""The arguments of a call: bound to names, checked, taken apart into the leaves of a signature."""
+"""The arguments of a call: bound to names, checked, taken apart into the leaves of a signature.
+
+Those that are like the arguments of the call before are taken by a function written for the program
+(`dyncc.runtime.argumentcode`). All others come here.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +16,8 @@ from dyncc.core.errors import InputError
 from dyncc.ir import sizes
 from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, Struct, Tree, argument_leaves
 from dyncc.ir.types import DTYPES, ScalarType, TensorType
+from dyncc.runtime.argumentcode import ExactArguments, Taken
+from dyncc.runtime.executor import Regions, sharing
 from dyncc.runtime.generators import is_generator
 
 #: Sizes of one call that have names: the extent, and where it was met.
@@ -28,8 +36,8 @@ class Arguments:
         The program.
     known
         The sizes that it was compiled for, by name.
-    from_external
-        Makes a back-end tensor of a torch tensor or NumPy array.
+    regions
+        The back end, whose tensors the given ones become.
 
     Attributes
     ----------
@@ -37,13 +45,13 @@ class Arguments:
         The place of each leaf, as in ``batch['x'][0]``.
     """
 
-    def __init__(
-        self, program: Hcfg, known: sizes.Sizes, from_external: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, program: Hcfg, known: sizes.Sizes, regions: Regions) -> None:
         self.places = tuple(place for place, _ in argument_leaves(program.signature))
         self._title = program.name
         self._known = known
-        self._from_external = from_external
+        self._from_external = regions.from_external
+        self._to_numpy = regions.to_numpy
+        self._sharing = functools.partial(sharing, regions)
         self._names = tuple(name for name, _ in program.signature)
         self._takers = [self._taker(tree, name) for name, tree in program.signature]
         self._parameters = _parameters(program)
@@ -53,32 +61,49 @@ class Arguments:
             if parameter.default is not parameter.empty
         }
         self._has_rest = any(name.startswith("*") for name in self._names)
+        #: How many positional arguments need not be bound.
+        self._count = -1 if self._has_rest else len(self._names)
+        self._exact = ExactArguments(program, known, regions.to_numpy)
 
-    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Taken:
         """Check the arguments of a call.
 
         Returns
         -------
-        given, taken
-            What was given for each leaf, and the back-end tensors and scalars that these become.
+        given, taken, out
+            What was given for each leaf; the back-end tensors and scalars that these become; and
+            what makes of a back-end tensor what the caller gets: torch tensors for a torch tensor.
 
         Raises
         ------
         InputError
             If they do not fit; names the argument and what was expected.
         """
+        if kwargs or len(args) != self._count:
+            args = self._bind(args, kwargs)
+        found = self._exact.take(args)
+        if found is not None:
+            return found
         given: list[Any] = []
         taken: list[Any] = []
         extents: Extents = {}
-        for take, value in zip(self._takers, self._bind(args, kwargs), strict=True):
+        for take, value in zip(self._takers, args, strict=True):
             take(value, given, taken, extents)
-        return given, taken
+        self._exact.learn(given, self._sharing, self._out)
+        return given, taken, self._out(given)
+
+    def _out(self, given: Sequence[Any]) -> Callable[[Any], Any]:
+        """Makes what a caller that gave this gets of a back-end tensor."""
+        torch = sys.modules.get("torch")
+        if torch is not None and any(
+            isinstance(value, torch.Tensor | torch.Generator) for value in given
+        ):
+            return _to_torch(torch)
+        return self._to_numpy
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
         """The arguments in the order of the signature."""
         if not self._has_rest and len(args) <= len(self._names):
-            if len(args) == len(self._names) and not kwargs:
-                return args
             values, named = list(args), 0
             for name in self._names[len(args) :]:
                 if name in kwargs:
@@ -124,8 +149,6 @@ class Arguments:
         wanted = DTYPES[kind.dtype]
         expected = f"{wanted}[{','.join(map(str, kind.shape))}]"
         from_external, known = self._from_external, self._known
-        # Class and dtype object of the last tensor that fitted: the next is most often alike.
-        last: list[Any] = [None, None]
 
         def check(value: Any, extents: Extents) -> None:
             dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
@@ -145,13 +168,9 @@ class Arguments:
 
         def take(value: Any, given: list[Any], taken: list[Any], extents: Extents) -> None:
             given.append(value)
-            if not (
-                type(value) is last[0] and value.dtype is last[1] and value.shape == kind.shape
-            ):
-                if is_generator(value):
-                    value = value.get_state()
-                check(value, extents)
-                last[:] = type(value), value.dtype
+            if is_generator(value):
+                value = value.get_state()
+            check(value, extents)
             taken.append(from_external(value))
 
         return take
@@ -213,6 +232,13 @@ def _struct(kind: str, name: str, fields: Mapping[str, _Taker], where: str) -> _
             part(getattr(value, key), given, taken, extents)
 
     return take
+
+
+@functools.cache
+def _to_torch(torch: Any) -> Callable[[Any], Any]:
+    """Makes torch tensors; a capsule saves torch questions that only other devices answer."""
+    from_dlpack = torch.from_dlpack
+    return lambda tensor: from_dlpack(tensor.__dlpack__())
 
 
 def _parameters(program: Hcfg) -> inspect.Signature:

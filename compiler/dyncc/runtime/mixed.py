@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy
 
-from dyncc.runtime.executor import Regions
+from dyncc.runtime.executor import Regions, sharing
 
 
 class Home(Regions, Protocol):
@@ -38,6 +39,7 @@ class MixedRegions:
     def __init__(self, main: Home, homes: Mapping[str, Home]) -> None:
         self._homes = homes
         self.from_external = main.from_external
+        self.sharing = functools.partial(sharing, main)
         self._views: dict[type, Callable[[Any], numpy.ndarray]] = {
             home.tensor: home.to_numpy for home in (main, *homes.values())
         }

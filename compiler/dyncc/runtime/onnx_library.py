@@ -28,11 +28,13 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as bindings
 
 from dyncc.core.errors import ArtifactError, InputError
+from dyncc.runtime.regioncode import numbered, region_caller
 from dyncc.runtime.threads import thread_count
 
 # The tensors of the bindings, not their wrappers in Python. Least times of a call that adds 32
 # numbers: 2.8 µs with these, 5.3 with NumPy arrays, 35 with the wrappers.
 OrtValue = bindings.OrtValue
+_from_dlpack = OrtValue.from_dlpack
 
 #: What ONNX Runtime raises; its exceptions have no base of their own.
 FAILURES = (
@@ -69,18 +71,36 @@ def from_external(array: Any) -> Any:
     if isinstance(array, OrtValue):
         return array
     if isinstance(array, numpy.ndarray):
-        if not array.flags.carray:
-            array = numpy.require(array, requirements=["C", "W"])
-    elif hasattr(array, "requires_grad"):
+        return _of_numpy(array)
+    if hasattr(array, "requires_grad"):
         # A torch tensor, recognised by what it can do, so that torch need not be imported.
-        if array.requires_grad:
-            array = array.detach()
-        # Its `__dlpack__` is written in Python, and takes 3 µs.
-        capsule = sys.modules["torch"].utils.dlpack.to_dlpack
-        return OrtValue.from_dlpack(capsule(array.resolve_conj().resolve_neg().contiguous()))
-    elif isinstance(array, numpy.generic):
+        return _of_torch(array)
+    if isinstance(array, numpy.generic):
         array = numpy.require(array, requirements=["C", "W"])
     return OrtValue.from_dlpack(array.__dlpack__())
+
+
+def sharing(example: Any) -> Callable[[Any], Any]:
+    """What `from_external` does with arrays of the class of this one, without a look at it."""
+    if type(example) is numpy.ndarray:
+        return _of_numpy
+    return _of_torch if hasattr(example, "requires_grad") else from_external
+
+
+def _of_numpy(array: Any) -> Any:
+    if not array.flags.carray:
+        array = numpy.require(array, requirements=["C", "W"])
+    return _from_dlpack(array.__dlpack__())
+
+
+def _of_torch(array: Any) -> Any:
+    if array.requires_grad:
+        array = array.detach()
+    # As a rule nothing is to be resolved, and to ask takes half as long as to resolve it.
+    if array.is_neg() or array.is_conj() or not array.is_contiguous():
+        array = array.resolve_conj().resolve_neg().contiguous()
+    # A tensor's `__dlpack__` is written in Python, and takes 3 µs.
+    return _from_dlpack(sys.modules["torch"].utils.dlpack.to_dlpack(array))
 
 
 def open_session(
@@ -134,6 +154,7 @@ class OnnxLibrary:
 
     tensor = OrtValue
     from_external = staticmethod(from_external)
+    sharing = staticmethod(sharing)
     to_numpy = staticmethod(to_numpy)
 
     def __init__(self, directory: Path, report: Mapping[str, Any]) -> None:
@@ -188,21 +209,16 @@ class OnnxLibrary:
                 f"region {region!r} takes {entry['weights']} weights, "
                 f"not {len(weights)} with {len(names)} names"
             )
-        # The wrapper in Python takes and gives other tensors, see `OrtValue`.
-        run = self._session(region, weights, names)._sess.run_with_ort_values
-        takes = [f"p{index}" for index in range(entry["params"])]
-        gives = [f"r{index}" for index in range(entry["results"])]
-        options = onnxruntime.RunOptions()
-        # By index: to iterate over a vector of the bindings takes 35 µs.
-        if len(takes) == len(gives) == 1:
-            return lambda only: (run({"p0": only}, gives, options)[0],)
-        places = range(len(gives))
-
-        def call(*activations: Any) -> Sequence[Any]:
-            found = run(dict(zip(takes, activations, strict=True)), gives, options)
-            return [found[place] for place in places]
-
-        return call
+        # The session's wrapper in Python takes and gives other tensors, see `OrtValue`.
+        # Results by index: to iterate over a vector of the bindings takes 35 µs.
+        takes = ", ".join(f"{name!r}: {name}" for name in numbered("p", entry["params"]))
+        known = {
+            "run": self._session(region, weights, names)._sess.run_with_ort_values,
+            "gives": numbered("r", entry["results"]),
+            "options": onnxruntime.RunOptions(),
+        }
+        called = f"run({{{takes}}}, gives, options)"
+        return region_caller(entry["params"], entry["results"], called, "found[{}]", known)
 
     def _session(
         self, region: str, weights: Sequence[numpy.ndarray], names: Sequence[str]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,10 +17,12 @@ from dyncc.ir.places import Places
 from dyncc.ir.types import ITEMSIZE, TensorType
 from dyncc.runtime.arguments import Arguments
 from dyncc.runtime.batches import Batches, Batching, Sample
-from dyncc.runtime.executor import Executor, Observer, Regions
+from dyncc.runtime.executor import Executor, Observer, Regions, sharing
 from dyncc.runtime.generators import default_state, is_generator, set_default_state, set_state
 from dyncc.runtime.hostlist import HostList
 from dyncc.runtime.stacks import Row
+
+_SCALARS = (bool, int, float, complex, str)
 
 
 class Program:
@@ -71,7 +71,8 @@ class Program:
         self._executor = Executor(hcfg, regions, weights)
         self._batching = batching
         self._batches: Batches | None = None
-        self._arguments = Arguments(hcfg, self.sizes, regions.from_external)
+        self._arguments = Arguments(hcfg, self.sizes, regions)
+        self._share = sharing(regions, numpy.zeros(1))
         self._lock = threading.RLock()
         self.changes_arguments = any(
             name.startswith(ARGUMENT)
@@ -79,6 +80,7 @@ class Program:
             if isinstance(block.terminator, Return)
             for name, _ in block.terminator.state
         )
+        self._is_function = not hcfg.state and not self.changes_arguments
         self._counts: dict[tuple[str, int], int] | None = None
         self._observer: Observer | None = None
         self._state: dict[str, Any] = {}
@@ -145,24 +147,20 @@ class Program:
             If the arguments do not fit; names the argument and what was expected.
         """
         with self._lock:
-            given, arguments = self._arguments.take(args, kwargs)
-            out = self._out(given)
-            if not self.hcfg.state and not self.changes_arguments:
+            given, arguments, out = self._arguments.take(args, kwargs)
+            if self._is_function:
                 return self._executor.run(arguments, out, self._counts, self._observer)[0]
             if DEFAULT_GENERATOR in self._state:
                 self._state[DEFAULT_GENERATOR] = self._regions.from_external(default_state())
-            inputs = {id(value) for value in arguments}
-            arguments += self._state.values()
-            outputs, state, tensors = self._executor.run(
-                arguments, out, self._counts, self._observer
-            )
             # What a caller can reach must not be what the next call starts from.
-            reachable = inputs.union(map(id, tensors))
-            self._state |= {
-                name: self._copy(value) if id(value) in reachable else value
-                for name, value in state.items()
-                if name in self._state
-            }
+            reachable = set(map(id, arguments))
+            outputs, state, tensors = self._executor.run(
+                [*arguments, *self._state.values()], out, self._counts, self._observer
+            )
+            reachable.update(map(id, tensors))
+            for name, value in state.items():
+                if name in self._state:
+                    self._state[name] = self._copy(value) if id(value) in reachable else value
             if DEFAULT_GENERATOR in state:
                 set_default_state(self.to_numpy(state[DEFAULT_GENERATOR]))
             if self.changes_arguments:
@@ -231,20 +229,11 @@ class Program:
                 where=f"sample {number}",
             )
         try:
-            given, arguments = self._arguments.take(args, kwargs)
+            _, arguments, out = self._arguments.take(args, kwargs)
         except InputError as error:
             where = f"sample {number}" + (f", {error.where}" if error.where else "")
             raise InputError(error.message, hint=error.hint, where=where) from error
-        return Sample(arguments, self._out(given), observer)
-
-    def _out(self, given: Sequence[Any]) -> Callable[[Any], Any]:
-        """Makes what a caller that gave this gets of a back-end tensor."""
-        torch = sys.modules.get("torch")
-        if torch is not None:
-            for value in given:
-                if isinstance(value, (torch.Tensor, torch.Generator)):
-                    return _to_torch(torch)
-        return self._regions.to_numpy
+        return Sample(arguments, out, observer)
 
     def _change_arguments(self, state: Mapping[str, Any], places: Mapping[str, Any]) -> None:
         for name, value in state.items():
@@ -263,16 +252,10 @@ class Program:
                 numpy.copyto(target, self._regions.to_numpy(value))
 
     def _copy(self, value: Any) -> Any:
-        if isinstance(value, bool | int | float | complex | str | None):
+        if value is None or isinstance(value, _SCALARS):
             return value
-        return self._regions.from_external(numpy.array(self._regions.to_numpy(value)))
-
-
-@functools.cache
-def _to_torch(torch: Any) -> Callable[[Any], Any]:
-    """Makes torch tensors; a capsule saves torch questions that only other devices answer."""
-    from_dlpack = torch.from_dlpack
-    return lambda tensor: from_dlpack(tensor.__dlpack__())
+        # Not `aligned`, though one of the libraries copies it again for that: in all it is slower.
+        return self._share(numpy.array(self._regions.to_numpy(value), order="C"))
 
 
 def tensor_bytes(kind: TensorType) -> int:

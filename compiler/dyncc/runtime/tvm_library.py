@@ -23,6 +23,7 @@ import numpy
 
 from dyncc.core.errors import ArtifactError, InputError
 from dyncc.runtime.alignment import ALIGNMENT, aligned
+from dyncc.runtime.regioncode import numbered, region_caller
 from dyncc.runtime.threads import thread_count
 
 # TVM reads this once, when it starts; left to itself it has been seen to use one thread.
@@ -101,7 +102,8 @@ def from_external(array: Any) -> Any:
     if hasattr(array, "requires_grad"):  # torch's
         if array.requires_grad:
             array = array.detach()
-        if array.data_ptr() % ALIGNMENT == 0 and array.is_contiguous() and array.numel():
+        usable = array.data_ptr() % ALIGNMENT == 0 and array.is_contiguous() and array.numel()
+        if usable and not array.is_neg() and not array.is_conj():
             return tvm_ffi.from_dlpack(array)
         array = array.resolve_conj().resolve_neg().numpy()
     elif hasattr(array, "tensor_size_in_bytes"):  # ONNX Runtime's
@@ -116,6 +118,42 @@ def from_external(array: Any) -> Any:
         and array.ctypes.data % ALIGNMENT == 0
     )
     return tvm_ffi.from_dlpack(array if usable else aligned(array))
+
+
+def sharing(example: Any) -> Callable[[Any], Any]:
+    """What `from_external` does with arrays of the class and dtype of this one, but in less time.
+
+    Those whose memory is not shared are left to it.
+    """
+    if type(example) is numpy.ndarray:
+        return _of_numpy
+    if hasattr(example, "requires_grad") and not example.is_complex():
+        return _of_torch
+    return from_external
+
+
+def _of_numpy(array: Any) -> Any:
+    try:
+        tensor = tvm_ffi.from_dlpack(array)
+    except Exception:  # noqa: BLE001 - read-only, or what `from_external` has to refuse
+        return from_external(array)
+    return tensor if _is_usable(tensor) else tvm_ffi.from_dlpack(aligned(array))
+
+
+def _of_torch(array: Any) -> Any:
+    if array.requires_grad or array.is_neg():
+        return from_external(array)
+    try:
+        tensor = tvm_ffi.from_dlpack(array)
+    except Exception:  # noqa: BLE001 - what `from_external` has to refuse
+        return from_external(array)
+    return tensor if _is_usable(tensor) else from_external(array)
+
+
+def _is_usable(tensor: Any) -> bool:
+    """Whether compiled code can take the memory of a tensor as it is."""
+    found: bool = not tensor.data_ptr() % ALIGNMENT and tensor.is_contiguous() and tensor.numel()
+    return found
 
 
 def pack(recipe: Mapping[str, Any], sources: Sequence[numpy.ndarray]) -> numpy.ndarray:
@@ -235,6 +273,7 @@ class TvmLibrary:
 
     tensor = tvm_ffi.Tensor
     from_external = staticmethod(from_external)
+    sharing = staticmethod(sharing)
     to_numpy = staticmethod(to_numpy)
 
     @property
@@ -272,16 +311,18 @@ class TvmLibrary:
                 f"not {len(weights)} with {len(names)} names"
             )
         packed = tuple(self._weight(recipe, weights, names) for recipe in entry["packed"])
-        # Iterating over TVM's tuples is slow; how many results there are shows the first call.
-        count = 0
+        # Iterating over TVM's tuples is slow, and so is `[]`.
+        if "results" in entry:
+            args = ", ".join([*numbered("p", entry["params"]), *numbered("w", len(packed))])
+            known = {"run": function, "item": _item_of_tuple}
+            known |= zip(numbered("w", len(packed)), packed, strict=True)
+            return region_caller(
+                entry["params"], entry["results"], f"run({args})", "item(found, {})", known
+            )
 
-        def call(*activations: Any) -> tuple[Any, ...]:
-            nonlocal count
+        def call(*activations: Any) -> tuple[Any, ...]:  # reports of before do not count
             results = function(*activations, *packed)
-            if count == 1:
-                return (_item_of_tuple(results, 0),)
-            count = count or len(results)
-            return tuple([_item_of_tuple(results, place) for place in range(count)])
+            return tuple([_item_of_tuple(results, place) for place in range(len(results))])
 
         return call
 

@@ -178,7 +178,9 @@ def build(
     for item, recipes, kernels in zip(imported, compiled.recipes, compiled.kernels, strict=True):
         report["regions"][item.name] = {
             "entry": item.entry,
+            "params": len(program.regions[item.name].params),
             "weights": len(program.regions[item.name].weights),
+            "results": len(program.regions[item.name].results),
             "packed": recipes,
             **kernels,
         }
