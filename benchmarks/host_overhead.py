@@ -6,6 +6,10 @@ A row is the difference of two programs that differ in one thing, divided by how
 one has it. All programs run in turns in one process; the median over the rounds is given, with the
 quartiles. Every round also times an operation of PyTorch on one element: on a busy machine only the
 ratio to it says much. With --artifact the host program of a network is timed without its regions.
+
+A second table has whole calls of small networks: compiled, in PyTorch, and in ONNX Runtime alone,
+which is given the exported model of the network. Set TVM_NUM_THREADS=1 for it: the others have one
+thread.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy
+import onnxruntime as onnx_session
 import torch
 import tvm_ffi
 from onnxruntime.capi import onnxruntime_pybind11_state as bindings
@@ -29,11 +35,16 @@ from safetensors.numpy import load_file
 import dyncc
 from dyncc.backends import onnxruntime, tvm
 from dyncc.bench.record import machine
+from dyncc.export.onnx import export
 from dyncc.ir.parser import parse
 from dyncc.ir.verifier import verify
+from dyncc.runtime.artifact import read
 from dyncc.runtime.onnx_library import OnnxLibrary
 from dyncc.runtime.program import Program
+from dyncc.runtime.threads import thread_count
 from dyncc.runtime.tvm_library import TvmLibrary
+from dyncc_models import halting
+from dyncc_models.dycl import skipnet
 
 #: How often what is measured is in a program.
 TIMES = 32
@@ -215,7 +226,60 @@ def network(artifact: Path, inputs: Sequence[Any]) -> Row:
     return Row(name, lambda: program(*inputs), None, blocks)
 
 
-def measure(rows: Sequence[Row], rounds: int) -> dict[str, list[float]]:
+class Stateful(torch.nn.Module):
+    """A layer whose results are summed up in a buffer, which is the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 10)
+        self.register_buffer("sum", torch.zeros(1, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One step."""
+        self.sum = self.sum * 0.5 + self.layer(x)
+        return self.sum
+
+
+def calls(folder: Path) -> list[Row]:
+    """Whole calls of networks."""
+    torch.set_num_threads(1)
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    found = _calls("`nn.Linear(64, 10)`", torch.nn.Linear(64, 10).eval(), (x,), folder / "linear")
+    found += _calls("a layer with a buffer", Stateful().eval(), (x,), folder / "state")
+    for name, network in (("halting", halting), ("SkipNet", skipnet)):
+        found += _calls(name, network.build(), network.example_inputs(), folder / name)
+    return found
+
+
+def _calls(name: str, module: Any, inputs: tuple[Any, ...], folder: Path) -> list[Row]:
+    arrays = [value.numpy() for value in inputs]
+    folder.mkdir()
+
+    def eager() -> None:
+        with torch.inference_mode():
+            module(*inputs)
+
+    rows = [Row(f"{name}: PyTorch", eager, None, 1)]
+    for backend in ("onnxruntime", "tvm"):
+        path = folder / f"{backend}.dyncc"
+        program = dyncc.compile(module, inputs, path, backend)
+        if backend == "onnxruntime" and not program.hcfg.state:
+            export(read(path), folder / "model.onnx", lambda *_: None)
+            rows.append(_alone(f"{name}: ONNX Runtime, the exported model", folder, arrays))
+        for kind, given in (("torch tensors", inputs), ("NumPy arrays", arrays)):
+            rows.append(Row(f"{name}: dyncc, {backend}, {kind}", partial(program, *given), None, 1))
+    return rows
+
+
+def _alone(name: str, folder: Path, arrays: Sequence[numpy.ndarray]) -> Row:
+    options = onnx_session.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnx_session.InferenceSession(folder / "model.onnx", options)
+    feeds = {value.name: array for value, array in zip(session.get_inputs(), arrays, strict=True)}
+    return Row(name, partial(session.run, None, feeds), None, 1)
+
+
+def measure(rows: Sequence[Row], rounds: int, runs: int = 5) -> dict[str, list[float]]:
     """Microseconds of each row, one for each round."""
     found: dict[str, list[float]] = {row.name: [] for row in rows}
     for row in rows:
@@ -223,7 +287,7 @@ def measure(rows: Sequence[Row], rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for row in rows:
             # The shortest of a few: an interruption of the process is none of theirs.
-            long = min(_seconds(row.long) for _ in range(5))
+            long = min(_seconds(row.long) for _ in range(runs))
             short = min(_seconds(row.short) for _ in range(5))
             found[row.name].append((long - short) / row.times * 1e6)
     return found
@@ -237,7 +301,7 @@ def _seconds(function: Callable[[], Any] | None) -> float:
     return time.perf_counter() - start
 
 
-def page(found: Mapping[str, Sequence[float]]) -> str:
+def page(found: Mapping[str, Sequence[float]], whole: Mapping[str, Sequence[float]]) -> str:
     """The table as Markdown, with what was measured where."""
     here = machine()
     reference = statistics.median(found[_REFERENCE])
@@ -260,6 +324,18 @@ def page(found: Mapping[str, Sequence[float]]) -> str:
         lines.append(
             f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} | {middle / reference:.2f} |"
         )
+    lines += [
+        "",
+        f"Whole calls, each the least of 50 in a round; threads: {thread_count()} for compiled",
+        "networks, 1 for others. A compiled network checks its arguments, and gives torch tensors",
+        "for torch tensors and NumPy arrays for NumPy arrays.",
+        "",
+        "| What | µs | quartiles |",
+        "|---|---:|---:|",
+    ]
+    for name, times in whole.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        lines.append(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -284,7 +360,8 @@ def main() -> None:
         if options.artifact is not None:
             inputs = [torch.from_numpy(array) for array in numpy.load(options.inputs).values()]
             rows.insert(-1, network(options.artifact, inputs))
-        text = page(measure(rows, options.rounds))
+        found = measure(rows, options.rounds)
+        text = page(found, measure(calls(Path(folder)), options.rounds, 50))
     if options.output is None:
         print(text, end="")  # noqa: T201
     else:

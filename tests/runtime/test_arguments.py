@@ -126,11 +126,12 @@ def seen(take: Callable[..., Any], args: Any, kwargs: Any, library: Any) -> Any:
         shared = [
             place
             for place, other in enumerate(given)
-            if isinstance(other, numpy.ndarray)
-            and numpy.shares_memory(other, view)
-            or isinstance(other, torch.Tensor)
-            and other.numel()
-            and other.data_ptr() == view.ctypes.data
+            if (isinstance(other, numpy.ndarray) and numpy.shares_memory(other, view))
+            or (
+                isinstance(other, torch.Tensor)
+                and other.numel()
+                and other.data_ptr() == view.ctypes.data
+            )
         ]
         found.append((str(view.dtype), view.shape, view.tolist(), shared))
         made = type(out(value))

@@ -99,6 +99,11 @@ class Executor:
         The back end's compiled regions.
     weights
         Every weight of the program; none is kept here.
+
+    Attributes
+    ----------
+    function
+        The host program's function: what `run` is for runs that are not counted or observed.
     """
 
     def __init__(
@@ -107,8 +112,10 @@ class Executor:
         self._program = program
         self._bindings = _bindings(program, regions, weights)
         self.code = write_host(program, self._bindings)
-        self._run = self._compiled(self.code)
-        self._functions: dict[tuple[bool, bool], Callable[..., Any]] = {(False, False): self._run}
+        self.function = self._compiled(self.code)
+        self._functions: dict[tuple[bool, bool], Callable[..., Any]] = {
+            (False, False): self.function
+        }
 
     def run(
         self,
@@ -137,7 +144,7 @@ class Executor:
             keeps state, the back-end tensors that became parts of the result.
         """
         if counts is None and observer is None:
-            found: tuple[Any, dict[str, Any], tuple[Any, ...]] = self._run(*arguments, out)
+            found: tuple[Any, dict[str, Any], tuple[Any, ...]] = self.function(*arguments, out)
             return found
         found = self._function(watched=True)(*arguments, out, _Watch(counts, observer))
         return found

@@ -149,6 +149,8 @@ class Program:
         with self._lock:
             given, arguments, out = self._arguments.take(args, kwargs)
             if self._is_function:
+                if self._counts is None and self._observer is None:
+                    return self._executor.function(*arguments, out)[0]
                 return self._executor.run(arguments, out, self._counts, self._observer)[0]
             if DEFAULT_GENERATOR in self._state:
                 self._state[DEFAULT_GENERATOR] = self._regions.from_external(default_state())
