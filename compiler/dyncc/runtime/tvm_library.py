@@ -26,7 +26,8 @@ from dyncc.runtime.alignment import ALIGNMENT, aligned
 from dyncc.runtime.regioncode import numbered, region_caller
 from dyncc.runtime.threads import thread_count
 
-# TVM reads this once, when it starts; left to itself it has been seen to use one thread.
+# For libraries without threads of their own. TVM reads this once, when it starts; left to itself it
+# has been seen to use one thread.
 os.environ.setdefault("TVM_NUM_THREADS", str(thread_count()))
 # Its threads look for work 300 000 times before they sleep, yielding the processor each time. Where
 # others want it too, that keeps a process from ending for minutes. These take half a millisecond.
@@ -208,6 +209,20 @@ def _bn_scale(epsilon: float, sources: Sequence[numpy.ndarray]) -> numpy.ndarray
     return scale
 
 
+_launcher = 0
+
+
+def _share_threads(module: Any) -> None:
+    """Let a library use the threads of the first one that was loaded, which it may be itself.
+
+    They are in `dyncc/backends/tvm/support/threads.cpp`. A library that has none uses TVM's.
+    """
+    global _launcher
+    if module.implements_function("dyncc_threads", query_imports=True):
+        choose = module.get_function("dyncc_threads", query_imports=True)
+        _launcher = choose(thread_count(), _launcher)
+
+
 def _load(path: Path) -> Any:
     """Load a library, also where another one was loaded from the same path before.
 
@@ -216,8 +231,9 @@ def _load(path: Path) -> Any:
     (TVM follows links); it stays mapped after it is deleted.
     """
     with tempfile.TemporaryDirectory(prefix="dyncc.") as directory:
-        copy = shutil.copy(path, directory)
-        return tvm_ffi.load_module(str(copy))
+        module = tvm_ffi.load_module(str(shutil.copy(path, directory)))
+        _share_threads(module)
+        return module
 
 
 class TvmLibrary:

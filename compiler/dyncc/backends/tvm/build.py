@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tvm
+import tvm_ffi
 
 from dyncc.backends.refusals import FAILURES, open_regions, reason, refused, tail, translated
 from dyncc.backends.tvm.importing import import_region
@@ -24,6 +26,9 @@ from dyncc.ir.hcfg import Hcfg, Region
 LIBRARY = "regions.so"
 
 _LIBRARY = "TVM"
+
+#: Sources that become a part of each library.
+_SUPPORT = Path(__file__).parent / "support"
 
 _Result = TypeVar("_Result")
 
@@ -187,11 +192,22 @@ def build(
     return report
 
 
+def _threads() -> list[str]:
+    """What the compiler is told so that the library has threads of its own, where there are some.
+
+    Without these it uses TVM's.
+    """
+    if sys.platform != "linux":
+        return []
+    headers = (tvm_ffi.libinfo.find_include_path(), Path(tvm.__file__).parent / "include")
+    return ["-O2", *(f"-I{folder}" for folder in headers), str(_SUPPORT / "threads.cpp")]
+
+
 def _write(executable: Any, path: Path) -> None:
     # The linker writes in place; only a finished library may carry the final name.
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.so")
     try:
-        executable.export_library(str(unfinished))
+        executable.export_library(str(unfinished), options=_threads())
         unfinished.replace(path)
     except FAILURES as error:
         raise ToolError(
