@@ -194,11 +194,18 @@ def test_products_of_activations(tmp_path: Path) -> None:
     cases = {}
     for heads, queries, keys, width in (
         ((8,), 32, 48, 16), ((2, 3), 9, 32, 64), ((), 12, 16, 32), ((2,), 3, 16, 16),
-        ((2,), 11, 20, 7),
+        ((2,), 11, 20, 7), ((1, 4), 1, 37, 64), ((3, 2), 13, 77, 24), ((2,), 5, 1, 3),
+        ((1, 2), 33, 17, 16),
     ):  # fmt: skip
         label = f"{len(heads)}x{queries}x{keys}x{width}"
         sizes = ((queries, width), (keys, width), (keys, width))
         cases[label] = Case(attention, [torch.randn(*heads, *size) for size in sizes])
+    # What another broadcasts, and what is reshaped between products.
+    cases["shared"] = Case(attention, [torch.randn(2, 3, 9, 16), *torch.randn(2, 1, 3, 20, 16)])
+    cases["merged"] = Case(
+        lambda x, y: (x @ y.transpose(-1, -2)).reshape(6, -1).relu() @ y.reshape(6, -1)[:, :64].T,
+        [torch.randn(2, 3, 8, 16), torch.randn(2, 3, 8, 16)],
+    )
     cases["broadcast"] = Case(torch.matmul, [torch.randn(2, 9, 5), torch.randn(5, 32)])
     report = compare(cases, tmp_path, rtol=1e-4, atol=1e-5)
     assert report["schedules"] == "trust"

@@ -160,30 +160,47 @@ def depthwise(image: te.Tensor, weights: te.Tensor, conv: ConvShape, lanes: int)
 
 
 def batched_product(
-    left: te.Tensor, right: te.Tensor, block: int, *, transposed: bool
+    left: te.Tensor, right: te.Tensor, block: int, tile: int, *, transposed: bool
 ) -> te.Tensor:
     """Multiply (..., rows, inner) by (..., inner, columns), which is first laid out in panels.
 
-    With `transposed` the second is given as (..., columns, inner). `block` divides the columns.
+    With `transposed` the second is given as (..., columns, inner). Panels are padded to `block`
+    columns by zeros, and tiles to `tile` rows by the last row.
     """
     *batch, rows, inner = left.shape
-    columns = right.shape[-2 if transposed else -1]
+    columns = int(right.shape[-2 if transposed else -1])
+    count = -(-columns // block)
 
     def panel(*at: tirx.Expr) -> tirx.Expr:
         *b, jo, k, ji = at
         j = jo * block + ji
-        return right[(*b, j, k)] if transposed else right[(*b, k, j)]
+        value = right[(*b, j, k)] if transposed else right[(*b, k, j)]
+        return value if columns % block == 0 else tirx.if_then_else(j < columns, value, 0.0)
 
-    panels = te.compute((*batch, columns // block, inner, block), panel, name=PANELS)
+    panels = te.compute((*batch, count, inner, block), panel, name=PANELS)
     k = te.reduce_axis((0, inner), "k")
+    padded = round_up(int(rows), tile)
 
     def entry(*at: tirx.Expr) -> tirx.Expr:
         *b, i, jo, ji = at
-        return te.sum(left[(*b, i, k)] * panels[(*b, jo, k, ji)], axis=k)
+        row = i if padded == int(rows) else tirx.min(i, rows - 1)
+        return te.sum(left[(*b, row, k)] * panels[(*b, jo, k, ji)], axis=k)
 
-    tiles = te.compute((*batch, rows, columns // block, block), entry, name=BATCHED)
+    tiles = te.compute((*batch, padded, count, block), entry, name=BATCHED)
     return te.compute(
         (*batch, rows, columns),
         lambda *at: tiles[(*at[:-1], at[-1] // block, at[-1] % block)],
         name="unpack",
     )
+
+
+def dot_products(left: te.Tensor, right: te.Tensor) -> te.Tensor:
+    """Multiply (..., rows, inner) by the transposition of (..., columns, inner)."""
+    *batch, rows, inner = left.shape
+    k = te.reduce_axis((0, inner), "k")
+
+    def entry(*at: tirx.Expr) -> tirx.Expr:
+        *b, i, j = at
+        return te.sum(left[(*b, i, k)] * right[(*b, j, k)], axis=k)
+
+    return te.compute((*batch, rows, right.shape[-2]), entry, name="dot_products")

@@ -18,6 +18,7 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 from dyncc.backends.aten import RegionModule, example
 from dyncc.backends.tvm.converters import CONVERTERS
 from dyncc.backends.tvm.nodes import Converter, check_result
+from dyncc.backends.tvm.views import without_views
 from dyncc.ir.hcfg import Region
 
 
@@ -65,10 +66,11 @@ def import_region(region: Region) -> tvm.IRModule:
         program = torch.export.export(
             RegionModule(region).eval(), examples, strict=False
         ).run_decompositions()
-    return _Importer().from_exported_program(
+    module = _Importer().from_exported_program(
         program,
         keep_params_as_input=False,
         unwrap_unit_return_tuple=False,
         no_bind_return_tuple=False,
         custom_convert_map=None,
     )
+    return without_views(module)

@@ -63,6 +63,8 @@ def fuse(module: tvm.IRModule, care: Care) -> tvm.IRModule:
         transform.FoldConstant(),
         transform.FuseOps(),
         transform.FuseTIR(),
+        # What only reshapes is a view. TVM would not see that any more when it has a schedule.
+        transform.RewriteDataflowReshape(),
         transform.DeadCodeElimination(),
     ]
     return tvm.transform.Sequential(passes)(module)

@@ -18,11 +18,12 @@ from dyncc.backends.tvm.computations import (
     convolution_by_channels,
     convolution_by_rows,
     depthwise,
+    dot_products,
 )
 from dyncc.backends.tvm.computations import product as multiply
 from dyncc.backends.tvm.knobs import Choices, choosing
 from dyncc.backends.tvm.recipes import Recipe
-from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
+from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width, tile_rows
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
 from dyncc.backends.tvm.winograd import convolution_by_winograd, layout_of_tiles, tile_size
@@ -369,14 +370,16 @@ class _Rewrite:
         shape, other = static_shape(left), static_shape(right)
         if shape is None or other is None or min(len(shape), len(other)) < 2:
             return call
-        width = panel_width(other[-1], self._cpu)
-        if shape[:-2] != other[:-2] or shape[-2] < LEAST_ROWS or width is None or 0 in shape:
+        if shape[:-2] != other[:-2] or 0 in (*shape, *other):
             return call
         if {_dtype(left), _dtype(right), _dtype(call)} != {"float32"}:
             return call
         source = self._swapped.get(right)
+        if shape[-2] < LEAST_ROWS:
+            return call if source is None else self._kernel(dot_products, "dots", left, source)
+        width, rows = panel_width(other[-1], self._cpu), tile_rows(shape[-2], self._cpu)
         return self._kernel(
-            lambda x, y: batched_product(x, y, width, transposed=source is not None),
+            lambda x, y: batched_product(x, y, width, rows, transposed=source is not None),
             "product",
             left,
             right if source is None else source,

@@ -6,7 +6,7 @@ is read once for every tile of rows, and its layout costs a pass over it.
 
 from __future__ import annotations
 
-from tvm import s_tir
+from tvm import s_tir, tirx
 
 from dyncc.backends.tvm.knobs import divisors, pick
 from dyncc.backends.tvm.schedules.fusion import (
@@ -26,13 +26,23 @@ from dyncc.backends.tvm.schedules.shapes import (
 )
 from dyncc.backends.tvm.target import Cpu
 
+#: Columns of a transposed factor that are laid out together: LLVM makes shuffles of what is read
+#: as vectors along rows and stored along columns.
+_COLUMNS = 8
+
 #: Rows from which laying out panels repays.
 LEAST_ROWS = 8
 
 
-def panel_width(columns: int, cpu: Cpu) -> int | None:
-    """Return how many columns a panel has, or None if no whole vectors divide them."""
-    return next((w for w in (2 * cpu.lanes, cpu.lanes) if columns % w == 0), None)
+def panel_width(columns: int, cpu: Cpu) -> int:
+    """Return how many columns a panel has; the last one may be partly padding."""
+    return 2 * cpu.lanes if columns > cpu.lanes else cpu.lanes
+
+
+def tile_rows(rows: int, cpu: Cpu) -> int:
+    """Return how many rows a tile has, so that few are padding and each panel is read seldom."""
+    most = min(rows, accumulators(cpu) // 2)
+    return min(range(most, 0, -1), key=lambda tile: -(-rows // tile) * (tile + 1))
 
 
 def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
@@ -51,9 +61,11 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     inline_side_inputs(schedule, epilogue, kernel)
     block = extent(schedule, schedule.get_loops(panels)[-1])
     *batch, i, j = schedule.get_loops(epilogue)
-    rows = largest_divisor(extent(schedule, i), accumulators(cpu) // (block // cpu.lanes))
+    padded = extent(schedule, schedule.get_loops(kernel)[len(batch)])
+    rows = tile_rows(extent(schedule, i), cpu)
     most = most_accumulators(cpu) // (block // cpu.lanes)
-    rows = pick("rows", rows, divisors(extent(schedule, i), most))
+    rows = pick("rows", rows, divisors(padded, most))
+    whole = extent(schedule, j) % block == 0
     row, row_in = schedule.split(i, [None, rows])
     column, column_in = schedule.split(j, [None, block])
     schedule.reorder(column, row, row_in, column_in)
@@ -61,7 +73,9 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     schedule.compute_at(kernel, row, preserve_unit_loops=True)
     schedule.compute_at(panels, outer, preserve_unit_loops=True)
     inline_producers(schedule, panels)
-    schedule.vectorize(column_in)
+    _lay_out(schedule, panels, cpu)
+    if whole:
+        schedule.vectorize(column_in)
     schedule.unroll(row_in)
 
     ki, _, kj, k = schedule.get_loops(kernel)[-4:]
@@ -74,3 +88,18 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     schedule.unroll(vector)
     schedule.decompose_reduction(kernel, k)
     return schedule
+
+
+def _lay_out(schedule: s_tir.Schedule, panels: s_tir.schedule.SBlockRV, cpu: Cpu) -> None:
+    """Read vectors; those of a transposed factor are many columns' at one place."""
+    k, column = schedule.get_loops(panels)[-2:]
+    block = schedule.get(panels)
+    inner = block.iter_vars[-2].var
+    transposed = inner in tirx.analysis.undefined_vars(block.reads[0].region[-1].min)
+    if transposed:
+        lanes = largest_divisor(extent(schedule, k), cpu.lanes)
+        k, lane = schedule.split(k, [None, lanes])
+        column, column_in = schedule.split(column, [None, _COLUMNS])
+        schedule.reorder(k, column, column_in, lane)
+        schedule.vectorize(lane)
+        schedule.unroll(column_in)
