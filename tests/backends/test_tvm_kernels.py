@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -211,6 +212,42 @@ def test_products_of_activations(tmp_path: Path) -> None:
     assert report["schedules"] == "trust"
 
 
+def function_of(function: Callable[..., Tensor], *how: Any) -> Callable[[Tensor], Tensor]:
+    return lambda x: function(x, *how)
+
+
+def pooled(function: Callable[..., Tensor], *how: Any) -> Callable[..., Tensor]:
+    """A pooling, and what follows it in a network."""
+    return lambda x, a: F.relu(function(x, *how) * a - 0.5)
+
+
+def test_pooling(tmp_path: Path) -> None:
+    """Windows across borders on each side, rows that fill vectors and that do not."""
+    torch.manual_seed(9)
+    cases = {}
+    for place, (shape, *how) in enumerate(
+        (
+            ((1, 3, 32, 32), 2, 2), ((2, 5, 9, 33), 3, 2, 1), ((1, 4, 112, 16), 3, 2, 1),
+            ((1, 2, 7, 7), 3, 1, 1), ((2, 3, 13, 10), (3, 2), (2, 1), (1, 0)),
+            ((1, 2, 1, 1), 3, 1, 1), ((1, 2, 6, 5), 5, 1, 2), ((1, 3, 7, 7), 7, 7),
+            ((1, 2, 9, 16), 1, 2), ((1, 2, 20, 12), 9, 9),
+            ((1, 2, 6, 9), 2, 3),
+        )
+    ):  # fmt: skip
+        x = torch.randn(shape)
+        for name, function in (("max", F.max_pool2d), ("mean", F.avg_pool2d)):
+            cases[f"{name}{place}"] = Case(function_of(function, *how), [x])
+            cases[f"{name}{place}then"] = Case(pooled(function, *how), [x], [torch.randn(1)])
+        rounded_up = functools.partial(F.max_pool2d, ceil_mode=True)
+        cases[f"up{place}"] = Case(function_of(rounded_up, *how), [x])
+    x = torch.randn(1, 3, 8, 9)
+    cases["dilated"] = Case(lambda x: F.max_pool2d(x, 3, 1, 1, 2), [x])
+    cases["inside"] = Case(lambda x: F.avg_pool2d(x, 3, 2, 1, False, False), [x])
+    cases["up"] = Case(lambda x: F.avg_pool2d(x, 3, 2, 1, True), [x])
+    report = compare(cases, tmp_path, rtol=1e-5, atol=1e-6)
+    assert report["schedules"] == "trust"
+
+
 def test_rows(tmp_path: Path) -> None:
     """Reductions of last axes that are a few, many, no multiple and no sum of vectors long."""
     torch.manual_seed(3)
@@ -277,6 +314,7 @@ def test_each_kind_of_function_gets_a_schedule() -> None:
         "greatest": Case(lambda x: x.max(-1), [x]),
         "chain": Case(lambda x: F.relu6(x + 3) * x / 6, [image]),
         "pool": Case(lambda x: F.max_pool2d(x, 2), [torch.randn(1, 16, 8, 32)]),
+        "window": Case(lambda x: F.max_pool2d(x, 9), [torch.randn(1, 16, 9, 288)]),
         "linear": Case(F.linear, [x], [torch.randn(32, 64)]),
         "rows": Case(lambda x, w: F.conv2d(x, w), [image], [torch.randn(16, 16, 1, 1)]),
         "channels": Case(

@@ -9,13 +9,16 @@ from functools import partial
 import tvm
 from tvm import relax, s_tir, tirx
 
-from dyncc.backends.tvm.mathematics import LEGALIZATIONS
+from dyncc.backends.tvm import mathematics, pooling
 from dyncc.backends.tvm.schedules import generic, kernels, rows
 from dyncc.backends.tvm.target import Cpu
 from dyncc.backends.tvm.tuning.reuse import Found
 
 #: What a schedule raises that does not fit its function.
 _MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
+
+#: How operations are written that dyncc writes otherwise than TVM.
+_LEGALIZATIONS = mathematics.LEGALIZATIONS | pooling.LEGALIZATIONS
 
 
 class Care(enum.Enum):
@@ -58,7 +61,7 @@ def fuse(module: tvm.IRModule, care: Care) -> tvm.IRModule:
     passes = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps(None if care is Care.PLAIN else LEGALIZATIONS),
+        transform.LegalizeOps(None if care is Care.PLAIN else _LEGALIZATIONS),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),

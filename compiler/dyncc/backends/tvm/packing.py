@@ -32,7 +32,7 @@ from dyncc.backends.tvm.winograd import convolution_by_winograd, layout_of_tiles
 Layouts = Mapping[str, Mapping[str, int]]
 
 #: Kernels of this kind may swallow the elementwise operations after them.
-_OUT_ELEMENTWISE_FUSABLE = 4
+OUT_ELEMENTWISE_FUSABLE = 4
 
 
 def static_shape(expression: relax.Expr) -> tuple[int, ...] | None:
@@ -237,7 +237,7 @@ class _Rewrite:
             compute,
             *inputs,
             primfunc_name_hint=name,
-            primfunc_attrs={"op_pattern": _OUT_ELEMENTWISE_FUSABLE},
+            primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
         )
 
     def _convolution(self, call: relax.Call) -> list[tuple[relax.Var | None, relax.Expr]]:

@@ -11,7 +11,7 @@ import math
 from tvm import s_tir, tirx
 
 from dyncc.backends.tvm.knobs import divisors, pick
-from dyncc.backends.tvm.schedules import batched, depthwise, winograd
+from dyncc.backends.tvm.schedules import batched, depthwise, pooling, winograd
 from dyncc.backends.tvm.schedules.fusion import (
     block_names,
     flops,
@@ -29,6 +29,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     MATMUL,
     PAD,
     PHASES,
+    POOL,
     WINOGRAD,
     accumulators,
     extent,
@@ -65,6 +66,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         return batched.schedule_batched(schedule, cpu)
     if DEPTHWISE in names:
         return depthwise.schedule_depthwise(schedule, names, cpu)
+    if POOL in names:
+        return pooling.schedule_pooling(schedule, names, cpu)
     if MATMUL in names:
         return _matmul(schedule, cpu)
     return None

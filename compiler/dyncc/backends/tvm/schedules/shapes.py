@@ -24,6 +24,8 @@ BATCHED = "dyncc_batched"
 PANELS = "dyncc_panels"
 PAD = "dyncc_pad"
 PHASES = "dyncc_phases"
+POOL = "dyncc_pool"
+POOL_COLUMNS = "dyncc_pool_columns"
 WINOGRAD = "dyncc_winograd"
 #: The transforms before and behind the products of Winograd's convolution, in their order.
 WINOGRAD_STEPS = tuple(f"{WINOGRAD}_{step}" for step in ("columns", "image", "rows", "results"))
