@@ -97,6 +97,11 @@ def test_depthwise_convolutions(tmp_path: Path) -> None:
         ((7, 11), 3, 1, 0, 5),
         ((12, 9), (3, 1), (1, 3), (1, 0), 7),
         ((6, 6), 1, 2, 0, 2),
+        ((13, 32), 3, 1, 1, 5),
+        ((8, 47), 5, 1, 2, 3),
+        ((33, 64), 3, 2, 1, 4),
+        ((64, 112), 7, 1, 3, 2),
+        ((10, 66), (3, 2), (1, 2), (0, 1), 3),
     ):  # fmt: skip
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         label = f"{height}x{width}k{kernel}s{stride}"

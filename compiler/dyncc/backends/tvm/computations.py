@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import te, tirx, topi
 
 from dyncc.backends.tvm.schedules.shapes import (
@@ -9,6 +11,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     CONV_CHANNELS,
     CONV_ROWS,
     DEPTHWISE,
+    DEPTHWISE_ROWS,
     MATMUL,
     OPERATOR,
     PAD,
@@ -128,35 +131,67 @@ def depthwise(image: te.Tensor, weights: te.Tensor, conv: ConvShape, lanes: int)
     length = round_up((conv.height - 1) * pitch + conv.width, lanes)
     last = length - 1 + (high - 1) // down * pitch + (wide - 1) // right
     rows = max(last // pitch + 1, -(-(int(image.shape[2]) + top) // down))
-    padded = _padded_image(image, conv, rows * down, pitch * right)
+    read = _windows(image, conv, rows, pitch)
     kh, kw = te.reduce_axis((0, high), "kh"), te.reduce_axis((0, wide), "kw")
-    if (down, right) == (1, 1):
 
-        def read(n: tirx.Expr, c: tirx.Expr, place: tirx.Expr) -> tirx.Expr:
-            return padded[n, c, (place + kw) // pitch + kh, (place + kw) % pitch]
-    else:
-        phases = te.compute(
-            (conv.batch, conv.outputs, down, right, rows, pitch),
-            lambda n, c, i, j, h, w: padded[n, c, h * down + i, w * right + j],
-            name=PHASES,
-        )
+    def entry(n: tirx.Expr, c: tirx.Expr, vector: tirx.Expr, lane: tirx.Expr) -> tirx.Expr:
+        place = vector * lanes + lane + kw // right
+        value = read(n, c, kh % down, kw % right, place // pitch + kh // down, place % pitch)
+        return te.sum(value * weights[c, 0, kh, kw], axis=[kh, kw])
 
-        def read(n: tirx.Expr, c: tirx.Expr, place: tirx.Expr) -> tirx.Expr:
-            column = place + kw // right
-            return phases[n, c, kh % down, kw % right, column // pitch + kh // down, column % pitch]
-
-    tiles = te.compute(
-        (conv.batch, conv.outputs, length // lanes, lanes),
-        lambda n, c, vector, lane: te.sum(
-            read(n, c, vector * lanes + lane) * weights[c, 0, kh, kw], axis=[kh, kw]
-        ),
-        name=DEPTHWISE,
-    )
+    shape = (conv.batch, conv.outputs, length // lanes, lanes)
+    tiles = te.compute(shape, entry, name=DEPTHWISE)
     return te.compute(
         (conv.batch, conv.outputs, conv.height, conv.width),
         lambda n, c, h, w: tiles[n, c, (h * pitch + w) // lanes, (h * pitch + w) % lanes],
         name="unpack",
     )
+
+
+def depthwise_by_rows(
+    image: te.Tensor, weights: te.Tensor, conv: ConvShape, lanes: int
+) -> te.Tensor:
+    """As `depthwise`, with rows of whole vectors: what lies behind the end of each is dropped."""
+    down, right = conv.stride
+    high, wide = conv.kernel
+    vectors = round_up(conv.width, lanes) // lanes
+    rows, columns = conv.height + (high - 1) // down, vectors * lanes + (wide - 1) // right
+    read = _windows(image, conv, rows, columns)
+    kh, kw = te.reduce_axis((0, high), "kh"), te.reduce_axis((0, wide), "kw")
+
+    def entry(
+        n: tirx.Expr, c: tirx.Expr, h: tirx.Expr, vector: tirx.Expr, lane: tirx.Expr
+    ) -> tirx.Expr:
+        column = vector * lanes + lane + kw // right
+        value = read(n, c, kh % down, kw % right, h + kh // down, column)
+        return te.sum(value * weights[c, 0, kh, kw], axis=[kh, kw])
+
+    shape = (conv.batch, conv.outputs, conv.height, vectors, lanes)
+    tiles = te.compute(shape, entry, name=DEPTHWISE_ROWS)
+    return te.compute(
+        (conv.batch, conv.outputs, conv.height, conv.width),
+        lambda n, c, h, w: tiles[n, c, h, w // lanes, w % lanes],
+        name="unpack",
+    )
+
+
+def _windows(
+    image: te.Tensor, conv: ConvShape, rows: int, columns: int
+) -> Callable[..., tirx.Expr]:
+    """Return what reads (n, c, phase of a row, phase of a column, row, column) of a padded image.
+
+    Without a stride there is one phase; with one the phases are tensors of their own.
+    """
+    down, right = conv.stride
+    padded = _padded_image(image, conv, rows * down, columns * right)
+    if (down, right) == (1, 1):
+        return lambda n, c, i, j, h, w: padded[n, c, h, w]
+    phases = te.compute(
+        (conv.batch, conv.outputs, down, right, rows, columns),
+        lambda n, c, i, j, h, w: padded[n, c, h * down + i, w * right + j],
+        name=PHASES,
+    )
+    return lambda *at: phases[at]
 
 
 def batched_product(

@@ -18,12 +18,14 @@ from dyncc.backends.tvm.computations import (
     convolution_by_channels,
     convolution_by_rows,
     depthwise,
+    depthwise_by_rows,
     dot_products,
 )
 from dyncc.backends.tvm.computations import product as multiply
 from dyncc.backends.tvm.knobs import Choices, choosing
 from dyncc.backends.tvm.recipes import Recipe
 from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width, tile_rows
+from dyncc.backends.tvm.schedules.depthwise import fills_rows
 from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
 from dyncc.backends.tvm.target import Cpu
 from dyncc.backends.tvm.winograd import convolution_by_winograd, layout_of_tiles, tile_size
@@ -266,12 +268,9 @@ class _Rewrite:
         )
         lanes = self._cpu.lanes
         if groups > 1:
-            kernel = self._kernel(
-                lambda x, w: depthwise(x, w, conv, lanes),
-                "depthwise",
-                image,
-                self._argument(recipe),
-            )
+            along = depthwise_by_rows if fills_rows(conv.width, self._cpu) else depthwise
+            packed = self._argument(recipe)
+            kernel = self._kernel(lambda x, w: along(x, w, conv, lanes), "depthwise", image, packed)
             return [(None, kernel)]
         with choosing(self._layouts.get(conv.operator, {})) as self._choices[conv.operator]:
             by_rows, block = conv.by_rows(self._cpu), conv.block(self._cpu)

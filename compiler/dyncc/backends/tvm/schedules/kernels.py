@@ -26,6 +26,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     CONV_CHANNELS,
     CONV_ROWS,
     DEPTHWISE,
+    DEPTHWISE_ROWS,
     MATMUL,
     PAD,
     PHASES,
@@ -66,6 +67,8 @@ def schedule_kernel(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         return batched.schedule_batched(schedule, cpu)
     if DEPTHWISE in names:
         return depthwise.schedule_depthwise(schedule, names, cpu)
+    if DEPTHWISE_ROWS in names:
+        return depthwise.schedule_rows(schedule, names, cpu)
     if POOL in names:
         return pooling.schedule_pooling(schedule, names, cpu)
     if MATMUL in names:
