@@ -169,6 +169,7 @@ def test_products(tmp_path: Path) -> None:
     cases = {}
     for rows, inner, columns in (
         (1, 16, 10), (3, 7, 5), (1, 576, 1536), (5, 8, 40), (12, 33, 64), (64, 64, 100), (7, 5, 17),
+        (13, 20, 70), (9, 33, 128), (29, 8, 9),
     ):  # fmt: skip
         weights = [torch.randn(columns, inner) / inner**0.5, torch.randn(columns)]
         cases[f"p{rows}x{inner}x{columns}"] = Case(F.linear, [torch.randn(rows, inner)], weights)
@@ -257,7 +258,16 @@ def test_rows(tmp_path: Path) -> None:
     """Reductions of last axes that are a few, many, no multiple and no sum of vectors long."""
     torch.manual_seed(3)
     cases = {}
-    for shape in ((1, 196), (3, 1000), (2, 5, 64), (1, 7), (4, 96, 1)):
+    for shape in (
+        (1, 196),
+        (3, 1000),
+        (2, 5, 64),
+        (1, 7),
+        (4, 96, 1),
+        (2, 197),
+        (3, 2, 77),
+        (5, 33),
+    ):
         x = torch.randn(shape)
         label = "x".join(map(str, shape))
         vectors = [torch.randn(shape[-1]), torch.randn(shape[-1])]

@@ -100,13 +100,23 @@ def convolution_by_channels(
     )
 
 
-def product(left: te.Tensor, weights: te.Tensor, matmul: MatmulShape, block: int) -> te.Tensor:
-    """Multiply (rows, inner) by weights (columns / block, inner, block)."""
+def _within(row: tirx.Expr, rows: int, padded: int) -> tirx.Expr:
+    """A row that exists: what comes behind the last one is computed and dropped."""
+    return row if rows == padded else tirx.min(row, rows - 1)
+
+
+def product(
+    left: te.Tensor, weights: te.Tensor, matmul: MatmulShape, block: int, tile: int
+) -> te.Tensor:
+    """Multiply (rows, inner) by weights (columns / block, inner, block), `tile` rows at a time."""
     k = te.reduce_axis((0, matmul.inner), "k")
     blocks = round_up(matmul.columns, block) // block
+    padded = round_up(matmul.rows, tile)
     tiles = te.compute(
-        (matmul.rows, blocks, block),
-        lambda i, jo, ji: te.sum(left[i, k] * weights[jo, k, ji], axis=k),
+        (padded, blocks, block),
+        lambda i, jo, ji: te.sum(
+            left[_within(i, matmul.rows, padded), k] * weights[jo, k, ji], axis=k
+        ),
         name=MATMUL,
         attrs={OPERATOR: matmul.operator},
     )
@@ -218,7 +228,7 @@ def batched_product(
 
     def entry(*at: tirx.Expr) -> tirx.Expr:
         *b, i, jo, ji = at
-        row = i if padded == int(rows) else tirx.min(i, rows - 1)
+        row = _within(i, int(rows), padded)
         return te.sum(left[(*b, row, k)] * panels[(*b, jo, k, ji)], axis=k)
 
     tiles = te.compute((*batch, padded, count, block), entry, name=BATCHED)

@@ -154,6 +154,19 @@ def _elementwise(
     return legalize
 
 
+#: A row without a divisor between these is padded to a multiple of the second for its reductions.
+_LEAST, _MOST = 4, 32
+
+
+def _row_of_vectors(length: tirx.Expr) -> tirx.Expr | int:
+    """The length of a row with padding, if it could not be reduced in vectors without."""
+    if not isinstance(length, int | tirx.IntImm) or int(length) < _MOST:
+        return length
+    if any(int(length) % number == 0 for number in range(_LEAST, _MOST + 1)):
+        return length
+    return -(-int(length) // _MOST) * _MOST
+
+
 def _softmax(
     builder: relax.BlockBuilder, call: relax.Call, logarithmic: bool = False
 ) -> relax.Expr:
@@ -169,11 +182,27 @@ def _softmax(
         def others(at: tuple[tirx.Expr, ...]) -> tuple[tirx.Expr, ...]:
             return (*at[:axis], *at[axis + 1 :])
 
-        k = te.reduce_axis((0, x.shape[axis]), "k")
-        highest = te.compute(rest, lambda *at: te.max(x(*whole(at, k)), axis=k), name="highest")
+        length, padded = x.shape[axis], _row_of_vectors(x.shape[axis])
+
+        def within(k: tirx.Expr, value: tirx.Expr, otherwise: float) -> tirx.Expr:
+            """Behind the end of a row there is what changes nothing."""
+            if padded is length:
+                return value
+            return tirx.if_then_else(k < length, value, _float(otherwise))
+
+        k = te.reduce_axis((0, padded), "k")
+        highest = te.compute(
+            rest,
+            lambda *at: te.max(within(k, x(*whole(at, k)), float("-inf")), axis=k),
+            name="highest",
+        )
         powers = te.compute(x.shape, lambda *at: exp(x(*at) - highest(*others(at))), name="powers")
-        j = te.reduce_axis((0, x.shape[axis]), "j")
-        total = te.compute(rest, lambda *at: te.sum(powers(*whole(at, j)), axis=j), name="total")
+        j = te.reduce_axis((0, padded), "j")
+        total = te.compute(
+            rest,
+            lambda *at: te.sum(within(j, powers(*whole(at, j)), 0.0), axis=j),
+            name="total",
+        )
         if logarithmic:
             shift = te.compute(rest, lambda *at: te.log(total(*at)), name="shift")
             return te.compute(

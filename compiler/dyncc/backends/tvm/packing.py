@@ -24,9 +24,15 @@ from dyncc.backends.tvm.computations import (
 from dyncc.backends.tvm.computations import product as multiply
 from dyncc.backends.tvm.knobs import Choices, choosing
 from dyncc.backends.tvm.recipes import Recipe
-from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width, tile_rows
+from dyncc.backends.tvm.schedules.batched import LEAST_ROWS, panel_width
 from dyncc.backends.tvm.schedules.depthwise import fills_rows
-from dyncc.backends.tvm.schedules.shapes import ConvShape, MatmulShape, round_up
+from dyncc.backends.tvm.schedules.shapes import (
+    ConvShape,
+    MatmulShape,
+    accumulators,
+    round_up,
+    tile_rows,
+)
 from dyncc.backends.tvm.target import Cpu
 from dyncc.backends.tvm.winograd import convolution_by_winograd, layout_of_tiles, tile_size
 
@@ -350,8 +356,10 @@ class _Rewrite:
         packed = recipe.pad(1, padded).reshape(product.inner, padded // block, block)
         weights = self._argument(packed.transpose(1, 0, 2))
 
+        tile = product.tile(self._cpu, block)
+
         def compute(x: te.Tensor, w: te.Tensor) -> te.Tensor:
-            return multiply(x, w, product, block)
+            return multiply(x, w, product, block, tile)
 
         if len(shape) == 2:
             return [(None, self._kernel(compute, "matmul", left, weights))]
@@ -376,7 +384,8 @@ class _Rewrite:
         source = self._swapped.get(right)
         if shape[-2] < LEAST_ROWS:
             return call if source is None else self._kernel(dot_products, "dots", left, source)
-        width, rows = panel_width(other[-1], self._cpu), tile_rows(shape[-2], self._cpu)
+        width = panel_width(other[-1], self._cpu)
+        rows = tile_rows(shape[-2], accumulators(self._cpu) // (width // self._cpu.lanes))
         return self._kernel(
             lambda x, y: batched_product(x, y, width, rows, transposed=source is not None),
             "product",

@@ -23,6 +23,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     extent,
     largest_divisor,
     most_accumulators,
+    tile_rows,
 )
 from dyncc.backends.tvm.target import Cpu
 
@@ -37,12 +38,6 @@ LEAST_ROWS = 8
 def panel_width(columns: int, cpu: Cpu) -> int:
     """Return how many columns a panel has; the last one may be partly padding."""
     return 2 * cpu.lanes if columns > cpu.lanes else cpu.lanes
-
-
-def tile_rows(rows: int, cpu: Cpu) -> int:
-    """Return how many rows a tile has, so that few are padding and each panel is read seldom."""
-    most = min(rows, accumulators(cpu) // 2)
-    return min(range(most, 0, -1), key=lambda tile: -(-rows // tile) * (tile + 1))
 
 
 def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
@@ -62,7 +57,7 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     block = extent(schedule, schedule.get_loops(panels)[-1])
     *batch, i, j = schedule.get_loops(epilogue)
     padded = extent(schedule, schedule.get_loops(kernel)[len(batch)])
-    rows = tile_rows(extent(schedule, i), cpu)
+    rows = tile_rows(extent(schedule, i), accumulators(cpu) // (block // cpu.lanes))
     most = most_accumulators(cpu) // (block // cpu.lanes)
     rows = pick("rows", rows, divisors(padded, most))
     whole = extent(schedule, j) % block == 0

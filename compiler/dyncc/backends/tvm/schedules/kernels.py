@@ -36,6 +36,7 @@ from dyncc.backends.tvm.schedules.shapes import (
     extent,
     largest_divisor,
     most_accumulators,
+    tile_rows,
 )
 from dyncc.backends.tvm.target import Cpu
 
@@ -219,12 +220,12 @@ def _matmul(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     epilogue = last_consumer(schedule, kernel)
     inline_producers(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
-    i, blocks, ji, _ = schedule.get_loops(kernel)
-    rows, count, block = (extent(schedule, loop) for loop in (i, blocks, ji))
-    tile = largest_divisor(rows, max(1, accumulators(cpu) // (block // cpu.lanes)))
+    tiles, blocks, ji, _ = schedule.get_loops(kernel)
+    rows, count, block = (extent(schedule, loop) for loop in (tiles, blocks, ji))
+    i, j = schedule.get_loops(epilogue)
+    tile = tile_rows(extent(schedule, i), max(1, accumulators(cpu) // (block // cpu.lanes)))
     tile = pick("rows", tile, divisors(rows, max(1, most_accumulators(cpu) * cpu.lanes // block)))
 
-    i, j = schedule.get_loops(epilogue)
     columns = extent(schedule, j)
     row, row_in = schedule.split(i, [None, tile])
     column, column_in = schedule.split(j, [None, block])

@@ -64,6 +64,18 @@ def _along_rows(schedule: s_tir.Schedule, nest: _Nest) -> bool:
     return True
 
 
+def _reaches_beyond(schedule: s_tir.Schedule, nest: _Nest) -> bool:
+    """Whether it reduces more than rows have; there are conditions in what it reads, then."""
+    block = schedule.get(nest.block)
+    last = block.iter_vars[-1].var
+    return any(
+        last in tirx.analysis.undefined_vars(read.region[-1].min)
+        and int(read.source.shape[-1]) < nest.reduced[-1]
+        for read in block.reads
+        if len(read.region) > 0
+    )
+
+
 def _holds_truths(schedule: s_tir.Schedule, nest: _Nest) -> bool:
     """Whether it reads or writes booleans, of which TVM stores no vectors."""
     block = schedule.get(nest.block)
@@ -102,11 +114,14 @@ def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
 
     work = math.prod(rows) * max(math.prod(nest.reduced) for nest in reductions)
     partial: list[s_tir.schedule.SBlockRV] = []
+    beyond: list[s_tir.schedule.SBlockRV] = []
     stages: list[s_tir.schedule.SBlockRV] = []
     for nest in nests:
         if nest.reduced:
+            padded = _reaches_beyond(schedule, nest)
             found = _partial(schedule, nest, cpu)
             partial += found
+            beyond += found[:1] if padded else []
             stages += found
         stages.append(nest.block)
     if rows:
@@ -114,7 +129,8 @@ def schedule_rows(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
         if work >= PARALLEL_ELEMENTS and cpu.threads > 1:
             schedule.parallel(row)
     for block in stages:
-        _vectorise(schedule, block, bool(rows), cpu, partial=any(block is one for one in partial))
+        is_partial, is_beyond = (any(block is one for one in some) for some in (partial, beyond))
+        _vectorise(schedule, block, bool(rows), cpu, partial=is_partial, reaches_beyond=is_beyond)
     return schedule
 
 
@@ -157,8 +173,20 @@ def _vectorise(
     cpu: Cpu,
     *,
     partial: bool,
+    reaches_beyond: bool,
 ) -> None:
-    """Vectorise what a block computes for a row; `shared`: inside of the loop over rows."""
+    """Vectorise what a block computes for a row.
+
+    Parameters
+    ----------
+    shared
+        Whether it is inside of the loop over rows.
+    partial
+        Whether it makes partial results.
+    reaches_beyond
+        Whether some of these are made from what lies behind the end of a row: LLVM masks that,
+        TVM would take lane by lane.
+    """
     kinds = [int(axis.iter_type) for axis in schedule.get(block).iter_vars]
     loops = schedule.get_loops(block)[1 if shared else 0 :]
     if tirx.IterVar.CommReduce not in kinds:
@@ -169,7 +197,8 @@ def _vectorise(
         # The lane is the first axis of the block, and its last loop until rows are shared.
         lane, step = (loops[0], loops[-1]) if shared else (loops[-1], loops[-2])
         schedule.reorder(step, lane)
-        schedule.vectorize(lane)
+        if not reaches_beyond:
+            schedule.vectorize(lane)
         schedule.decompose_reduction(block, step)
     else:
         first = (

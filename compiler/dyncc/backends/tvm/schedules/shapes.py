@@ -118,6 +118,14 @@ def most_accumulators(cpu: Cpu) -> int:
     return cpu.registers - 4
 
 
+def tile_rows(rows: int, most: int) -> int:
+    """Return how many rows a tile of a product has, at most `most`.
+
+    The last tile may be partly padding: few rows should be, and a panel be read by few tiles.
+    """
+    return min(range(min(rows, most), 0, -1), key=lambda tile: -(-rows // tile) * (tile + 1))
+
+
 @dataclass(frozen=True)
 class MatmulShape:
     """A product of (rows, inner) and a packed weight (inner, columns)."""
@@ -140,6 +148,10 @@ class MatmulShape:
             or (round_up(self.columns, vectors * lanes) - self.columns) * 8 <= self.columns
         ]
         return pick("block", next(block for block in fitting if block <= wide * lanes), fitting)
+
+    def tile(self, cpu: Cpu, block: int) -> int:
+        """Return how many rows one tile computes, with `block` columns."""
+        return tile_rows(self.rows, max(1, accumulators(cpu) // (block // cpu.lanes)))
 
     @property
     def operator(self) -> str:
