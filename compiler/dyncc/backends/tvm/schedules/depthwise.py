@@ -37,6 +37,9 @@ _GROUP_ELEMENTS = 4096
 #: Windows up to this many elements are unrolled whole.
 _UNROLLED_WINDOW = 25
 
+#: Padding and what follows take about as long as the products themselves.
+_PASSES = 2
+
 
 def fills_rows(width: int, cpu: Cpu) -> bool:
     """Whether rows of results are whole vectors, or several of which little is dropped."""
@@ -57,7 +60,7 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
         The machine.
     """
     kernel = schedule.get_sblock(DEPTHWISE)
-    work = flops(schedule, kernel)
+    work = _PASSES * flops(schedule, kernel)
     epilogue = last_consumer(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
     n, c, _, w = schedule.get_loops(epilogue)
@@ -90,7 +93,7 @@ def schedule_rows(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_tir.
     A vector that is read serves the results of all rows of a tile that need it.
     """
     kernel = schedule.get_sblock(DEPTHWISE_ROWS)
-    work = flops(schedule, kernel)
+    work = _PASSES * flops(schedule, kernel)
     epilogue = last_consumer(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
     n, c, h, w = schedule.get_loops(epilogue)

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from tvm import s_tir, tirx
 from tvm.s_tir.dlight.analysis import normalize_prim_func
 
+from dyncc.backends.tvm.schedules.fusion import threads
 from dyncc.backends.tvm.schedules.shapes import PARALLEL_ELEMENTS, largest_divisor
 from dyncc.backends.tvm.target import Cpu
+
+#: Vectors that are summed together, as one waits for the sum before.
+_WINDOW_VECTORS = 4
 
 
 def neighbours(sizes: Sequence[int], lanes: int) -> int:
@@ -94,11 +98,18 @@ def schedule_window(function: tirx.PrimFunc, cpu: Cpu) -> s_tir.Schedule | None:
     extents = [schedule.get(loop).extent for loop in loops]
     if not all(isinstance(extent, (int, tirx.IntImm)) for extent in extents):
         return None
-    lanes = largest_divisor(int(extents[len(spatial) - 1]), cpu.lanes)
+    sizes = [int(extent) for extent in extents]
+    width = sizes[len(spatial) - 1]
+    lanes = largest_divisor(width, cpu.lanes)
     if lanes < 4:
         return None
-    outer, inner = schedule.split(spatial[-1], [None, lanes])
-    schedule.reorder(*spatial[:-1], outer, *window, inner)
+    vectors = largest_divisor(width // lanes, _WINDOW_VECTORS)
+    outer, vector, inner = schedule.split(spatial[-1], [None, vectors, lanes])
+    schedule.reorder(*spatial[:-1], outer, *window, vector, inner)
+    around = schedule.fuse(*spatial[:-1], outer)
+    if threads(2 * math.prod(sizes), cpu) > 1:
+        schedule.parallel(around)
     schedule.vectorize(inner)
+    schedule.unroll(vector)
     schedule.decompose_reduction(block, window[0])
     return schedule

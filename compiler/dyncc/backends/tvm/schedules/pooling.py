@@ -16,6 +16,9 @@ from dyncc.backends.tvm.schedules.shapes import (
 )
 from dyncc.backends.tvm.target import Cpu
 
+#: How many elements of an image take as long as one of a function that computes something.
+_CHEAP = 4
+
 
 def schedule_pooling(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_tir.Schedule:
     """Schedule a fused function around a pooling.
@@ -52,6 +55,6 @@ def schedule_pooling(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_t
         schedule.vectorize(schedule.split(x, [None, cpu.lanes])[1])
     # The step along the row has strides: LLVM makes shuffles of it, which TVM's vectors hide.
     outer = schedule.fuse(n, c)
-    if work >= PARALLEL_ELEMENTS and cpu.threads > 1:
+    if work >= _CHEAP * PARALLEL_ELEMENTS and cpu.threads > 1:
         schedule.parallel(outer)
     return schedule
