@@ -5,8 +5,9 @@ A window of 3x3 takes 6 reads for each result instead of 9, and only the second 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import tvm
 from tvm import relax, te, tirx
@@ -62,14 +63,17 @@ def _pool(
     return te.compute(result, in_row, name=POOL)
 
 
+def _pair(extents: Sequence[Any]) -> tuple[int, int]:
+    down, right = extents
+    return int(down), int(right)
+
+
 def _legalized(operation: str, greatest: bool) -> Callable[..., relax.Expr]:
     def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         attrs, image = call.attrs, call.args[0]
         shape, result = static_shape(image), static_shape(call)
         top, left, bottom, right = (int(amount) for amount in attrs.padding)
-        kernel, stride = (
-            tuple(int(extent) for extent in pair) for pair in (attrs.pool_size, attrs.strides)
-        )
+        kernel, stride = _pair(attrs.pool_size), _pair(attrs.strides)
         padded = any((top, left, bottom, right))
         if (
             shape is None

@@ -14,6 +14,7 @@ from dyncc.backends.tvm.schedules.fusion import (
     inline_producers,
     inline_side_inputs,
     last_consumer,
+    share,
     threads,
 )
 from dyncc.backends.tvm.schedules.shapes import (
@@ -77,7 +78,7 @@ def schedule_batched(schedule: s_tir.Schedule, cpu: Cpu) -> s_tir.Schedule:
     vector, lane = schedule.split(kj, [None, cpu.lanes])
     schedule.reorder(k, ki, vector, lane)
     if pick("threads", threads(work, cpu), (1, cpu.threads)) > 1 and extent(schedule, outer) > 1:
-        schedule.parallel(outer)
+        share(schedule, outer, cpu)
     schedule.vectorize(lane)
     schedule.unroll(ki)
     schedule.unroll(vector)

@@ -13,6 +13,7 @@ from dyncc.backends.tvm.schedules.fusion import (
     inline_side_inputs,
     last_consumer,
     separate_phases,
+    share,
     threads,
 )
 from dyncc.backends.tvm.schedules.shapes import (
@@ -37,9 +38,6 @@ _GROUP_ELEMENTS = 4096
 #: Windows up to this many elements are unrolled whole.
 _UNROLLED_WINDOW = 25
 
-#: Padding and what follows take about as long as the products themselves.
-_PASSES = 2
-
 
 def fills_rows(width: int, cpu: Cpu) -> bool:
     """Whether rows of results are whole vectors, or several of which little is dropped."""
@@ -60,7 +58,7 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
         The machine.
     """
     kernel = schedule.get_sblock(DEPTHWISE)
-    work = _PASSES * flops(schedule, kernel)
+    work = flops(schedule, kernel)
     epilogue = last_consumer(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
     n, c, _, w = schedule.get_loops(epilogue)
@@ -75,7 +73,7 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
     schedule.reorder(tile, kh, kw, vector, lane)
     _place_padding(schedule, names, outer)
     if pick("threads", threads(work, cpu), (1, cpu.threads)) > 1 and extent(schedule, outer) > 1:
-        schedule.parallel(outer)
+        share(schedule, outer, cpu)
     if lanes >= 4:
         schedule.vectorize(schedule.split(w, [None, lanes])[1])
     schedule.vectorize(lane)
@@ -93,7 +91,7 @@ def schedule_rows(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_tir.
     A vector that is read serves the results of all rows of a tile that need it.
     """
     kernel = schedule.get_sblock(DEPTHWISE_ROWS)
-    work = _PASSES * flops(schedule, kernel)
+    work = flops(schedule, kernel)
     epilogue = last_consumer(schedule, kernel)
     inline_side_inputs(schedule, epilogue, kernel)
     n, c, h, w = schedule.get_loops(epilogue)
@@ -114,7 +112,7 @@ def schedule_rows(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_tir.
     schedule.reorder(vector, kh, kw, kernel_row, lane)
     _place_padding(schedule, names, outer)
     if pick("threads", threads(work, cpu), (1, cpu.threads)) > 1 and extent(schedule, outer) > 1:
-        schedule.parallel(outer)
+        share(schedule, outer, cpu)
     if lanes >= 4:
         schedule.vectorize(schedule.split(w, [None, lanes])[1])
     schedule.vectorize(lane)

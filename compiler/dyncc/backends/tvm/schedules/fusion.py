@@ -6,6 +6,7 @@ import math
 
 from tvm import s_tir
 
+from dyncc.backends.tvm.knobs import divisors
 from dyncc.backends.tvm.schedules.shapes import PARALLEL_FLOPS, PHASES, extent
 from dyncc.backends.tvm.target import Cpu
 
@@ -72,3 +73,21 @@ def flops(schedule: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> int:
 def threads(work: int, cpu: Cpu) -> int:
     """Return how many threads repay `work` floating-point operations."""
     return cpu.threads if work >= PARALLEL_FLOPS else 1
+
+
+def share(schedule: s_tir.Schedule, loop: s_tir.schedule.LoopRV, cpu: Cpu) -> None:
+    """Let threads share the turns of a loop, several at a time.
+
+    TVM allocates what a turn needs for itself once for those that a thread takes together, and
+    otherwise for each turn.
+    """
+    count = extent(schedule, loop)
+    parts = [d for d in divisors(count, 8 * cpu.threads) if d >= cpu.threads]
+    if parts and parts[-1] < count:
+        # As equal as can be, and about four for each thread.
+        usual = 4 * cpu.threads
+        best = min(
+            parts, key=lambda d: (round(-(-d // cpu.threads) * cpu.threads / d, 1), abs(d - usual))
+        )
+        loop, _ = schedule.split(loop, [best, None])
+    schedule.parallel(loop)
