@@ -23,7 +23,7 @@ from dyncc.runtime.generators import is_generator
 from dyncc.runtime.hosttext import Names, tuple_of
 
 #: Types of numbers that are taken as they are.
-_SCALARS = {"bool": bool, "int": int, "float": float, "complex": complex, "str": str}
+SCALARS = {"bool": bool, "int": int, "float": float, "complex": complex, "str": str}
 
 _MISSING = object()
 
@@ -136,7 +136,7 @@ class _Writer:
                 self._tensor(leaf.type, value)
             case Leaf(leaf):
                 assert isinstance(leaf.type, ScalarType)
-                kind = _SCALARS[leaf.type.kind]
+                kind = SCALARS[leaf.type.kind]
                 self._unless(f"type({value}) is {self.names.of(kind, kind.__name__)}")
                 self._given.append(value)
                 self._taken.append(value)

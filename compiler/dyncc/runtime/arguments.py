@@ -16,7 +16,7 @@ from dyncc.core.errors import InputError
 from dyncc.ir import sizes
 from dyncc.ir.hcfg import Hcfg, Leaf, Literal, Record, Series, Struct, Tree, argument_leaves
 from dyncc.ir.types import DTYPES, ScalarType, TensorType
-from dyncc.runtime.argumentcode import ExactArguments, Taken
+from dyncc.runtime.argumentcode import SCALARS, ExactArguments, Taken
 from dyncc.runtime.executor import Regions, sharing
 from dyncc.runtime.generators import is_generator
 
@@ -177,7 +177,7 @@ class Arguments:
 
 
 def _number(kind: ScalarType, where: str) -> _Taker:
-    expected = {"bool": bool, "int": int, "float": float, "complex": complex, "str": str}[kind.kind]
+    expected = SCALARS[kind.kind]
 
     def take(value: Any, given: list[Any], taken: list[Any], extents: Extents) -> None:
         given.append(value)

@@ -15,6 +15,7 @@ from dyncc.ir import sizes
 from dyncc.ir.hcfg import ARGUMENT, DEFAULT_GENERATOR, Hcfg, Return
 from dyncc.ir.places import Places
 from dyncc.ir.types import ITEMSIZE, TensorType
+from dyncc.runtime.argumentcode import SCALARS
 from dyncc.runtime.arguments import Arguments
 from dyncc.runtime.batches import Batches, Batching, Sample
 from dyncc.runtime.executor import Executor, Observer, Regions, sharing
@@ -22,7 +23,7 @@ from dyncc.runtime.generators import default_state, is_generator, set_default_st
 from dyncc.runtime.hostlist import HostList
 from dyncc.runtime.stacks import Row
 
-_SCALARS = (bool, int, float, complex, str)
+_SCALARS = tuple(SCALARS.values())
 
 
 class Program:

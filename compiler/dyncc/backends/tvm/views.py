@@ -10,6 +10,8 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from dyncc.backends.tvm.packing import static_shape
+
 
 def without_views(module: tvm.IRModule) -> tvm.IRModule:
     """Simplify the function ``main`` of an imported region.
@@ -64,9 +66,9 @@ class _Views:
             source = self._resolved(call.args[0])
             if name == "relax.reshape":
                 source = self._origin.get(source, source)
-            if (shape := _extents(var)) is None:
+            if (shape := static_shape(var)) is None:
                 return [relax.VarBinding(var, call)]
-            if shape == _extents(source):
+            if shape == static_shape(source):
                 self._same[var] = source
                 return [relax.VarBinding(var, source)]
             if name == "relax.reshape":
@@ -79,8 +81,9 @@ class _Views:
     def _product(self, var: relax.Var, call: relax.Call) -> list[relax.Binding]:
         given = [self._resolved(argument) for argument in call.args]
         sources = [self._origin.get(argument, argument) for argument in given]
-        before, after = [_extents(each) for each in given], [_extents(each) for each in sources]
-        shape = _extents(var)
+        before = [static_shape(each) for each in given]
+        after = [static_shape(each) for each in sources]
+        shape = static_shape(var)
         left, right = after
         if (
             shape is None
@@ -102,14 +105,3 @@ class _Views:
             relax.VarBinding(product, relax.Call(call.op, sources, call.attrs, call.ty_args)),
             relax.VarBinding(var, relax.op.reshape(product, shape)),
         ]
-
-
-def _extents(expression: relax.Expr) -> tuple[int, ...] | None:
-    """The shape of a tensor, or None if an extent is not known."""
-    kind = expression.ty
-    if not isinstance(kind, relax.TensorType) or not isinstance(kind.shape, relax.ShapeExpr):
-        return None
-    extents = tuple(kind.shape)
-    if not all(isinstance(extent, (int, tvm.tirx.IntImm)) for extent in extents):
-        return None
-    return tuple(int(extent) for extent in extents)

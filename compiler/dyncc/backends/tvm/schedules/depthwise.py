@@ -78,10 +78,7 @@ def schedule_depthwise(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s
         schedule.vectorize(schedule.split(w, [None, lanes])[1])
     schedule.vectorize(lane)
     schedule.unroll(vector)
-    schedule.unroll(kw)
-    if extent(schedule, kh) * extent(schedule, kw) <= _UNROLLED_WINDOW:
-        schedule.unroll(kh)
-    schedule.decompose_reduction(kernel, kh)
+    _order_window(schedule, kernel, kh, kw)
     return schedule
 
 
@@ -117,10 +114,7 @@ def schedule_rows(schedule: s_tir.Schedule, names: set[str], cpu: Cpu) -> s_tir.
         schedule.vectorize(schedule.split(w, [None, lanes])[1])
     schedule.vectorize(lane)
     schedule.unroll(kernel_row)
-    schedule.unroll(kw)
-    if extent(schedule, kh) * extent(schedule, kw) <= _UNROLLED_WINDOW:
-        schedule.unroll(kh)
-    schedule.decompose_reduction(kernel, kh)
+    _order_window(schedule, kernel, kh, kw)
     return schedule
 
 
@@ -144,3 +138,16 @@ def _place_padding(schedule: s_tir.Schedule, names: set[str], outer: s_tir.sched
         schedule.compute_at(pad, outer, preserve_unit_loops=True)
         # Zeros everywhere, then the image: neither has a condition inside.
         schedule.decompose_padding(pad, schedule.get_loops(pad)[1])
+
+
+def _order_window(
+    schedule: s_tir.Schedule,
+    kernel: s_tir.schedule.SBlockRV,
+    kh: s_tir.schedule.LoopRV,
+    kw: s_tir.schedule.LoopRV,
+) -> None:
+    """Unroll the rows of a window, all of them if it is small; sums begin before it."""
+    schedule.unroll(kw)
+    if extent(schedule, kh) * extent(schedule, kw) <= _UNROLLED_WINDOW:
+        schedule.unroll(kh)
+    schedule.decompose_reduction(kernel, kh)
