@@ -33,7 +33,7 @@ MEMBERS: dict[str, dict[str, Any]] = {}
 
 #: Limits of the front end that some programs meet sooner, by the name of the program.
 LIMITS: dict[str, dict[str, int]] = {
-    "endless_dict": {"machine.MAX_VARIANTS": 10},
+    "endless_dict": {"variants.MAX_VARIANTS": 10},
     "many_questions": {"interpreter.MAX_QUESTIONS": 1},
 }
 

@@ -168,7 +168,7 @@ def _entry(program: FunctionType, found: tuple[Diagnostic, ...]) -> str:
 def test_examples_of_an_explanation(
     item: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dyncc.frontend.machine.MAX_VARIANTS", 10)
+    monkeypatch.setattr("dyncc.frontend.variants.MAX_VARIANTS", 10)
     with pytest.raises(UnsupportedError) as caught:
         _capture(item.example, tmp_path / "example.py")
     assert {problem.code for problem in caught.value.diagnostics} == {item.code}

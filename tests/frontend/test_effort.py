@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dyncc
 from dyncc.core.errors import UnsupportedError
-from dyncc.frontend import machine
+from dyncc.frontend import machine, variants
 from dyncc.verification import compare
 
 capture = importlib.import_module("dyncc.frontend.capture")
@@ -193,7 +193,7 @@ def test_loops_over_modules_in_each_other_are_unrolled(
     effort: Effort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What bounds loops that never close is no bound to them.
-    monkeypatch.setattr(machine, "MAX_VARIANTS", 40)
+    monkeypatch.setattr(variants, "MAX_VARIANTS", 40)
     module = network(pairs, layers=linears(8)).eval()
     made = capture.capture(module, rows()[0], {}, "network")
     assert 8 * 7 < len(made.program.blocks) < 8 * 10
@@ -206,10 +206,34 @@ def test_a_tensor_that_starts_as_another_grows_alone(effort: Effort) -> None:
     assert effort.blocks < 200
 
 
+def kinds(self: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    kept, turns = [], 0
+    while turns < 3:
+        turns += 1
+        wide, inner = x, 0
+        while inner < 2 and x.sum() < 5:
+            inner += 1
+            wide = torch.cat([wide, x])
+            x = x + 1
+        if x.max() > 2:
+            kept.append(wide)
+        elif x.max() > 1:
+            x = x * 2
+    return x, kept
+
+
+def test_a_loop_that_cannot_pack_its_list_is_unrolled(effort: Effort) -> None:
+    module = network(kinds).eval()
+    program = dyncc.compile(module, rows()[0], backend="eager")
+    compare(module, program, rows(60))
+    assert effort.attempts <= 10
+    assert effort.blocks < 1000
+
+
 def test_what_grows_without_end_is_refused_before_it_is_large(
     effort: Effort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "MAX_GROWN", 200)
+    monkeypatch.setattr(variants, "MAX_GROWN", 200)
     with pytest.raises(UnsupportedError) as refusal:
         capture.capture(network(tuples), rows()[0], {}, "network")
     assert [found.code for found in refusal.value.diagnostics] == ["DY302"]

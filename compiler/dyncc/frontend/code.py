@@ -95,6 +95,23 @@ class Instr:
         return self.op not in ("jump", "branch", "return", "raise")
 
 
+@dataclass(frozen=True)
+class Loop:
+    """A loop in a code.
+
+    Attributes
+    ----------
+    first, last
+        Its program points.
+    deciding
+        Registers that decide whether there is another turn: variables, or an iterator.
+    """
+
+    first: int
+    last: int
+    deciding: frozenset[str]
+
+
 @dataclass(eq=False)
 class Nested:
     """A function inside of another one.
@@ -159,6 +176,26 @@ class Code:
             yield index + 1
         if instr.op == "raise" and instr.handler is not None:
             yield instr.handler.target
+
+    @cached_property
+    def loops(self) -> list[Loop]:
+        """Every loop, in the order of their heads."""
+        ends: dict[int, int] = {}
+        for index in range(len(self.instrs)):
+            for point in self.successors(index):
+                if point <= index:
+                    ends[point] = index
+        return [Loop(*item, self._deciding(*item)) for item in sorted(ends.items())]
+
+    def _deciding(self, first: int, last: int) -> frozenset[str]:
+        """What is read before the first statement in a loop."""
+        found: set[str] = set()
+        for index in range(first, last + 1):
+            if index > first and index in self.statements:
+                break
+            instr = self.instrs[index]
+            found.update(name for name in instr.uses if instr.op == "next" or name[0] != ".")
+        return frozenset(found)
 
     @cached_property
     def live(self) -> list[frozenset[str]]:

@@ -10,7 +10,7 @@ unrolled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,42 @@ class Extent:
     """
 
     group: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Body:
+    """A loop in one activation of a function.
+
+    Attributes
+    ----------
+    around
+        Code and program point of the functions around that activation.
+    code
+        Serial number of its code.
+    first, last
+        Program points.
+    deciding
+        Places that decide whether there is another turn: variables, and positions of iterators.
+    """
+
+    around: Context
+    code: int
+    first: int
+    last: int
+    deciding: frozenset[Path]
+
+    def is_around(self, context: Context) -> bool:
+        """Whether a program point is in it, or in a function that is called in it."""
+        return self.is_in_function_of(context) and (
+            self.first <= context[len(self.around)][1] <= self.last
+        )
+
+    def is_in_function_of(self, context: Context) -> bool:
+        """Whether a program point is in the same activation, or in one that is called there."""
+        depth = len(self.around)
+        return context[:depth] == self.around and [self.code] == [
+            code for code, _ in context[depth : depth + 1]
+        ]
 
 
 class Restart(Exception):
@@ -77,8 +113,11 @@ class Decisions:
         For each program point, the places that vary there.
     kept
         Places that must stay static.
-    rolled
-        Places that can not, since the loop around them would be unrolled without end.
+    held
+        Loops in which what decides on another turn must, since their turns differ in lists that
+        cannot have a run-time length: such a loop ends if it is unrolled, or not at all.
+    rolled, released
+        Places and loops that can not, since the loop would be unrolled without end.
     chosen
         For each program point, places that stay static, too, since there one path is made for each
         value; these are never rolled.
@@ -106,7 +145,9 @@ class Decisions:
 
     widened: dict[Context, dict[Path, Template | Extent | None]] = field(default_factory=dict)
     kept: set[tuple[Context, Path]] = field(default_factory=set)
+    held: set[Body] = field(default_factory=set)
     rolled: set[tuple[Context, Path]] = field(default_factory=set)
+    released: set[Body] = field(default_factory=set)
     chosen: dict[Context, set[Path]] = field(default_factory=dict)
     empty: dict[Context, set[str]] = field(default_factory=dict)
     together: dict[Any, frozenset[Any]] = field(default_factory=dict)
@@ -138,7 +179,8 @@ class Decisions:
     def static_at(self, context: Context) -> set[Path]:
         """The places at a program point that are not to be widened."""
         kept = {path for place, path in self.kept if place == context}
-        return kept | self.chosen.get(context, set())
+        held = {path for body in self.held if body.is_around(context) for path in body.deciding}
+        return kept | held | self.chosen.get(context, set())
 
     def alias(self, context: Context, storage: Path, others: set[Path]) -> None:
         """Note the other places that lead to a storage while a size of it varies."""
@@ -171,6 +213,26 @@ class Decisions:
         self.changed |= bool(origins)
         return bool(origins)
 
+    def hold(self, bodies: Iterable[Body]) -> bool:
+        """Take back what was widened of that which decides on turns; return whether there is any.
+
+        Only for loops with which that is new.
+        """
+        found = False
+        for body in set(bodies) - self.held - self.released:
+            for context, known in self.widened.items():
+                if body.is_around(context) and not body.deciding.isdisjoint(known):
+                    self.held.add(body)
+                    for path in body.deciding & known.keys():
+                        del known[path]
+                    found = True
+        self.changed |= found
+        return found
+
+    def holds(self, context: Context) -> bool:
+        """Whether a program point is in a loop that is held."""
+        return any(body.is_around(context) for body in self.held)
+
     def roll(self, context: Context) -> bool:
         """Widen after all what is kept in loops around a context; return whether there is any."""
         found = {
@@ -182,9 +244,12 @@ class Decisions:
             and [head[-1][0]] == [code for code, _ in context[len(head) - 1 : len(head)]]
         }
         self.kept -= found
+        loops = {body for body in self.held if body.is_in_function_of(context)}
+        self.held -= loops
         self.rolled |= found
-        self.changed |= bool(found)
-        return bool(found)
+        self.released |= loops
+        self.changed |= bool(found or loops)
+        return bool(found or loops)
 
     def may_be_empty(self, context: Context, label: str) -> None:
         """Note a size that may be 0."""

@@ -8,7 +8,7 @@ block, which is what joins paths and closes loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import STACK, Instr
-from dyncc.frontend.decisions import Context, Decisions, Extent, Restart, Unsupported
-from dyncc.frontend.differences import differences, shape_of
+from dyncc.frontend.decisions import Body, Context, Decisions, Extent, Restart, Unsupported
+from dyncc.frontend.differences import differences
 from dyncc.frontend.sampling import Generators
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
@@ -33,23 +33,14 @@ from dyncc.frontend.values import (
     State,
     Sym,
 )
+from dyncc.frontend.variants import Variants
 from dyncc.frontend.widening import lookup, mark_listed, pack, template_at, without_mark
 from dyncc.ir.hcfg import Block, Jump, Loc, Terminator, Value
 from dyncc.ir.places import Point
 from dyncc.ir.types import SCALARS, Type
 
+#: More than any network has.
 MAX_BLOCKS = 4000
-#: More copies of one place than any unrolled network needs; a loop that never closes makes more.
-MAX_COPIES = 2000
-#: The same, of copies with the same modules: those of nested loops over modules are many.
-MAX_VARIANTS = 400
-#: More values, over all copies with the same modules, than networks keep of their turns beside what
-#: the first copy has: one more in each of a hundred layers is 5,000.
-MAX_GROWN = 8_000
-#: More turns than a loop has that is unrolled since it needs a number of each turn.
-MAX_UNROLLED = 200
-#: The same of a loop that only data end, and so ends by itself only where it runs out of modules.
-MAX_OPEN = 40
 
 
 class Machine:
@@ -95,7 +86,7 @@ class Machine:
         self._block_count = 0
         self._memo: dict[object, str] = {}
         #: By place and by what no widening changes.
-        self._variants: dict[Context, dict[object, list[Canonical]]] = {}
+        self._variants = Variants()
         self._positive: dict[str, list[bool]] = {}
         self._pending: list[tuple[str, Canonical]] = []
         self.places: dict[str, Path] = {}
@@ -190,21 +181,21 @@ class Machine:
             name = self._memo.get(canonical.key)
         if name is None:
             name = self._memo[canonical.key] = self._new_name()
-            variants = self._variants.setdefault(context, {})
-            alike = variants.setdefault(shape_of(canonical.key), [])
-            alike.append(canonical)
-            count = sum(map(len, variants.values()))
+            self._variants.add(context, canonical)
+            grow = self._variants.grow_without_end(context, canonical)
+            if grow and self.decisions.hold(_loops_around(state)):
+                raise Restart
             too_many = (
-                len(alike) > MAX_VARIANTS
-                or count > MAX_COPIES
-                or self._block_count > MAX_BLOCKS
-                or sum(len(other.leaves) - len(alike[0].leaves) for other in alike) > MAX_GROWN
+                self._block_count > MAX_BLOCKS
+                or self._variants.are_too_many(context, canonical)
+                or (grow and bool(canonical.positive))
             )
             if too_many and self.decisions.changed:
                 # What was learned may make them fewer.
                 raise Restart
-            most = MAX_OPEN if _is_open(state) else MAX_UNROLLED
-            if (too_many or count > most) and self.decisions.roll(context):
+            is_open = _is_open(state) or self.decisions.holds(context)
+            rolls = too_many or self._variants.need_rolling(context, is_open)
+            if rolls and self.decisions.roll(context):
                 raise Restart
             if too_many:
                 self.diagnose(
@@ -212,8 +203,8 @@ class Machine:
                     Unsupported(
                         "DY302",
                         "this statement",
-                        f"it is reached in {count} different states, and the program has "
-                        f"{self._block_count} blocks",
+                        f"it is reached in {self._variants.count(context)} different states, "
+                        f"and the program has {self._block_count} blocks",
                         "Bound the loop around it with a smaller constant, or keep what it changes "
                         "in tensors of constant shape or in numbers.",
                     ),
@@ -277,7 +268,7 @@ class Machine:
         self, context: Context, canonical: Canonical, state: State, sizes: bool
     ) -> bool:
         any_widened = False
-        alike = self._variants.get(context, {}).get(shape_of(canonical.key), [])
+        alike = self._variants.alike(context, canonical)
         kept = self.decisions.static_at(context)
         for earlier in alike:
             found = differences(earlier.key, canonical.key, kept)
@@ -301,7 +292,7 @@ class Machine:
             self._forget(earlier)
             if sizes:
                 # Labels of sizes mean nothing beside those of before.
-                self._variants[context] = {}
+                self._variants.forget(context)
                 break
         return any_widened
 
@@ -390,6 +381,22 @@ def place_of(state: State) -> Loc:
 def context_of(state: State) -> Context:
     """Where a state stands."""
     return tuple((frame.code.serial, frame.pc) for frame in state.frames)
+
+
+def _loops_around(state: State) -> Iterator[Body]:
+    """The loops in which a state stands, of all active functions."""
+    context = context_of(state)
+    for depth, frame in enumerate(state.frames):
+        for loop in frame.code.loops:
+            if loop.first <= frame.pc <= loop.last:
+                places: frozenset[Path] = frozenset(
+                    place
+                    for name in loop.deciding
+                    # The position of an iterator over a list is its first part, over a range its
+                    # second.
+                    for place in ((depth, name), (depth, name, 0), (depth, name, 1))
+                )
+                yield Body(context[:depth], frame.code.serial, loop.first, loop.last, places)
 
 
 def _is_open(state: State) -> bool:

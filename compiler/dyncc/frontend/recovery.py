@@ -17,6 +17,7 @@ from dyncc.core.errors import Diagnostic
 from dyncc.frontend.builder import BlockBuilder
 from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Context, PythonError, Unsupported
+from dyncc.frontend.differences import shape_of
 from dyncc.frontend.interpreter import Finished, Interpreter
 from dyncc.frontend.machine import Machine, context_of, place_of, skip_jumps
 from dyncc.frontend.reached import Reached
@@ -27,8 +28,10 @@ from dyncc.ir.types import SCALARS
 
 #: So many instructions are looked at: a few seconds.
 MAX_STEPS = 20_000
-#: In so many different states is one place entered.
+#: In so many different states with the same modules is one place entered,
 MAX_VISITS = 100
+#: and in so many where sizes depend on data, since those take longer.
+MAX_SIZED_VISITS = 12
 
 
 class _Unknown:
@@ -56,7 +59,7 @@ class Recovery(Machine):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._met: set[object] = set()
-        self._visits: Counter[Context] = Counter()
+        self._visits: Counter[tuple[Context, object]] = Counter()
         self._steps = 0
 
     def explore(self, state: State, params: tuple[Value, ...]) -> None:
@@ -78,9 +81,11 @@ class Recovery(Machine):
         skip_jumps(state)
         context = context_of(state)
         found = self._canonical(state, context, builder, read)
-        if found.key not in self._met and self._visits[context] < MAX_VISITS:
+        place = context, shape_of(found.key)
+        most = MAX_SIZED_VISITS if found.positive else MAX_VISITS
+        if found.key not in self._met and self._visits[place] < most:
             self._met.add(found.key)
-            self._visits[context] += 1
+            self._visits[place] += 1
             self._pending.append(("", found))
         return Jump("", ())
 
