@@ -249,6 +249,7 @@ def test_pooling(tmp_path: Path) -> None:
     x = torch.randn(1, 3, 8, 9)
     cases["dilated"] = Case(lambda x: F.max_pool2d(x, 3, 1, 1, 2), [x])
     cases["inside"] = Case(lambda x: F.avg_pool2d(x, 3, 2, 1, False, False), [x])
+    cases["no stride"] = Case(lambda x: F.max_pool2d(x, 2, ceil_mode=True), [x])
     cases["up"] = Case(lambda x: F.avg_pool2d(x, 3, 2, 1, True), [x])
     report = compare(cases, tmp_path, rtol=1e-5, atol=1e-6)
     assert report["schedules"] == "trust"

@@ -45,6 +45,13 @@ def _checked(convert: Callable[[fx.Node], Any], node: fx.Node) -> Any:
     return result
 
 
+def _give_strides(graph: fx.Graph) -> None:
+    """Write out strides that are the window's size, which PyTorch gives as an empty list."""
+    for node in graph.nodes:
+        if "_pool" in str(node.target) and node.args[2:] and node.args[2] == []:
+            node.update_arg(2, node.args[1])
+
+
 def import_region(region: Region) -> tvm.IRModule:
     """Translate a region to Relax.
 
@@ -66,6 +73,7 @@ def import_region(region: Region) -> tvm.IRModule:
         program = torch.export.export(
             RegionModule(region).eval(), examples, strict=False
         ).run_decompositions()
+    _give_strides(program.graph)
     module = _Importer().from_exported_program(
         program,
         keep_params_as_input=False,
