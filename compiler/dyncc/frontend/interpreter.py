@@ -18,8 +18,9 @@ from dyncc.frontend.decisions import PythonError, Restart, Unsupported
 from dyncc.frontend.environment import is_environment, note_environment
 from dyncc.frontend.guards import Guarded
 from dyncc.frontend.joins import meeting_point, post_dominators
-from dyncc.frontend.machine import Machine, context_of, place_of
+from dyncc.frontend.machine import Machine
 from dyncc.frontend.recorder import DataDependent
+from dyncc.frontend.standing import context_of, diagnostic, place_of
 from dyncc.frontend.storages import WriteToShared
 from dyncc.frontend.values import (
     DynIterObj,
@@ -184,7 +185,7 @@ class Interpreter(Computing):
 
         problem = None
         if error.problem is not None:
-            problem = self.machine.diagnostic(state, error.problem)
+            problem = diagnostic(state, error.problem)
         throw(self, state, new_error(state, error.kind, error.arguments, problem))
 
     def _give_up(self, before: State, problem: Unsupported) -> NoReturn:

@@ -20,9 +20,9 @@ from dyncc.frontend.instances import (
 from dyncc.frontend.interpreter import Interpreter, handles
 from dyncc.frontend.library_containers import missing_item
 from dyncc.frontend.lists import dynamic_get, dynamic_set, pack_list
-from dyncc.frontend.machine import context_of
 from dyncc.frontend.objects import container_of, iterate
 from dyncc.frontend.operations import evaluate, external, library_call, source_text
+from dyncc.frontend.standing import context_of
 from dyncc.frontend.templates import NoTemplate, template_of
 from dyncc.frontend.values import (
     ArrayObj,

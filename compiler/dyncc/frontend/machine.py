@@ -8,30 +8,35 @@ block, which is what joins paths and closes loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dyncc.core.errors import Call, Diagnostic, UnsupportedError
+from dyncc.core.errors import Diagnostic, UnsupportedError
 from dyncc.frontend import library
 from dyncc.frontend.builder import BlockBuilder, Regions
 from dyncc.frontend.canonical import Canonical, Canonicaliser, Path
 from dyncc.frontend.code import STACK, Instr
-from dyncc.frontend.decisions import Body, Context, Decisions, Extent, Restart, Unsupported
+from dyncc.frontend.decisions import Context, Decisions, Extent, Restart, Unsupported
 from dyncc.frontend.differences import differences
 from dyncc.frontend.sampling import Generators
+from dyncc.frontend.standing import (
+    context_of,
+    diagnostic,
+    is_open,
+    loops_around,
+    place_of,
+    skip_jumps,
+)  # fmt: skip
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     MADE,
-    DynIterObj,
-    Frame,
     ListObj,
     Ref,
     State,
-    Sym,
 )
 from dyncc.frontend.variants import Variants
 from dyncc.frontend.widening import lookup, mark_listed, pack, template_at, without_mark
@@ -85,7 +90,6 @@ class Machine:
         self._values = 0
         self._block_count = 0
         self._memo: dict[object, str] = {}
-        #: By place and by what no widening changes.
         self._variants = Variants()
         self._positive: dict[str, list[bool]] = {}
         self._pending: list[tuple[str, Canonical]] = []
@@ -183,7 +187,7 @@ class Machine:
             name = self._memo[canonical.key] = self._new_name()
             self._variants.add(context, canonical)
             grow = self._variants.grow_without_end(context, canonical)
-            if grow and self.decisions.hold(_loops_around(state)):
+            if grow and self.decisions.hold(loops_around(state)):
                 raise Restart
             too_many = (
                 self._block_count > MAX_BLOCKS
@@ -193,8 +197,8 @@ class Machine:
             if too_many and self.decisions.changed:
                 # What was learned may make them fewer.
                 raise Restart
-            is_open = _is_open(state) or self.decisions.holds(context)
-            rolls = too_many or self._variants.need_rolling(context, is_open)
+            open_ended = is_open(state) or self.decisions.holds(context)
+            rolls = too_many or self._variants.need_rolling(context, open_ended)
             if rolls and self.decisions.roll(context):
                 raise Restart
             if too_many:
@@ -315,101 +319,9 @@ class Machine:
 
     def diagnose(self, state: State, problem: Unsupported) -> None:
         """Record what cannot be compiled at the place where `state` stands."""
-        self.report(self.diagnostic(state, problem))
+        self.report(diagnostic(state, problem))
 
     def report(self, found: Diagnostic) -> None:
         """Record what cannot be compiled."""
         if found not in self.diagnostics:
             self.diagnostics.append(found)
-
-    def diagnostic(self, state: State, problem: Unsupported) -> Diagnostic:
-        """What cannot be compiled, with the place where `state` stands."""
-        frame, instr = visible(state)
-        loc, node = place_of(state), instr.node
-        line = frame.code.source_line(loc.line)
-        # Columns of syntax trees count bytes.
-        column = _characters(line, loc.column)
-        end = getattr(node, "end_col_offset", None)
-        if getattr(node, "end_lineno", loc.line) != loc.line:
-            end = len(line.rstrip().encode())
-        return Diagnostic(
-            f"{loc.file}:{loc.line}:{column + 1}",
-            problem.code,
-            problem.construct,
-            problem.why,
-            problem.hint,
-            line,
-            column,
-            None if end is None else max(column + 1, _characters(line, end)),
-            _calls(state, frame),
-        )
-
-
-def _characters(line: str, offset: int) -> int:
-    """Characters of a line before a byte of it."""
-    return len(line.encode()[:offset].decode(errors="replace"))
-
-
-def _calls(state: State, inner: Frame) -> tuple[Call, ...]:
-    """The calls in the user's code that lead to its activation `inner`, outermost first."""
-    found = []
-    for frame in state.frames:
-        if frame is inner:
-            break
-        if frame.code.file != library.__file__:
-            node = frame.code.instrs[frame.pc - 1].node
-            found.append(Call(str(frame.code.loc(node)), frame.code.name))
-    return tuple(found)
-
-
-def visible(state: State) -> tuple[Frame, Instr]:
-    """The innermost activation of code that is not the compiler's own, and what it does there."""
-    depth = len(state.frames) - 1
-    while state.frames[depth].code.file == library.__file__:
-        depth -= 1
-    frame = state.frames[depth]
-    inner = depth == len(state.frames) - 1
-    return frame, frame.code.instrs[frame.pc if inner else frame.pc - 1]
-
-
-def place_of(state: State) -> Loc:
-    """Where a state stands in the user's source."""
-    frame, instr = visible(state)
-    return frame.code.loc(instr.node)
-
-
-def context_of(state: State) -> Context:
-    """Where a state stands."""
-    return tuple((frame.code.serial, frame.pc) for frame in state.frames)
-
-
-def _loops_around(state: State) -> Iterator[Body]:
-    """The loops in which a state stands, of all active functions."""
-    context = context_of(state)
-    for depth, frame in enumerate(state.frames):
-        for loop in frame.code.loops:
-            if loop.first <= frame.pc <= loop.last:
-                places: frozenset[Path] = frozenset(
-                    place
-                    for name in loop.deciding
-                    # The position of an iterator over a list is its first part, over a range its
-                    # second.
-                    for place in ((depth, name), (depth, name, 0), (depth, name, 1))
-                )
-                yield Body(context[:depth], frame.code.serial, loop.first, loop.last, places)
-
-
-def _is_open(state: State) -> bool:
-    """Whether a state is at a turn of a loop whose number of turns is known at run time only."""
-    frame = state.frames[-1]
-    instr = frame.code.instrs[frame.pc]
-    found = state.heap[frame.registers[instr.uses[0]]] if instr.op == "next" else None
-    return isinstance(found, DynIterObj) and isinstance(found.stop, Sym)
-
-
-def skip_jumps(state: State) -> None:
-    """Stand where the next jumps lead."""
-    frame = state.frames[-1]
-    while frame.code.instrs[frame.pc].op == "jump":
-        frame.pc = frame.code.instrs[frame.pc].targets[0]
-    frame.joins -= {frame.pc}

@@ -19,8 +19,9 @@ from dyncc.frontend.code import Instr
 from dyncc.frontend.decisions import Context, PythonError, Unsupported
 from dyncc.frontend.differences import shape_of
 from dyncc.frontend.interpreter import Finished, Interpreter
-from dyncc.frontend.machine import Machine, context_of, place_of, skip_jumps
+from dyncc.frontend.machine import Machine
 from dyncc.frontend.reached import Reached
+from dyncc.frontend.standing import context_of, diagnostic, place_of, skip_jumps
 from dyncc.frontend.unwinding import may_catch
 from dyncc.frontend.values import Ref, State
 from dyncc.ir.hcfg import Jump, Terminator, Value
@@ -94,7 +95,7 @@ class Recovery(Machine):
 
     def diagnose(self, state: State, problem: Unsupported) -> None:
         """Record a problem, once for each place."""
-        found = self.diagnostic(state, problem)
+        found = diagnostic(state, problem)
         if all(other.where != found.where for other in self.diagnostics):
             self.diagnostics.append(found)
 

@@ -18,8 +18,8 @@ from dyncc.frontend.canonical import known_part
 from dyncc.frontend.code import SHARED, SITE, STACK
 from dyncc.frontend.decisions import Restart, Unsupported
 from dyncc.frontend.extents import has_symbols
-from dyncc.frontend.machine import context_of
 from dyncc.frontend.reached import Reached
+from dyncc.frontend.standing import context_of
 from dyncc.frontend.templates import Template
 from dyncc.frontend.values import (
     DynListObj,
