@@ -129,7 +129,9 @@ def compile(
         artifact.check_target(Path(output))
     started = time.perf_counter()
     dims, ranges = _shapes(sizes)
-    program, weights, places, frozen = _capture(module, example_inputs, name, report, dims, ranges)
+    program, weights, places, frozen = capture_program(
+        module, example_inputs, name, report, dims, ranges
+    )
     if batch is not None:
         variants.refuse(program)
     ranged = {key: size.to_json() for key, size in ranges.items()}
@@ -252,7 +254,7 @@ def compile_decoder(
     if output is not None:
         artifact.check_target(Path(output))
     started = time.perf_counter()
-    program, weights, _, frozen = _capture(module, example_inputs, name, report)
+    program, weights, _, frozen = capture_program(module, example_inputs, name, report)
     text = None
     if tokenizer is not None:
         text = overlay_artifact.Text(tokenizer.json, tokenizer.end, tokenizer.chat_form)
@@ -328,7 +330,7 @@ def _captured(
     return capture(module, args, kwargs, name or type(module).__name__, dims, sizes)
 
 
-def _capture(
+def capture_program(
     module: nn.Module,
     example_inputs: Any,
     name: str | None,

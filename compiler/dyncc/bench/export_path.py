@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dyncc.backends.onnxruntime.exporting import region_model
 from dyncc.bench.arguments import Arguments
+from dyncc.bench.peers.onnx_path import RESULTS
 from dyncc.bench.straight import straighten
 from dyncc.bench.subjects import tensors
 from dyncc.runtime.program import Program
@@ -63,5 +64,6 @@ def export_path(
     )
     del graph.input[:]
     graph.input.extend(kept)
+    onnx.helper.set_model_props(model, {RESULTS: str(path.results)})
     onnx.save_model(model, file, save_as_external_data=True, location=f"{file.stem}.weights")
     return len(graph.node)

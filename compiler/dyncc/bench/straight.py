@@ -1,9 +1,10 @@
 """The way that one call takes through a program, as one region without control flow.
 
 This is the strongest form that a static compiler could be given: all blocks of the path in one
-graph, and no decision left. It is right for calls that take the same path only. A number that is
-read from a tensor and put into one again stays a tensor; one that is computed with in between
-becomes a constant, and the path is then right for this one call.
+graph, and no decision left. What is decided on is computed all the same, or a compiler would leave
+out the gates and exits of the network. It is right for calls that take the same path only. A number
+that is read from a tensor and put into one again stays a tensor; one that is computed with in
+between becomes a constant, and the path is then right for this one call.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Straight:
     ----------
     region
         Its parameters are the tensors among the program's arguments, its results those of the
-        program's.
+        program's, and behind them what the host reads on the path.
+    results
+        How many of them are the program's.
     weights
         Names of the program's weights, one for each of the region's.
     blocks
@@ -72,6 +75,7 @@ class Straight:
     """
 
     region: Region
+    results: int
     weights: tuple[str, ...]
     blocks: int
 
@@ -106,6 +110,7 @@ class _Walk:
         self._weights = weights
         self._ops: list[TensorOp] = []
         self._used: dict[str, Value] = {}
+        self._read: dict[Value, None] = {}
         self._count = 0
 
     def run(self, arguments: Sequence[Any]) -> Straight:
@@ -129,11 +134,13 @@ class _Walk:
             match terminator:
                 case Return(result):
                     leaves = [here[value] for value in tree_leaves(result)]
-                    results = tuple(item.value for item in self._tensors(leaves))
+                    results = [item.value for item in self._tensors(leaves)]
+                    read = [value for value in self._read if value not in {*results, *params}]
                     region = Region(
-                        "path", tuple(params), tuple(self._used.values()), tuple(self._ops), results
-                    )
-                    return Straight(region, tuple(self._used), blocks)
+                        "path", tuple(params), tuple(self._used.values()), tuple(self._ops),
+                        (*results, *read),
+                    )  # fmt: skip
+                    return Straight(region, len(results), tuple(self._used), blocks)
                 case Raise(exception):
                     raise InternalError(f"the path raises {exception}")
                 case Branch(condition, then, orelse):
@@ -203,8 +210,10 @@ class _Walk:
         match name:
             case "item":
                 # A number that is read from a tensor, and may become one again.
+                self._read[args[0].value] = None
                 return _Known(args[0].real.item(), args[0].value)
             case "tensor.list":
+                self._read[args[0].value] = None
                 return HostList(args[0].real.tolist())
             case "tensor":
                 return self._tensor(args[0], args[1])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+#: What a graph says of itself: how many of its results are the network's.
+RESULTS = "results"
+
+
 class OnnxPath(Peer):
     """A graph for each path."""
 
@@ -50,14 +54,16 @@ class _Paths(Contestant):
     def __init__(self, sessions: Mapping[int, Any]) -> None:
         self._sessions = sessions
         self._names = {path: input_names(found) for path, found in sessions.items()}
+        self._results = {path: results(found) for path, found in sessions.items()}
 
     def prepare(self, arguments: Arguments) -> Any:
-        """The session of the path, and its inputs by name."""
-        return self._sessions[arguments.path], feed(self._names[arguments.path], arguments)
+        """The session of the path, its inputs by name, and how many results are the network's."""
+        path = arguments.path
+        return self._sessions[path], feed(self._names[path], arguments), self._results[path]
 
     def answer(self, prepared: Sequence[Any]) -> list[Any]:
         """One graph after the other."""
-        return [session.run(None, inputs) for session, inputs in prepared]
+        return [session.run(None, inputs)[:count] for session, inputs, count in prepared]
 
 
 def session(file: Path) -> Any:
@@ -71,6 +77,11 @@ def session(file: Path) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+
+
+def results(session: Any) -> int:
+    """How many results of a graph are those of the network."""
+    return int(session.get_modelmeta().custom_metadata_map[RESULTS])
 
 
 def input_names(session: Any) -> list[str]:
