@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from dyncc.backends import selection, variants
-from dyncc.core.backends import AUTO, BACKENDS, PACKAGES
+from dyncc.backends.measuring import samples
+from dyncc.core.backends import AUTO, BACKENDS, EAGER, PACKAGES
 from dyncc.core.errors import ConfigError, ModelError
 from dyncc.core.tuning import Tuning, using
 from dyncc.frontend import Capture, capture
@@ -178,7 +179,10 @@ def compile(
                 "build": round(now - captured_at, 3),
             }
             if batch is not None:
-                extra["batch"] = variants.build(program, backend, found, batch, directory, report)
+                extra["batch"] = variants.build(
+                    program, backend, found, batch, directory, report, weights,
+                    {} if backend == EAGER else samples(program, weights, [example_inputs], ranged),
+                )  # fmt: skip
                 extra["seconds"]["batch"] = round(time.perf_counter() - now, 3)
             return found
 

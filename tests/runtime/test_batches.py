@@ -17,6 +17,8 @@ from models.small import Small
 from torch import Tensor, nn
 
 import dyncc
+from dyncc.backends import paying
+from dyncc.backends.paying import sizes_that_pay
 from dyncc.backends.variants import sizes
 from dyncc.cli import main
 from dyncc.core.errors import ConfigError, InputError, MismatchError, UnsupportedError
@@ -231,6 +233,52 @@ def test_auto_follows_the_regions() -> None:
     with torch.no_grad():
         for arguments, result in zip(samples, program.batch(samples), strict=True):
             equal(network(*arguments), result)
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ({1: 1e-3, 2: 1.5e-3, 4: 2.5e-3}, [2, 4]),
+        # Four take as long as two times two.
+        ({1: 1e-3, 2: 1.5e-3, 4: 3e-3}, [2]),
+        # Two gain nothing, but four do.
+        ({1: 1e-3, 2: 2.2e-3, 4: 3e-3}, [4]),
+        # Six are otherwise four and two.
+        ({1: 1e-3, 2: 1.5e-3, 4: 2e-3, 6: 3.3e-3}, [2, 4, 6]),
+        ({1: 1e-3, 2: 1.5e-3, 4: 2e-3, 6: 3.5e-3}, [2, 4]),
+        # A call that is saved counts.
+        ({1: 1e-6, 2: 3e-6}, [2]),
+        ({1: 1e-3, 2: 2e-3}, []),
+    ],
+)
+def test_variants_that_pay(times: dict[int, float], kept: list[int]) -> None:
+    assert sizes_that_pay(times) == kept
+
+
+def test_variants_that_do_not_pay_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(calls: Any, seconds: float) -> dict[str, float]:
+        for call in calls.values():
+            call()
+        # Only what has samples in one of the first layers gains, and only two of them.
+        slow.turn += 1
+        gain = 0.5 if slow.turn == 1 else 1.0
+        return {size: int(size) * (gain if size == "2" else 1.0) for size in calls}
+
+    slow.turn = 0
+    monkeypatch.setattr(paying, "call_times", slow)
+    torch.manual_seed(0)
+    network = Exits().eval()
+    program = dyncc.compile(
+        network, sample(3), backend="onnxruntime", batch=4, output=tmp_path / "a"
+    )
+    found = program.manifest["batch"]
+    assert [sorted(table) for table in found["regions"].values()] == [["2"]]
+    assert len(found["alone"]) == len(program.hcfg.regions) - 1 > 0
+    assert all(set(times) == {"1", "2", "4"} for times in found["seconds"].values())
+    calls = [sample(depth, seed) for seed, depth in enumerate((3, 0, 2, 3, 1, 3, 3))]
+    equal([network(*call) for call in calls], program.batch(calls))
 
 
 def test_damage_is_found(exits: tuple[Exits, Program]) -> None:

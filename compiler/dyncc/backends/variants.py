@@ -1,8 +1,9 @@
 """Compiles the variants of regions for several samples, for programs that run batches.
 
-A region is compiled for 2, 4, 8, ... samples and for the limit. A group of samples at run time is
-cut into parts of these sizes, the largest first: nothing is computed for samples that are not
-there, and every variant has static sizes, which schedules need.
+A region is compiled for 2, 4, 8, ... samples and for the limit, and variants that do not pay are
+dropped. A group of samples at run time is cut into parts of these sizes, the largest first: nothing
+is computed for samples that are not there, and every variant has static sizes, which schedules
+need.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from dyncc.backends.batching import batched
+from dyncc.backends.measuring import Sample
+from dyncc.backends.paying import sizes_that_pay, variant_times
 from dyncc.backends.refusals import FAILURES, diagnostic_at, reason
 from dyncc.backends.selection import builder
 from dyncc.core.backends import EAGER
@@ -30,8 +35,12 @@ from dyncc.ir.hcfg import (
     only_torch,
 )
 from dyncc.ir.hostops import EFFECTS
+from dyncc.runtime.artifact import open_library
 from dyncc.runtime.batchfile import FILE, program_of, write_regions
 from dyncc.runtime.summary import homes_of
+
+#: Seconds for the comparison of all variants.
+BUDGET = 10.0
 
 #: The most samples that regions are compiled for.
 MOST = 256
@@ -111,8 +120,10 @@ def build(
     limit: int,
     directory: Path,
     progress: Callable[[str, int, int], None],
+    weights: Mapping[str, numpy.ndarray],
+    observed: Mapping[str, Sample],
 ) -> dict[str, Any]:
-    """Compile the variants, each with the back end of its region.
+    """Compile the variants, each with the back end of its region, and keep those that pay.
 
     Parameters
     ----------
@@ -127,13 +138,19 @@ def build(
         names begin with ``batch_``.
     progress
         Called with the name of what is done next, its index, and the number of steps.
+    weights
+        Of the program, by name.
+    observed
+        A call of each region, with which its variants are measured where it is not PyTorch that
+        runs them.
 
     Returns
     -------
     dict
         JSON-able. ``limit``; ``sizes``; ``regions``: by region and size, the name of the variant;
-        ``alone``: why samples go through a region one after the other, by region; ``parts``: by
-        back end, the report of its build; ``torch``: variants that PyTorch runs.
+        ``alone``: why samples go through a region one after the other, by region; ``seconds``: by
+        region and size, what a call took, for those that were measured; ``parts``: by back end, the
+        report of its build; ``torch``: variants that PyTorch runs.
     """
     wanted = sizes(limit)
     homes = homes_of(backend, report, program)
@@ -167,6 +184,23 @@ def build(
             if failed:
                 alone[name] = failed[0]
                 del variants[name]
+    times: dict[str, dict[int, float]] = {}
+    for home, part in parts.items():
+        alone_in = open_library(home, directory, report.get("parts", {home: report})[home])
+        several_in = open_library(home, directory, part)
+        names = [name for name in variants if homes[name] == home and name in observed]
+        for index, name in enumerate(names):
+            progress(f"measuring batches of {name}", index, len(names))
+            found = variant_times(
+                program.regions[name],
+                {size: region.name for size, region in variants[name].items()},
+                observed[name], alone_in, several_in, weights, BUDGET / len(names),
+            )  # fmt: skip
+            times[name] = {size: float(f"{seconds:.4g}") for size, seconds in found.items()}
+            variants[name] = {size: variants[name][size] for size in sizes_that_pay(times[name])}
+            if not variants[name]:
+                del variants[name]
+                alone[name] = "samples take no less time together"
     write_regions(directory / FILE, [r for table in variants.values() for r in table.values()])
     return {
         "limit": limit,
@@ -176,6 +210,7 @@ def build(
             for name, table in variants.items()
         },
         "alone": alone,
+        "seconds": times,
         "parts": parts,
         "torch": in_torch,
     }
