@@ -36,9 +36,10 @@ graph and go on in Python; *torch.export* takes networks whose graph is known be
 *ONNX Runtime, If/Loop* is the network by TorchScript and its exporter, with the control flow
 inside. *ONNX Runtime, torch.export* is what torch.onnx.export does by default. *ONNX Runtime,
 static path* has, for each path, all blocks of that path in one graph. It computes what is decided
-on but decides nothing: the bench tells it which graph to take. Nobody can deploy that; it is what
-static graphs could reach. For batches, samples decide for themselves: peers answer them one after
-the other, unless they can do better."""
+on (measurements before 29 November 2026 leave out what nothing else needs: gates and exits) but
+decides nothing: the bench tells it which graph to take. Nobody can deploy that; it is what static
+graphs could reach. For batches, samples decide for themselves: peers answer them one after the
+other, unless they can do better."""
 
 _BATCHES = """\
 Here dyncc runs those samples of a batch together that are at the same block (`--batch`), where the
