@@ -28,7 +28,7 @@ from dyncc.core.explanations import Explanation, explanations
 from dyncc.export import refusals
 from dyncc.frontend import capture
 from dyncc.frontend.decisions import Unsupported
-from dyncc.frontend.machine import Machine
+from dyncc.frontend.standing import diagnostic
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
 FRONTEND = Path(dyncc.frontend.__file__).parent
@@ -99,7 +99,7 @@ def test_every_text_of_a_diagnostic(
     origin: dict[int, tuple[str, int]] = {}
     kept: list[Unsupported] = []
     places: dict[Diagnostic, tuple[str, int]] = {}
-    begin, diagnostic = Unsupported.__init__, Machine.diagnostic
+    begin = Unsupported.__init__
 
     def remember(self: Unsupported, *args: Any) -> None:
         begin(self, *args)
@@ -107,13 +107,14 @@ def test_every_text_of_a_diagnostic(
         kept.append(self)
         origin[id(self)] = Path(caller.f_code.co_filename).name, caller.f_lineno
 
-    def note(self: Machine, state: Any, problem: Unsupported) -> Diagnostic:
-        result = diagnostic(self, state, problem)
+    def note(state: Any, problem: Unsupported) -> Diagnostic:
+        result = diagnostic(state, problem)
         places[result] = origin[id(problem)]
         return result
 
     monkeypatch.setattr(Unsupported, "__init__", remember)
-    monkeypatch.setattr(Machine, "diagnostic", note)
+    for user in ("interpreter", "machine", "recovery"):
+        monkeypatch.setattr(f"dyncc.frontend.{user}.diagnostic", note)
     missing = made(FRONTEND, REFUSALS, 0)
     entries: dict[str, list[str]] = defaultdict(list)
     for name, program in vars(refused_programs).items():
