@@ -21,6 +21,7 @@ from dyncc.backends.measuring import call_times, samples
 from dyncc.backends.tvm.build import import_for_tvm, lowered
 from dyncc.backends.tvm.lowering import Care
 from dyncc.backends.tvm.target import Cpu
+from dyncc.backends.tvm.tuning.reuse import kernel_calls
 from dyncc.driver import capture_program
 from dyncc.ir.cost import region_cost
 from dyncc.modelfile import load_model
@@ -67,16 +68,11 @@ def _us(seconds: float) -> str:
 def kernels_of(function: relax.Function) -> dict[str, tuple[int, list[relax.TensorType]]]:
     """How often a function calls each kernel, and what it gives them: tensors, results last."""
     found: dict[str, tuple[int, list[relax.TensorType]]] = {}
-
-    def visit(expression: relax.Expr) -> None:
-        if getattr(getattr(expression, "op", None), "name", "") == "relax.call_tir":
-            name = expression.args[0].name_hint
-            made = expression.ty
-            results = list(made.fields) if isinstance(made, relax.TupleType) else [made]
-            given = [each.ty for each in expression.args[1].fields]
-            found[name] = found.get(name, (0, []))[0] + 1, [*given, *results]
-
-    relax.analysis.post_order_visit(function, visit)
+    for call in kernel_calls(function):
+        name, made = call.args[0].name_hint, call.ty
+        results = list(made.fields) if isinstance(made, relax.TupleType) else [made]
+        given = [each.ty for each in call.args[1].fields]
+        found[name] = found.get(name, (0, []))[0] + 1, [*given, *results]
     return found
 
 

@@ -8,6 +8,7 @@ import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy
@@ -179,14 +180,21 @@ def region_times(
     seconds: float,
 ) -> dict[str, float]:
     """The least time of a call of a region in each back end, in seconds; see `call_times`."""
-    arrays = [weights[name] for name in sample.weights]
-    calls: dict[str, Callable[[], Any]] = {}
-    for name, home in homes.items():
-        function = home.bind(region, arrays, sample.weights)
-        arguments = [home.from_external(array) for array in sample.arguments]
-        calls[name] = _call(function, arguments)
+    calls = {
+        name: bound_call(region, home, sample, sample.arguments, weights)
+        for name, home in homes.items()
+    }
     return call_times(calls, seconds)
 
 
-def _call(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[[], Any]:
-    return lambda: function(*arguments)
+def bound_call(
+    region: str,
+    home: Home,
+    sample: Sample,
+    arguments: Sequence[numpy.ndarray],
+    weights: Mapping[str, numpy.ndarray],
+) -> Callable[[], Any]:
+    """A call of a region in a back end, with the weights of a sample, and with arguments."""
+    arrays = [weights[name] for name in sample.weights]
+    function = home.bind(region, arrays, sample.weights)
+    return partial(function, *map(home.from_external, arguments))

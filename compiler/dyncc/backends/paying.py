@@ -7,13 +7,11 @@ does not fit into a cache any more loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 import numpy
 
-from dyncc.backends.measuring import Sample, call_times
+from dyncc.backends.measuring import Sample, bound_call, call_times
 from dyncc.ir.hcfg import Region
 from dyncc.runtime.mixed import Home
 from dyncc.runtime.stacks import is_joined
@@ -72,13 +70,10 @@ def variant_times(
     seconds
         How long the comparison may take; see `dyncc.backends.measuring.call_times`.
     """
-    arrays = [weights[name] for name in sample.weights]
-    calls: dict[str, Callable[[], Any]] = {}
-    for size, name in {1: region.name, **variants}.items():
-        home = alone if size == 1 else several
-        function = home.bind(name, arrays, sample.weights)
-        given = sample.arguments if size == 1 else _stacked(sample.arguments, size)
-        calls[str(size)] = partial(function, *map(home.from_external, given))
+    calls = {"1": bound_call(region.name, alone, sample, sample.arguments, weights)}
+    for size, name in variants.items():
+        arguments = _stacked(sample.arguments, size)
+        calls[str(size)] = bound_call(name, several, sample, arguments, weights)
     return {int(size): time for size, time in call_times(calls, seconds).items()}
 
 

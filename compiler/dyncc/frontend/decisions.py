@@ -66,10 +66,14 @@ class Body:
 
     def is_in_function_of(self, context: Context) -> bool:
         """Whether a program point is in the same activation, or in one that is called there."""
-        depth = len(self.around)
-        return context[:depth] == self.around and [self.code] == [
-            code for code, _ in context[depth : depth + 1]
-        ]
+        return _same_function(self.around, self.code, context)
+
+
+def _same_function(around: Context, code: int, context: Context) -> bool:
+    depth = len(around)
+    return context[:depth] == around and [code] == [
+        found for found, _ in context[depth : depth + 1]
+    ]
 
 
 class Restart(Exception):
@@ -238,10 +242,8 @@ class Decisions:
         found = {
             (head, path)
             for head, path in self.kept
-            if head
-            and head[:-1] == context[: len(head) - 1]
             # In the same function, wherever in it.
-            and [head[-1][0]] == [code for code, _ in context[len(head) - 1 : len(head)]]
+            if head and _same_function(head[:-1], head[-1][0], context)
         }
         self.kept -= found
         loops = {body for body in self.held if body.is_in_function_of(context)}

@@ -38,7 +38,7 @@ from dyncc.frontend.values import (
     Ref,
     State,
 )
-from dyncc.frontend.variants import Variants
+from dyncc.frontend.variants import Variants, grow_without_end
 from dyncc.frontend.widening import lookup, mark_listed, pack, template_at, without_mark
 from dyncc.ir.hcfg import Block, Jump, Loc, Terminator, Value
 from dyncc.ir.places import Point
@@ -185,13 +185,13 @@ class Machine:
             name = self._memo.get(canonical.key)
         if name is None:
             name = self._memo[canonical.key] = self._new_name()
-            self._variants.add(context, canonical)
-            grow = self._variants.grow_without_end(context, canonical)
+            alike = self._variants.add(context, canonical)
+            grow = grow_without_end(alike)
             if grow and self.decisions.hold(loops_around(state)):
                 raise Restart
             too_many = (
                 self._block_count > MAX_BLOCKS
-                or self._variants.are_too_many(context, canonical)
+                or self._variants.are_too_many(context, alike)
                 or (grow and bool(canonical.positive))
             )
             if too_many and self.decisions.changed:

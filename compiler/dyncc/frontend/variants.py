@@ -35,10 +35,11 @@ class Variants:
         """Those from which one differs only in what widening may remove."""
         return self._found.get(context, {}).get(shape_of(canonical.key), [])
 
-    def add(self, context: Context, canonical: Canonical) -> None:
-        """Note one more."""
-        found = self._found.setdefault(context, {})
-        found.setdefault(shape_of(canonical.key), []).append(canonical)
+    def add(self, context: Context, canonical: Canonical) -> list[Canonical]:
+        """Note one more; return all that are alike, this one last."""
+        found = self._found.setdefault(context, {}).setdefault(shape_of(canonical.key), [])
+        found.append(canonical)
+        return found
 
     def forget(self, context: Context) -> None:
         """Compare with none of them any more."""
@@ -48,26 +49,25 @@ class Variants:
         """How many there are."""
         return sum(map(len, self._found.get(context, {}).values()))
 
-    def are_too_many(self, context: Context, canonical: Canonical) -> bool:
-        """Whether no network needs as many as there are like one of them."""
-        alike = self.alike(context, canonical)
+    def are_too_many(self, context: Context, alike: list[Canonical]) -> bool:
+        """Whether no network needs as many as there are, and are alike."""
         return (
             len(alike) > MAX_VARIANTS
             or self.count(context) > MAX_COPIES
             or sum(len(other.leaves) - len(alike[0].leaves) for other in alike) > MAX_GROWN
         )
 
-    def grow_without_end(self, context: Context, canonical: Canonical) -> bool:
-        """Whether only the lengths of lists tell so many states apart that more will come."""
-        alike = self.alike(context, canonical)
-        if len(alike) <= MAX_LISTED:
-            return False
-        found = (differences(other.key, canonical.key) for other in alike)
-        return sum(1 for paths in found if paths and _are_lists(paths)) > MAX_LISTED
-
     def need_rolling(self, context: Context, is_open: bool) -> bool:
         """Whether a loop is not unrolled any further if it can be rolled."""
         return self.count(context) > (MAX_OPEN if is_open else MAX_UNROLLED)
+
+
+def grow_without_end(alike: list[Canonical]) -> bool:
+    """Whether lengths of lists alone tell the last from so many that more will come."""
+    if len(alike) <= MAX_LISTED:
+        return False
+    found = (differences(other.key, alike[-1].key) for other in alike)
+    return sum(1 for paths in found if paths and _are_lists(paths)) > MAX_LISTED
 
 
 def _are_lists(paths: Iterable[Path]) -> bool:
